@@ -1,0 +1,270 @@
+//! A capture: exchanges as they happened, streamed in and out.
+//!
+//! A capture holds one [`CaptureHeader`], then exchanges in the order in which they *ended*, and once a
+//! second a [`Tally`] of what the recorder saw and kept. Ids are in order of arrival.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+
+use crate::codec;
+use crate::error::{Damage, ReadError};
+use crate::exchange::Exchange;
+use crate::frame::{Block, BlockKind, BlockReader, BlockWriter, FileKind, Pending};
+use crate::units::Offset;
+
+/// What a capture is: who recorded what, where, and by which policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaptureHeader {
+    /// Name and version of the program.
+    pub tool: String,
+    /// The moment of offset zero, in nanoseconds since 1970-01-01 UTC.
+    pub started: i128,
+    /// Where the recorder listened, as socket addresses.
+    pub listen: Vec<String>,
+    /// Where it forwarded to: as typed, then every address it resolved to. Replays refuse these.
+    pub upstream: Vec<String>,
+    /// What was masked.
+    pub masking: Masking,
+    /// The share of sessions that was recorded, in `0..=1`.
+    pub sampling_ratio: f64,
+    /// The most bytes of a body that were stored.
+    pub body_limit: u64,
+}
+
+/// How secrets were treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Masking {
+    /// Nothing is masked: the file holds secrets.
+    None,
+    /// The values of these headers are keyed pseudonyms.
+    Pseudonyms {
+        /// Tells captures that share a key from those that do not; not the key.
+        key_id: [u8; 8],
+        /// The names of the masked headers, in lower case.
+        headers: Vec<String>,
+    },
+}
+
+/// What the recorder had seen and kept up to a moment. Cumulative, so that a lost one costs nothing:
+/// `seen = recorded + filtered + sampled_out + all of dropped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The moment.
+    pub at: Offset,
+    /// Exchanges that ended at the proxy.
+    pub seen: u64,
+    /// Exchanges written to the file.
+    pub recorded: u64,
+    /// Exchanges left out by a filter.
+    pub filtered: u64,
+    /// Exchanges left out by sampling.
+    pub sampled_out: u64,
+    /// Exchanges lost, by reason; ascending, no repeats.
+    pub dropped: Vec<(DropReason, u64)>,
+}
+
+/// Why an exchange was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// The queue to the writer was full.
+    QueueFull,
+    /// The file could not be written.
+    WriteFailed,
+    /// The record was above the limit of a block.
+    TooLarge,
+}
+
+impl DropReason {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::QueueFull, Self::WriteFailed, Self::TooLarge];
+
+    /// The name in machine-readable output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::WriteFailed => "write_failed",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// Writes a capture.
+pub struct CaptureWriter<W> {
+    blocks: BlockWriter<W>,
+    pending: Pending,
+    record: Vec<u8>,
+}
+
+impl<W: Write> CaptureWriter<W> {
+    /// Begins a capture in `sink`.
+    ///
+    /// # Errors
+    /// When the sink cannot be written.
+    pub fn create(sink: W, header: &CaptureHeader) -> io::Result<Self> {
+        let blocks = BlockWriter::create(sink, FileKind::Capture, &codec::encode_capture_header(header)?)?;
+        Ok(Self { blocks, pending: Pending::new(), record: Vec::new() })
+    }
+
+    /// Adds an exchange; it reaches the sink with its block, at the latest at the next [`Self::flush`].
+    ///
+    /// # Errors
+    /// `InvalidInput` when the exchange is above the limit of a block (nothing is written, the writer stays
+    /// usable); otherwise when the sink cannot be written.
+    pub fn push(&mut self, exchange: &Exchange) -> io::Result<()> {
+        self.record.clear();
+        codec::append_exchange(&mut self.record, exchange)?;
+        if !self.pending.has_room_for(self.record.len()) {
+            self.blocks.write(BlockKind::Exchanges, &mut self.pending)?;
+            if !self.pending.has_room_for(self.record.len()) {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "an exchange above 64 MiB"));
+            }
+        }
+        self.pending.payload.extend_from_slice(&self.record);
+        self.pending.count(exchange.arrived, exchange.ended);
+        if self.pending.is_full() {
+            self.blocks.write(BlockKind::Exchanges, &mut self.pending)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes out what is pending, then `tally`.
+    ///
+    /// # Errors
+    /// When the sink cannot be written.
+    pub fn flush(&mut self, tally: &Tally) -> io::Result<()> {
+        self.blocks.write(BlockKind::Exchanges, &mut self.pending)?;
+        let mut tallies = Pending::new();
+        tallies.payload = codec::encode_tally(tally)?;
+        tallies.count(tally.at, tally.at);
+        self.blocks.write(BlockKind::Tallies, &mut tallies)?;
+        self.blocks.flush()
+    }
+
+    /// The number of bytes handed to the sink so far.
+    pub const fn position(&self) -> u64 {
+        self.blocks.position()
+    }
+
+    /// Closes the capture with a last tally and gives the sink back.
+    ///
+    /// # Errors
+    /// When the sink cannot be written.
+    pub fn finish(mut self, tally: &Tally) -> io::Result<W> {
+        self.flush(tally)?;
+        self.blocks.finish()
+    }
+}
+
+/// Reads a capture: an iterator over its exchanges, in the order of the file.
+///
+/// Damage is stepped over and reported by [`Self::damage`]; an `Err` item means that the source itself
+/// could not be read any further.
+pub struct CaptureReader<R> {
+    blocks: BlockReader<R>,
+    header: CaptureHeader,
+    ready: VecDeque<Exchange>,
+    tallies: Vec<Tally>,
+    failed: bool,
+}
+
+/// At most this many tallies are kept while reading: a day's worth, one a second. The newest is always kept.
+const MAX_TALLIES: usize = 86_400;
+
+impl<R: Read> CaptureReader<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// When the source cannot be read or is no capture.
+    pub fn open(source: R) -> Result<Self, ReadError> {
+        let mut blocks = BlockReader::open(source, FileKind::Capture)?;
+        // The header stands there twice; either copy will do.
+        for _ in 0..2 {
+            let Some(block) = blocks.next_block()? else { break };
+            if block.kind == BlockKind::Header
+                && let Some(header) = codec::decode_capture_header(&block.payload)
+            {
+                return Ok(Self {
+                    blocks,
+                    header,
+                    ready: VecDeque::new(),
+                    tallies: Vec::new(),
+                    failed: false,
+                });
+            }
+            blocks.note(codec::undecodable(&block));
+        }
+        Err(ReadError::NoHeader)
+    }
+
+    /// What the capture is.
+    pub const fn header(&self) -> &CaptureHeader {
+        &self.header
+    }
+
+    /// The recorder's accounts read so far, oldest first.
+    pub fn tallies(&self) -> &[Tally] {
+        &self.tallies
+    }
+
+    /// What could not be read so far (the first thousand places).
+    pub fn damage(&self) -> &[Damage] {
+        self.blocks.damage()
+    }
+
+    /// The number of places that could not be read so far.
+    pub const fn damage_count(&self) -> u64 {
+        self.blocks.damage_count()
+    }
+
+    /// Whether the recorder closed the file; known once the last exchange was read.
+    pub const fn closed(&self) -> bool {
+        self.blocks.closed()
+    }
+
+    fn take_block(&mut self, block: &Block) {
+        let before = self.ready.len();
+        let understood = match block.kind {
+            BlockKind::Exchanges => {
+                codec::each_exchange(&block.payload, |exchange| self.ready.push_back(exchange))
+            }
+            BlockKind::Tallies => codec::decode_tally(&block.payload).map(|tally| {
+                if self.tallies.len() >= MAX_TALLIES {
+                    self.tallies.pop();
+                }
+                self.tallies.push(tally);
+            }),
+            // The second copy of the header.
+            BlockKind::Header => Some(()),
+            BlockKind::Intervals | BlockKind::Samples | BlockKind::End | BlockKind::Index => None,
+        };
+        if understood.is_none() {
+            // Nothing of a block that cannot be understood to its end is given out.
+            self.ready.truncate(before);
+            self.blocks.note(codec::undecodable(block));
+        }
+    }
+}
+
+impl<R: Read> Iterator for CaptureReader<R> {
+    type Item = Result<Exchange, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(exchange) = self.ready.pop_front() {
+                return Some(Ok(exchange));
+            }
+            if self.failed {
+                return None;
+            }
+            match self.blocks.next_block() {
+                Ok(Some(block)) => self.take_block(&block),
+                Ok(None) => return None,
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,580 @@
+//! Records ↔ bytes: the stored forms, and the one place that names the serialiser.
+//!
+//! Stored forms are structs of their own: renaming a public field cannot change a file. Their field order
+//! *is* the format; a change of it is a new format version. The serialiser is bincode 2 with its standard
+//! (variable-length) configuration; byte strings go through `serde_bytes`, which is three times as fast as
+//! element by element. bincode is unmaintained (RUSTSEC-2025-0141): it is confined to this module, and every
+//! decode has a limit, so that a hostile length cannot allocate.
+
+use std::io;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_bytes::Bytes as ByteString;
+
+use crate::capture::{CaptureHeader, DropReason, Masking, Tally};
+use crate::error::{Damage, DamageKind};
+use crate::exchange::{
+    Body, ConnectionId, Ending, Exchange, ExchangeId, Header, Request, Response, SessionId, SessionKey,
+    Version,
+};
+use crate::frame::{Block, MAX_BLOCK};
+use crate::histogram::Histogram;
+use crate::outcome::{Failure, Outcome};
+use crate::run::{Interval, RouteInterval, RunEnd, RunHeader, Stage};
+use crate::units::{Bytes, Offset, Rate};
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<MAX_BLOCK>()
+}
+
+fn encode<T: Serialize>(record: &T) -> io::Result<Vec<u8>> {
+    bincode::serde::encode_to_vec(record, config()).map_err(io::Error::other)
+}
+
+/// Appends a length (u32, little-endian) and the record.
+fn append<T: Serialize>(payload: &mut Vec<u8>, record: &T) -> io::Result<()> {
+    let start = payload.len();
+    payload.extend_from_slice(&[0; 4]);
+    if let Err(error) = bincode::serde::encode_into_std_write(record, payload, config()) {
+        payload.truncate(start);
+        return Err(io::Error::other(error));
+    }
+    let length = u32::try_from(payload.len() - start - 4).map_err(io::Error::other)?;
+    payload[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+/// Decodes exactly all of `bytes`.
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    let (record, read) = bincode::serde::borrow_decode_from_slice(bytes, config()).ok()?;
+    (read == bytes.len()).then_some(record)
+}
+
+/// Hands each record of a payload to `take`; `None` when the payload cannot be understood to its end.
+fn each<T: DeserializeOwned>(payload: &[u8], mut take: impl FnMut(T) -> Option<()>) -> Option<()> {
+    let mut rest = payload;
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (record, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        take(decode_owned(record)?)?;
+        rest = after;
+    }
+    Some(())
+}
+
+fn decode_owned<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (record, read) = bincode::serde::decode_from_slice(bytes, config()).ok()?;
+    (read == bytes.len()).then_some(record)
+}
+
+/// The damage report for a block whose checksum holds but whose records cannot be understood.
+pub(crate) fn undecodable(block: &Block) -> Damage {
+    Damage {
+        offset: block.offset,
+        length: block.payload.len() as u64,
+        records: Some(block.records),
+        kind: DamageKind::Undecodable,
+    }
+}
+
+// ---- captures -------------------------------------------------------------------------------------------
+
+#[derive(Serialize, Deserialize)]
+struct StoredCaptureHeader {
+    tool: String,
+    started: i128,
+    listen: Vec<String>,
+    upstream: Vec<String>,
+    masking: Option<([u8; 8], Vec<String>)>,
+    sampling_ratio: f64,
+    body_limit: u64,
+}
+
+pub(crate) fn encode_capture_header(header: &CaptureHeader) -> io::Result<Vec<u8>> {
+    encode(&StoredCaptureHeader {
+        tool: header.tool.clone(),
+        started: header.started,
+        listen: header.listen.clone(),
+        upstream: header.upstream.clone(),
+        masking: match &header.masking {
+            Masking::None => None,
+            Masking::Pseudonyms { key_id, headers } => Some((*key_id, headers.clone())),
+        },
+        sampling_ratio: header.sampling_ratio,
+        body_limit: header.body_limit,
+    })
+}
+
+pub(crate) fn decode_capture_header(payload: &[u8]) -> Option<CaptureHeader> {
+    let stored: StoredCaptureHeader = decode_owned(payload)?;
+    Some(CaptureHeader {
+        tool: stored.tool,
+        started: stored.started,
+        listen: stored.listen,
+        upstream: stored.upstream,
+        masking: match stored.masking {
+            None => Masking::None,
+            Some((key_id, headers)) => Masking::Pseudonyms { key_id, headers },
+        },
+        sampling_ratio: stored.sampling_ratio,
+        body_limit: stored.body_limit,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTally {
+    at: u64,
+    seen: u64,
+    recorded: u64,
+    filtered: u64,
+    sampled_out: u64,
+    dropped: Vec<(u8, u64)>,
+}
+
+pub(crate) fn encode_tally(tally: &Tally) -> io::Result<Vec<u8>> {
+    encode(&StoredTally {
+        at: tally.at.as_nanos(),
+        seen: tally.seen,
+        recorded: tally.recorded,
+        filtered: tally.filtered,
+        sampled_out: tally.sampled_out,
+        dropped: tally
+            .dropped
+            .iter()
+            .map(|&(reason, count)| (place(&DropReason::ALL, &reason), count))
+            .collect(),
+    })
+}
+
+pub(crate) fn decode_tally(payload: &[u8]) -> Option<Tally> {
+    let stored: StoredTally = decode_owned(payload)?;
+    Some(Tally {
+        at: Offset::from_nanos(stored.at),
+        seen: stored.seen,
+        recorded: stored.recorded,
+        filtered: stored.filtered,
+        sampled_out: stored.sampled_out,
+        dropped: stored
+            .dropped
+            .iter()
+            .map(|&(reason, count)| Some((*DropReason::ALL.get(usize::from(reason))?, count)))
+            .collect::<Option<_>>()?,
+    })
+}
+
+/// An exchange as it is stored. `H` is a slice of headers while writing and a vector while reading.
+#[derive(Serialize, Deserialize)]
+struct StoredExchange<'a> {
+    id: u64,
+    connection: u64,
+    session: u64,
+    session_key: u8,
+    arrived: u64,
+    request_done: Option<u64>,
+    response_began: Option<u64>,
+    ended: u64,
+    attempts: u32,
+    ending: u8,
+    #[serde(borrow)]
+    request: StoredRequest<'a>,
+    #[serde(borrow)]
+    response: Option<StoredResponse<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRequest<'a> {
+    #[serde(borrow)]
+    method: &'a ByteString,
+    #[serde(borrow)]
+    target: &'a ByteString,
+    version: u8,
+    #[serde(borrow)]
+    headers: Vec<(&'a ByteString, &'a ByteString)>,
+    #[serde(borrow)]
+    body: StoredBody<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredResponse<'a> {
+    status: u16,
+    version: u8,
+    #[serde(borrow)]
+    headers: Vec<(&'a ByteString, &'a ByteString)>,
+    #[serde(borrow)]
+    body: StoredBody<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredBody<'a> {
+    length: u64,
+    #[serde(borrow)]
+    stored: &'a ByteString,
+    digest: Option<[u8; 32]>,
+}
+
+const VERSIONS: [Version; 5] =
+    [Version::Other, Version::Http10, Version::Http11, Version::Http2, Version::Http3];
+const SESSION_KEYS: [SessionKey; 3] = [SessionKey::Connection, SessionKey::Cookie, SessionKey::Header];
+
+/// Where `wanted` stands in the list of all values of its type: what is stored of it.
+fn place<T: PartialEq>(all: &[T], wanted: &T) -> u8 {
+    let at = all.iter().position(|value| value == wanted).expect("the list names every value of the type");
+    u8::try_from(at).expect("no such list is longer than 255")
+}
+
+pub(crate) fn append_exchange(payload: &mut Vec<u8>, exchange: &Exchange) -> io::Result<()> {
+    append(
+        payload,
+        &StoredExchange {
+            id: exchange.id.0,
+            connection: exchange.connection.0,
+            session: exchange.session.0,
+            session_key: place(&SESSION_KEYS, &exchange.session_key),
+            arrived: exchange.arrived.as_nanos(),
+            request_done: exchange.request_done.map(Offset::as_nanos),
+            response_began: exchange.response_began.map(Offset::as_nanos),
+            ended: exchange.ended.as_nanos(),
+            attempts: exchange.attempts,
+            ending: place(&Ending::ALL, &exchange.ending),
+            request: StoredRequest {
+                method: ByteString::new(&exchange.request.method),
+                target: ByteString::new(&exchange.request.target),
+                version: place(&VERSIONS, &exchange.request.version),
+                headers: stored_headers(&exchange.request.headers),
+                body: stored_body(&exchange.request.body),
+            },
+            response: exchange.response.as_ref().map(|response| StoredResponse {
+                status: response.status,
+                version: place(&VERSIONS, &response.version),
+                headers: stored_headers(&response.headers),
+                body: stored_body(&response.body),
+            }),
+        },
+    )
+}
+
+fn stored_headers(headers: &[Header]) -> Vec<(&ByteString, &ByteString)> {
+    headers.iter().map(|header| (ByteString::new(&header.name), ByteString::new(&header.value))).collect()
+}
+
+fn stored_body(body: &Body) -> StoredBody<'_> {
+    StoredBody { length: body.length, stored: ByteString::new(&body.stored), digest: body.digest }
+}
+
+pub(crate) fn each_exchange(payload: &[u8], mut take: impl FnMut(Exchange)) -> Option<()> {
+    let mut rest = payload;
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (record, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        take(restored_exchange(&decode::<StoredExchange<'_>>(record)?)?);
+        rest = after;
+    }
+    Some(())
+}
+
+fn restored_exchange(stored: &StoredExchange<'_>) -> Option<Exchange> {
+    Some(Exchange {
+        id: ExchangeId(stored.id),
+        connection: ConnectionId(stored.connection),
+        session: SessionId(stored.session),
+        session_key: *SESSION_KEYS.get(usize::from(stored.session_key))?,
+        arrived: Offset::from_nanos(stored.arrived),
+        request_done: stored.request_done.map(Offset::from_nanos),
+        response_began: stored.response_began.map(Offset::from_nanos),
+        ended: Offset::from_nanos(stored.ended),
+        attempts: stored.attempts,
+        ending: *Ending::ALL.get(usize::from(stored.ending))?,
+        request: Request {
+            method: stored.request.method.to_vec(),
+            target: stored.request.target.to_vec(),
+            version: *VERSIONS.get(usize::from(stored.request.version))?,
+            headers: restored_headers(&stored.request.headers),
+            body: restored_body(&stored.request.body),
+        },
+        response: match &stored.response {
+            None => None,
+            Some(response) => Some(Response {
+                status: response.status,
+                version: *VERSIONS.get(usize::from(response.version))?,
+                headers: restored_headers(&response.headers),
+                body: restored_body(&response.body),
+            }),
+        },
+    })
+}
+
+fn restored_headers(stored: &[(&ByteString, &ByteString)]) -> Vec<Header> {
+    stored.iter().map(|(name, value)| Header { name: name.to_vec(), value: value.to_vec() }).collect()
+}
+
+fn restored_body(stored: &StoredBody<'_>) -> Body {
+    Body { length: stored.length, stored: stored.stored.to_vec(), digest: stored.digest }
+}
+
+// ---- runs -----------------------------------------------------------------------------------------------
+
+#[derive(Serialize, Deserialize)]
+struct StoredRunHeader {
+    tool: String,
+    started: i128,
+    target: String,
+    capture: String,
+    capture_digest: [u8; 32],
+    capture_span: u64,
+    capture_rate: f64,
+    seed: u64,
+    stages: Vec<(u64, u64, f64, f64)>,
+    routes: Vec<String>,
+    held_back_ratio: f64,
+    configuration: String,
+}
+
+pub(crate) fn encode_run_header(header: &RunHeader) -> io::Result<Vec<u8>> {
+    encode(&StoredRunHeader {
+        tool: header.tool.clone(),
+        started: header.started,
+        target: header.target.clone(),
+        capture: header.capture.clone(),
+        capture_digest: header.capture_digest,
+        capture_span: whole_nanos(header.capture_span),
+        capture_rate: header.capture_rate.as_per_second(),
+        seed: header.seed,
+        stages: header
+            .stages
+            .iter()
+            .map(|stage| (stage.begin.as_nanos(), stage.end.as_nanos(), stage.from, stage.to))
+            .collect(),
+        routes: header.routes.clone(),
+        held_back_ratio: header.held_back_ratio,
+        configuration: header.configuration.clone(),
+    })
+}
+
+pub(crate) fn decode_run_header(payload: &[u8]) -> Option<RunHeader> {
+    let stored: StoredRunHeader = decode_owned(payload)?;
+    Some(RunHeader {
+        tool: stored.tool,
+        started: stored.started,
+        target: stored.target,
+        capture: stored.capture,
+        capture_digest: stored.capture_digest,
+        capture_span: Duration::from_nanos(stored.capture_span),
+        capture_rate: Rate::per_second(stored.capture_rate)?,
+        seed: stored.seed,
+        stages: stored
+            .stages
+            .iter()
+            .map(|&(begin, end, from, to)| Stage {
+                begin: Offset::from_nanos(begin),
+                end: Offset::from_nanos(end),
+                from,
+                to,
+            })
+            .collect(),
+        routes: stored.routes,
+        held_back_ratio: stored.held_back_ratio,
+        configuration: stored.configuration,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredInterval {
+    second: u64,
+    planned: u64,
+    completed: u64,
+    in_flight: f64,
+    bytes_out: u64,
+    bytes_in: u64,
+    connections_opened: u64,
+    retried: u64,
+    generator_cpu: f64,
+    routes: Vec<StoredRouteInterval>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRouteInterval {
+    route: u16,
+    statuses: Vec<(u16, u64)>,
+    failures: Vec<(u8, u64)>,
+    unexpected: u64,
+    response: Vec<(u64, u64)>,
+    latency: Vec<(u64, u64)>,
+    service: Vec<(u64, u64)>,
+    lag: Vec<(u64, u64)>,
+}
+
+pub(crate) fn append_interval(payload: &mut Vec<u8>, interval: &Interval) -> io::Result<()> {
+    append(
+        payload,
+        &StoredInterval {
+            second: interval.second,
+            planned: interval.planned,
+            completed: interval.completed,
+            in_flight: interval.in_flight,
+            bytes_out: interval.bytes_out.as_u64(),
+            bytes_in: interval.bytes_in.as_u64(),
+            connections_opened: interval.connections_opened,
+            retried: interval.retried,
+            generator_cpu: interval.generator_cpu,
+            routes: interval.routes.iter().map(stored_route).collect(),
+        },
+    )
+}
+
+fn stored_route(route: &RouteInterval) -> StoredRouteInterval {
+    StoredRouteInterval {
+        route: route.route,
+        statuses: route.statuses.clone(),
+        failures: route
+            .failures
+            .iter()
+            .map(|&(failure, count)| (place(&Failure::ALL, &failure), count))
+            .collect(),
+        unexpected: route.unexpected,
+        response: stored_histogram(&route.response),
+        latency: stored_histogram(&route.latency),
+        service: stored_histogram(&route.service),
+        lag: stored_histogram(&route.lag),
+    }
+}
+
+/// Each value as its distance from the one before: small numbers, which compress well.
+fn stored_histogram(histogram: &Histogram) -> Vec<(u64, u64)> {
+    let mut previous = 0;
+    histogram
+        .pairs()
+        .map(|(micros, count)| {
+            let step = micros - previous;
+            previous = micros;
+            (step, count)
+        })
+        .collect()
+}
+
+fn restored_histogram(stored: &[(u64, u64)]) -> Histogram {
+    let mut histogram = Histogram::new();
+    let mut micros = 0_u64;
+    for &(step, count) in stored {
+        micros = micros.saturating_add(step);
+        histogram.record_micros(micros, count);
+    }
+    histogram
+}
+
+pub(crate) fn each_interval(payload: &[u8], mut take: impl FnMut(Interval)) -> Option<()> {
+    each(payload, |stored: StoredInterval| {
+        take(Interval {
+            second: stored.second,
+            planned: stored.planned,
+            completed: stored.completed,
+            in_flight: stored.in_flight,
+            bytes_out: Bytes::new(stored.bytes_out),
+            bytes_in: Bytes::new(stored.bytes_in),
+            connections_opened: stored.connections_opened,
+            retried: stored.retried,
+            generator_cpu: stored.generator_cpu,
+            routes: stored.routes.iter().map(restored_route).collect::<Option<_>>()?,
+        });
+        Some(())
+    })
+}
+
+fn restored_route(stored: &StoredRouteInterval) -> Option<RouteInterval> {
+    Some(RouteInterval {
+        route: stored.route,
+        statuses: stored.statuses.clone(),
+        failures: stored
+            .failures
+            .iter()
+            .map(|&(failure, count)| Some((*Failure::ALL.get(usize::from(failure))?, count)))
+            .collect::<Option<_>>()?,
+        unexpected: stored.unexpected,
+        response: restored_histogram(&stored.response),
+        latency: restored_histogram(&stored.latency),
+        service: restored_histogram(&stored.service),
+        lag: restored_histogram(&stored.lag),
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredOutcome {
+    exchange: u64,
+    copy: u32,
+    route: u16,
+    recorded_status: Option<u16>,
+    due: u64,
+    ready: u64,
+    sent: Option<u64>,
+    connecting: u64,
+    done: u64,
+    result: Result<u16, u8>,
+}
+
+pub(crate) fn append_outcome(payload: &mut Vec<u8>, outcome: &Outcome) -> io::Result<()> {
+    append(
+        payload,
+        &StoredOutcome {
+            exchange: outcome.exchange.0,
+            copy: outcome.copy,
+            route: outcome.route,
+            recorded_status: outcome.recorded_status,
+            due: outcome.due.as_nanos(),
+            ready: outcome.ready.as_nanos(),
+            sent: outcome.sent.map(Offset::as_nanos),
+            connecting: whole_nanos(outcome.connecting),
+            done: outcome.done.as_nanos(),
+            result: outcome.result.map_err(|failure| place(&Failure::ALL, &failure)),
+        },
+    )
+}
+
+pub(crate) fn each_outcome(payload: &[u8], mut take: impl FnMut(Outcome)) -> Option<()> {
+    each(payload, |stored: StoredOutcome| {
+        take(Outcome {
+            exchange: ExchangeId(stored.exchange),
+            copy: stored.copy,
+            route: stored.route,
+            recorded_status: stored.recorded_status,
+            due: Offset::from_nanos(stored.due),
+            ready: Offset::from_nanos(stored.ready),
+            sent: stored.sent.map(Offset::from_nanos),
+            connecting: Duration::from_nanos(stored.connecting),
+            done: Offset::from_nanos(stored.done),
+            result: match stored.result {
+                Ok(status) => Ok(status),
+                Err(failure) => Err(*Failure::ALL.get(usize::from(failure))?),
+            },
+        });
+        Some(())
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRunEnd {
+    ended: u64,
+    interrupted: bool,
+    invalid_reason: Option<String>,
+}
+
+pub(crate) fn encode_run_end(end: &RunEnd) -> io::Result<Vec<u8>> {
+    encode(&StoredRunEnd {
+        ended: end.ended.as_nanos(),
+        interrupted: end.interrupted,
+        invalid_reason: end.invalid_reason.clone(),
+    })
+}
+
+pub(crate) fn decode_run_end(payload: &[u8]) -> Option<RunEnd> {
+    let stored: StoredRunEnd = decode_owned(payload)?;
+    Some(RunEnd {
+        ended: Offset::from_nanos(stored.ended),
+        interrupted: stored.interrupted,
+        invalid_reason: stored.invalid_reason,
+    })
+}
+
+fn whole_nanos(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}

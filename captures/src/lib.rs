@@ -1,0 +1,28 @@
+//! What Highwater writes down: exchanges as they happened (captures) and what a replay measured (runs).
+//!
+//! This crate is the vocabulary of the workspace and the owner of both file formats. It knows no network,
+//! no clock and no policy; it reads and writes only through the `Read` and `Write` it is handed.
+
+mod capture;
+mod codec;
+mod error;
+mod exchange;
+mod frame;
+mod histogram;
+mod outcome;
+mod route;
+mod run;
+mod units;
+
+pub use capture::{CaptureHeader, CaptureReader, CaptureWriter, DropReason, Masking, Tally};
+pub use error::{Damage, DamageKind, ReadError};
+pub use exchange::{
+    Body, ConnectionId, Ending, Exchange, ExchangeId, Header, Request, Response, SessionId, SessionKey,
+    Version, header_value,
+};
+pub use frame::{FORMAT_VERSION, FileKind, MAX_BLOCK};
+pub use histogram::Histogram;
+pub use outcome::{Failure, Outcome};
+pub use route::{MAX_ROUTES, OTHER_ROUTE, Routes, route_of};
+pub use run::{Interval, RouteInterval, Run, RunEnd, RunHeader, RunWriter, Stage};
+pub use units::{Bytes, Offset, Rate};

@@ -1,0 +1,9 @@
+//! One file per command: its flags, and the thread from files through one engine to files.
+
+pub(crate) mod demo;
+pub(crate) mod forecast;
+pub(crate) mod inspect;
+pub(crate) mod model;
+pub(crate) mod record;
+pub(crate) mod replay;
+pub(crate) mod report;

@@ -1,0 +1,71 @@
+//! The command line of Highwater: parse, run one command, print one line, exit.
+
+mod commands;
+mod complain;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use commands::{demo, forecast, inspect, model, record, replay, report};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Record the tide, replay the flood, find the high-water mark.
+///
+/// Records real traffic, replays it at N times its rate against staging, fits a capacity curve, and says
+/// with what load the service still meets its objectives and when growth exhausts it.
+#[derive(Debug, Parser)]
+#[command(name = "highwater", version, max_term_width = 110)]
+struct CommandLine {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command understands.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Globals {
+    /// Say more on stderr
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Say nothing on stderr but complaints
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// The seed of every chance: the same inputs and seed give the same result
+    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Record(record::RecordArgs),
+    Inspect(inspect::InspectArgs),
+    Replay(replay::ReplayArgs),
+    Model(model::ModelArgs),
+    Forecast(forecast::ForecastArgs),
+    Report(report::ReportArgs),
+    Demo(demo::DemoArgs),
+}
+
+fn main() -> ExitCode {
+    let CommandLine { globals, command } = CommandLine::parse();
+    let done = match &command {
+        Command::Record(args) => record::run(args, &globals),
+        Command::Inspect(args) => inspect::run(args, &globals),
+        Command::Replay(args) => replay::run(args, &globals),
+        Command::Model(args) => model::run(args, &globals),
+        Command::Forecast(args) => forecast::run(args, &globals),
+        Command::Report(args) => report::run(args, &globals),
+        Command::Demo(args) => demo::run(args, &globals),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(complaint) => {
+            eprintln!("{complaint}");
+            ExitCode::from(complaint.exit as u8)
+        }
+    }
+}
