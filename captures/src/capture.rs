@@ -141,6 +141,17 @@ impl<W: Write> CaptureWriter<W> {
         self.blocks.flush()
     }
 
+    /// The number of exchanges that are pending: pushed, but not yet handed to the sink.
+    pub const fn pending(&self) -> u32 {
+        self.pending.records()
+    }
+
+    /// Forgets what is pending, after a sink failed. When the sink has taken the failed write back, the
+    /// capture goes on whole, without the forgotten exchanges.
+    pub fn discard(&mut self) {
+        self.pending.clear();
+    }
+
     /// The number of bytes handed to the sink so far.
     pub const fn position(&self) -> u64 {
         self.blocks.position()

@@ -158,7 +158,12 @@ impl Pending {
         self.last = self.last.max(last);
     }
 
-    fn clear(&mut self) {
+    /// The number of records gathered.
+    pub(crate) const fn records(&self) -> u32 {
+        self.records
+    }
+
+    pub(crate) fn clear(&mut self) {
         self.payload.clear();
         self.records = 0;
         self.first = Offset::MAX;
@@ -220,6 +225,12 @@ impl<W: Write> BlockWriter<W> {
         let check = crc32c::crc32c(&head[..44]);
         head[44..].copy_from_slice(&check.to_le_bytes());
 
+        // One write for both, so that a reader who follows the file seldom meets half a block. Nothing is
+        // counted before it succeeded: a sink that takes a failed write back can be written to again.
+        let mut bytes = Vec::with_capacity(HEAD_LENGTH + stored.len());
+        bytes.extend_from_slice(&head);
+        bytes.extend_from_slice(&stored);
+        self.sink.write_all(&bytes)?;
         if self.sequence.is_multiple_of(self.stride) {
             self.index.push(IndexEntry {
                 offset: self.position,
@@ -236,11 +247,7 @@ impl<W: Write> BlockWriter<W> {
         }
         self.sequence = self.sequence.wrapping_add(1);
         self.position += (HEAD_LENGTH + stored.len()) as u64;
-        // One write for both, so that a reader who follows the file seldom meets half a block.
-        let mut bytes = Vec::with_capacity(HEAD_LENGTH + stored.len());
-        bytes.extend_from_slice(&head);
-        bytes.extend_from_slice(&stored);
-        self.sink.write_all(&bytes)
+        Ok(())
     }
 
     /// Hands what was written to the sink's own flush.
