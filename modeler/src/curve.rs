@@ -1,0 +1,121 @@
+//! The curves for drawing, with their bands: reports draw and compute nothing.
+
+use crate::bounds::{Bounds, Verdict};
+use crate::family::Knee;
+use crate::fit::average_at;
+use crate::latency::{self, LatencyCurve, LatencyStep, Response};
+use crate::model::{CurveStep, LoadUnit};
+use crate::study::Study;
+use crate::window::rate;
+
+/// Steps of a drawn curve.
+const STEPS: u32 = 80;
+/// How far beyond the largest measured load curves are drawn.
+const BEYOND: f64 = 1.5;
+
+/// Throughput by concurrency, in equal ratios: concurrency spans decades.
+pub(crate) fn throughput(study: &Study<'_>) -> Vec<CurveStep> {
+    let (Some(first), Some(last)) = (study.observed.first(), study.observed.last()) else {
+        return Vec::new();
+    };
+    let (low, high) = (0.5 * first.n, BEYOND * last.n);
+    (0..=STEPS)
+        .map(|step| {
+            let n = low * (high / low).powf(f64::from(step) / f64::from(STEPS));
+            let x = average_at(&study.fits, n);
+            let band = study.interval(0.95, |draw| {
+                draw.family.map_or(x, |(family, values)| family.throughput_at(&values, n))
+            });
+            CurveStep {
+                load: n,
+                throughput: rate(x),
+                interval: Bounds { low: rate(band.low.min(x)), high: rate(band.high.max(x)) },
+                verdict: Verdict::of(n / last.n),
+            }
+        })
+        .collect()
+}
+
+/// Throughput by offered load.
+pub(crate) fn carried(study: &Study<'_>) -> Vec<CurveStep> {
+    if study.unit == LoadUnit::Concurrency {
+        return Vec::new();
+    }
+    (0..=STEPS)
+        .map(|step| {
+            let load = BEYOND * study.largest_load * f64::from(step) / f64::from(STEPS);
+            let x = study.throughput_at(load);
+            let band = study.interval_at(load, 0.0, 0.95);
+            CurveStep {
+                load,
+                throughput: rate(x),
+                interval: Bounds { low: rate(band.low.min(x)), high: rate(band.high.max(x)) },
+                verdict: Verdict::of(load / study.largest_load),
+            }
+        })
+        .collect()
+}
+
+/// Response by offered load, denser towards the ceiling.
+pub(crate) fn latency(study: &Study<'_>) -> Vec<LatencyCurve> {
+    let lowest = study.seen.iter().filter_map(|seen| seen.offered).fold(f64::INFINITY, f64::min);
+    let curves = study.measures.iter().zip(&study.concluded.curves).enumerate();
+    curves
+        .filter_map(|(at, (&measure, fitted))| {
+            let fitted = fitted.as_ref()?;
+            let responses: Vec<Response> = study
+                .seen
+                .iter()
+                .filter(|seen| !seen.saturated)
+                .filter_map(|seen| {
+                    seen.offered.map(|offered| Response { offered, seconds: seen.responses[at] })
+                })
+                .filter(|response| response.seconds > 0.0)
+                .collect();
+            let low = 0.5 * lowest;
+            let high = (0.995 * fitted.ceiling).min(BEYOND * study.largest_load).max(low);
+            let steps = (0..=STEPS).map(|step| {
+                let rest = 1.0 - f64::from(step) / f64::from(STEPS);
+                let offered = high - (high - low) * rest * rest;
+                let response = fitted.response_at(offered);
+                let band = study.interval(0.95, |draw| {
+                    draw.concluded.curves[at]
+                        .as_ref()
+                        .map_or(response, |curve| curve.response_at(offered))
+                        .min(3_600.0)
+                });
+                LatencyStep {
+                    offered: rate(offered),
+                    response: latency::length(response),
+                    interval: Bounds { low: band.low.min(response), high: band.high.max(response) }
+                        .map(latency::length),
+                    verdict: Verdict::of(offered / study.largest_load),
+                }
+            });
+            Some(LatencyCurve {
+                measure,
+                shape: latency::shape(fitted),
+                ceiling: fitted.ceiling.is_finite().then(|| rate(fitted.ceiling)),
+                fit_error_ratio: latency::fit_error_ratio(fitted, &responses),
+                steps: steps.collect(),
+            })
+        })
+        .collect()
+}
+
+/// Where the slope of the averaged curve has fallen to half of the first, up to where curves are drawn.
+pub(crate) fn knee(study: &Study<'_>) -> Option<Knee> {
+    let (first, last) = (study.observed.first()?, study.observed.last()?);
+    let (low, high) = (first.n.min(1.0), BEYOND * last.n);
+    let steps = 400;
+    let at = |step: i32| low * (high / low).powf(f64::from(step) / f64::from(steps));
+    let slope = |step: i32| {
+        (average_at(&study.fits, at(step + 1)) - average_at(&study.fits, at(step)))
+            / (at(step + 1) - at(step))
+    };
+    let half = 0.5 * slope(0);
+    (1..steps).find(|&step| slope(step) <= half).map(|step| {
+        let concurrency = (at(step) * at(step + 1)).sqrt();
+        Knee { concurrency, throughput: rate(average_at(&study.fits, concurrency)) }
+    })
+}

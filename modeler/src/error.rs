@@ -1,0 +1,98 @@
+//! Why there is no model: what is wrong, and how to mend it.
+
+use std::fmt;
+
+/// Why there is no model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelError {
+    /// The generator was the bottleneck of a run.
+    InvalidRun {
+        /// Why, in the run's own words.
+        reason: String,
+    },
+    /// A run was never closed.
+    Unfinished,
+    /// Too many answers were a 4xx where the recording had a success: fast refusals look like capacity.
+    Refusals {
+        /// Their share of all outcomes, in `0..=1`.
+        ratio: f64,
+    },
+    /// No stage holds its level for long enough.
+    NoHolds,
+    /// Too few different loads for a fit.
+    TooFewLoads {
+        /// How many there are.
+        count: usize,
+        /// How many a fit needs.
+        needed: usize,
+        /// Whether the points are from a table.
+        from_table: bool,
+    },
+    /// A line of a table of points cannot be understood.
+    Table {
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Points of open and of closed loads cannot be put together.
+    MixedLoads,
+    /// An objective needs points with offered load and responses.
+    NoOfferedLoad,
+    /// An objective names a quantile that a table does not have.
+    NoQuantile {
+        /// The column it would be in.
+        column: String,
+    },
+}
+
+impl ModelError {
+    /// How to mend it.
+    pub fn mend(&self) -> String {
+        match self {
+            Self::InvalidRun { .. } => "replay from a faster or idler machine, or at lower stages".to_owned(),
+            Self::Unfinished => "replay again and let it finish; SIGINT also closes a run".to_owned(),
+            Self::Refusals { .. } => {
+                "give the target what the requests need (credentials, data), then replay again".to_owned()
+            }
+            Self::NoHolds => {
+                "replay with stages that hold, e.g. --stages '=10s:1x,=10s:2x,=10s:4x'".to_owned()
+            }
+            Self::TooFewLoads { from_table: true, .. } => "add rows with other loads".to_owned(),
+            Self::TooFewLoads { .. } => {
+                "replay more stages, e.g. --stages '=10s:1x,=10s:2x,=10s:4x,=10s:8x', or give more runs"
+                    .to_owned()
+            }
+            Self::Table { .. } => {
+                "the first line names the columns: n,x (in flight, answers/s) or rate,p95,… (offered/s, ms)"
+                    .to_owned()
+            }
+            Self::MixedLoads => "model runs and tables of concurrency apart".to_owned(),
+            Self::NoOfferedLoad => "give runs, or a table with the columns rate and p95".to_owned(),
+            Self::NoQuantile { column } => format!("add the column {column}, or ask for another quantile"),
+        }
+    }
+}
+
+impl fmt::Display for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidRun { reason } => write!(f, "the run is not valid: {reason}"),
+            Self::Unfinished => write!(f, "the run has no end: the replay was killed"),
+            Self::Refusals { ratio } => {
+                write!(f, "{:.1} % of the answers are a 4xx where the recording had a success", ratio * 100.0)
+            }
+            Self::NoHolds => write!(f, "no stage holds one level of load for two whole seconds"),
+            Self::TooFewLoads { count, needed, .. } => {
+                let plural = if *count == 1 { "" } else { "s" };
+                write!(f, "{count} load level{plural}, a fit needs {needed}")
+            }
+            Self::Table { line, what } => write!(f, "line {line}: {what}"),
+            Self::MixedLoads => write!(f, "some points have an offered rate and some do not"),
+            Self::NoOfferedLoad => write!(f, "an objective needs points with offered rate and responses"),
+            Self::NoQuantile { column } => write!(f, "the points have no {column}"),
+        }
+    }
+}
+
+impl std::error::Error for ModelError {}

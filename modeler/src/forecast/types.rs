@@ -1,0 +1,151 @@
+//! What is asked of a forecast and what it answers, as plain values.
+
+use captures::Rate;
+use jiff::civil::{Date, DateTime};
+
+use crate::bounds::Bounds;
+
+use super::history::{Observation, Step};
+
+/// The capacity that growth will meet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CapacityGiven {
+    /// The highest load that meets the objective.
+    pub rate: Rate,
+    /// Its 95 % interval; `None` takes the rate as exact.
+    pub interval: Option<Bounds<Rate>>,
+}
+
+/// A day, or some days, with a multiple of the ordinary load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// What people call it.
+    pub name: String,
+    /// Its first day.
+    pub first: Date,
+    /// Its last day.
+    pub last: Date,
+    /// The multiple.
+    pub multiple: f64,
+}
+
+/// The busiest minute of a step over the step's mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PeakFactor {
+    /// Given.
+    Given(f64),
+    /// Unknown: the forecast speaks of means only.
+    MeanOnly,
+}
+
+impl PeakFactor {
+    /// The factor to multiply means with.
+    pub fn factor(self) -> f64 {
+        match self {
+            Self::Given(factor) => factor,
+            Self::MeanOnly => 1.0,
+        }
+    }
+}
+
+/// What to forecast, beside the history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForecastRequest {
+    /// How many steps of the history's own length.
+    pub steps: usize,
+    /// Only observations up to this moment are used; `None` uses all.
+    pub until: Option<DateTime>,
+    /// The capacity, when the date of exhaustion is asked for.
+    pub capacity: Option<CapacityGiven>,
+    /// The events.
+    pub events: Vec<Event>,
+    /// The busiest minute of a step over its mean.
+    pub peak_factor: PeakFactor,
+    /// The seed of every draw.
+    pub seed: u64,
+}
+
+/// A forecast.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// The length of a step.
+    pub step: Step,
+    /// What it rests on, ascending, without gaps; missing observations have no volume.
+    pub history: Vec<Observation>,
+    /// The future, step by step.
+    pub steps: Vec<ForecastStep>,
+    /// The capacity that was given.
+    pub capacity: Option<CapacityGiven>,
+    /// The capacity as mean volume per step, the peak factor taken off: comparable with `steps`.
+    pub capacity_volume: Option<f64>,
+    /// The events that lie in the future.
+    pub events: Vec<Event>,
+    /// The busiest minute of a step over its mean.
+    pub peak_factor: PeakFactor,
+    /// When capacity runs out; `None` without a capacity.
+    pub exhaustion: Option<Exhaustion>,
+    /// Growth per year of the continued trend at the end of the history, as a ratio: 0.2 is 20 % a year.
+    pub growth_per_year_ratio: f64,
+    /// The forecast's own exam on the history; `None` when that is too short.
+    pub score: Option<ForecastScore>,
+    /// What a reader must know before believing it: whole sentences.
+    pub warnings: Vec<String>,
+    /// The seed of every draw.
+    pub seed: u64,
+}
+
+/// One step of the future.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ForecastStep {
+    /// Its first moment, UTC.
+    pub at: DateTime,
+    /// The expected volume of the step: requests.
+    pub volume: f64,
+    /// The 80 % interval.
+    pub interval_80: Bounds<f64>,
+    /// The 95 % interval.
+    pub interval_95: Bounds<f64>,
+    /// The expected mean rate of the step.
+    pub mean_rate: Rate,
+    /// The expected rate of the busiest minute; the mean rate when no peak factor is known.
+    pub peak_rate: Rate,
+    /// Which of [`Forecast::events`] lie on it: the multiple it contains.
+    pub event_multiple: f64,
+}
+
+/// When capacity runs out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exhaustion {
+    /// With a probability of 10 % it has happened by then; `None`: beyond the horizon.
+    pub p10: Option<DateTime>,
+    /// With a probability of 50 %.
+    pub p50: Option<DateTime>,
+    /// With a probability of 90 %.
+    pub p90: Option<DateTime>,
+    /// The share of paths that do not run out within the horizon, in `0..=1`.
+    pub beyond_ratio: f64,
+    /// The probability by date.
+    pub by_date: Vec<ExhaustionStep>,
+}
+
+/// The probability that capacity has run out by the end of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExhaustionStep {
+    /// The step's first moment, UTC.
+    pub at: DateTime,
+    /// In `0..=1`; never falls.
+    pub probability: f64,
+}
+
+/// How the forecast would have done on the history: rolling origin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ForecastScore {
+    /// How many origins.
+    pub origins: usize,
+    /// Mean absolute error over that of the seasonal naive forecast in sample.
+    pub mase: f64,
+    /// The share of observations inside the 80 % interval (leave-one-origin-out), in `0..=1`.
+    pub coverage_80: f64,
+    /// The share inside the 95 % interval.
+    pub coverage_95: f64,
+}

@@ -1,0 +1,46 @@
+//! Finds, in what a replay measured, the load a service can carry; and in its history, when that runs out.
+//!
+//! Everything here is arithmetic on values: no file, clock or log. Chance comes from a seed, so the same runs
+//! and seed give the same bytes. The way through:
+//!
+//! ```text
+//! Run ──window──▶ Point ──fit──▶ FamilyFit ─┐
+//!                   └──latency──▶ LatencyCurve ──capacity──▶ Model
+//! History ──forecast──▶ paths × events × peak factor × capacity ──▶ Forecast
+//! ```
+
+mod backtest;
+mod bounds;
+mod capacity;
+mod ceiling;
+mod curve;
+mod error;
+mod family;
+mod fit;
+mod latency;
+mod model;
+mod objective;
+mod point;
+mod predict;
+mod regression;
+mod resample;
+mod study;
+mod table;
+mod verdict;
+mod warn;
+mod window;
+
+pub use backtest::Backtest;
+pub use bounds::{Bounds, Verdict};
+pub use capacity::{Binding, Capacity};
+pub use ceiling::Ceiling;
+pub use error::ModelError;
+pub use family::{Family, Knee, Parameters};
+pub use fit::{FamilyFit, Parameter};
+pub use latency::{LatencyCurve, LatencyMeasure, LatencyShape, LatencyStep};
+pub use model::{CurveStep, Load, LoadUnit, Model, ModelRequest, model};
+pub use objective::{Limit, Objective, ObjectiveError};
+pub use point::{Point, QuantileAt, Window};
+pub use predict::Prediction;
+pub use table::points_from_table;
+pub use window::points;

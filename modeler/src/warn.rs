@@ -1,0 +1,123 @@
+//! What a reader must know before believing a model.
+
+use crate::bounds::Verdict;
+use crate::capacity::{Binding, Capacity};
+use crate::model::{LoadUnit, ModelRequest};
+use crate::point::Point;
+use crate::predict::Prediction;
+use crate::study::Study;
+
+/// With fewer loads an answer is only indicative.
+const ENOUGH_LOADS: usize = 5;
+/// In flight, throughput and response that disagree by more than this share are named.
+const LITTLE_RATIO: f64 = 0.05;
+/// A back-test that misses by more than this share is named.
+const BACKTEST_RATIO: f64 = 0.1;
+
+/// Whole sentences, in a fixed order.
+pub(crate) fn warnings(
+    study: &Study<'_>,
+    points: &[Point],
+    levels: usize,
+    capacity: &Capacity,
+    predictions: &[Prediction],
+    request: &ModelRequest,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut say = |applies: bool, sentence: String| {
+        if applies {
+            warnings.push(sentence);
+        }
+    };
+    let held_back = request.held_back_ratio;
+    say(
+        held_back > 0.0,
+        format!(
+            "Partial mix: {:.1} % of the capture's requests were held back from the replay.",
+            held_back * 100.0
+        ),
+    );
+    say(
+        levels < ENOUGH_LOADS,
+        format!(
+            "{levels} different loads: the answer is indicative only; {ENOUGH_LOADS} or more make it firm."
+        ),
+    );
+    capacity_warnings(study, capacity, &mut say);
+    for point in points.iter().filter(|point| point.draining) {
+        say(true, format!("{}: still working off an earlier backlog; not used.", point.source));
+    }
+    for point in points.iter().filter(|point| !point.saturated && !point.draining) {
+        let gap = point.little_gap_ratio.unwrap_or(0.0);
+        say(
+            gap > LITTLE_RATIO,
+            format!(
+                "{}: in flight and throughput × response differ by {:.0} % (Little's law); the window may not be steady.",
+                point.source,
+                gap * 100.0
+            ),
+        );
+    }
+    for fit in study.fits.iter().filter(|fit| fit.excluded.is_some() && fit.family == crate::Family::Usl) {
+        let reason = fit.excluded.as_deref().unwrap_or_default();
+        say(reason.starts_with("foretells"), format!("The USL {reason}; it has no weight."));
+    }
+    if let Some(test) = study.backtest {
+        say(
+            test.mean_error_ratio > BACKTEST_RATIO,
+            format!(
+                "Back-test: fitted on the lower {} loads, the model misses the upper {} by {:.0} % in the mean.",
+                test.fitted,
+                test.predicted,
+                test.mean_error_ratio * 100.0
+            ),
+        );
+    }
+    for prediction in predictions {
+        let factor = prediction.load / study.largest_load;
+        let sentence = match prediction.verdict {
+            Verdict::Measured => continue,
+            Verdict::Extrapolated => "extrapolated",
+            Verdict::LowConfidence => "low confidence",
+            Verdict::Refused if prediction.forced => "answered by force",
+            Verdict::Refused => "refused, only bounds are given",
+        };
+        say(
+            true,
+            format!("Load {} is {factor:.2} times the largest measured load: {sentence}.", prediction.load),
+        );
+    }
+    warnings
+}
+
+fn capacity_warnings(study: &Study<'_>, capacity: &Capacity, say: &mut impl FnMut(bool, String)) {
+    let open = study.unit == LoadUnit::Offered;
+    let next = capacity.next_load.as_per_second();
+    say(
+        open && capacity.highest_pass.is_none(),
+        format!("No measured load met the objective; measure lower ones, e.g. {next:.0} rps."),
+    );
+    say(
+        open && capacity.lowest_fail.is_none(),
+        format!(
+            "Every measured load met the objective: the capacity is not bracketed; measure higher loads, e.g. {next:.0} rps."
+        ),
+    );
+    say(
+        !open && !capacity.bracketed,
+        format!(
+            "The throughput still rises at the largest load; measure higher ones, e.g. {next:.0} in flight."
+        ),
+    );
+    let beyond = match capacity.verdict {
+        Verdict::Measured => None,
+        Verdict::Extrapolated => Some("extrapolated beyond the largest measured load"),
+        Verdict::LowConfidence => Some("beyond 1.5 times the largest measured load: low confidence"),
+        Verdict::Refused => Some(
+            "beyond twice the largest measured load: what is given is the highest load that was measured to pass",
+        ),
+    };
+    if let Some(beyond) = beyond {
+        say(capacity.binding != Binding::Nothing || open, format!("The capacity is {beyond}."));
+    }
+}

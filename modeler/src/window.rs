@@ -1,0 +1,165 @@
+//! A run → points: each stage that holds its level gives one.
+//!
+//! The seconds of the warm-up are cut. Moments follow DESIGN.md §8: planned requests, outcomes and their
+//! times belong to the second in which a request was due; completions and in-flight to the clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use captures::{Interval, Rate, Run, Stage};
+
+use crate::error::ModelError;
+use crate::point::{Point, QUANTILES, QuantileAt, Window};
+
+/// A model refuses runs with a larger share of unexpected 4xx.
+const MOST_REFUSALS: f64 = 0.05;
+/// Below this share of the offered load, and beyond chance, a load counts as not carried.
+const ACHIEVED_RATIO: f64 = 0.99;
+/// Stages shorter than this lose a fixed share of their beginning; longer ones are cut by MSER.
+const SHORT_STAGE_SECONDS: usize = 20;
+
+/// The points of `run`, which is called `name`.
+///
+/// # Errors
+/// When the run cannot be believed, or has no stage that gives a point.
+pub fn points(run: &Run, name: &str) -> Result<Vec<Point>, ModelError> {
+    let end = run.end.as_ref().ok_or(ModelError::Unfinished)?;
+    if let Some(reason) = &end.invalid_reason {
+        return Err(ModelError::InvalidRun { reason: reason.clone() });
+    }
+    let overall = run.overall();
+    let refusals = overall.unexpected as f64 / overall.total().max(1) as f64;
+    if refusals > MOST_REFUSALS {
+        return Err(ModelError::Refusals { ratio: refusals });
+    }
+    let seconds: BTreeMap<u64, &Interval> = run.intervals.iter().map(|each| (each.second, each)).collect();
+    let points: Vec<Point> = run
+        .header
+        .stages
+        .iter()
+        .enumerate()
+        .filter(|(_, stage)| stage.is_hold() && stage.from > 0.0)
+        .filter_map(|(index, stage)| {
+            let windows = steady(windows_of(stage, &seconds));
+            (windows.len() >= 2).then(|| point(format!("{name}, stage {}", index + 1), stage.from, windows))
+        })
+        .filter(|point| point.offered.is_some_and(|offered| offered > Rate::ZERO))
+        .collect();
+    if points.is_empty() { Err(ModelError::NoHolds) } else { Ok(points) }
+}
+
+/// The whole seconds of a stage that the run has.
+fn windows_of(stage: &Stage, seconds: &BTreeMap<u64, &Interval>) -> Vec<Window> {
+    let first = stage.begin.as_nanos().div_ceil(1_000_000_000);
+    let last = stage.end.second();
+    if first >= last {
+        return Vec::new();
+    }
+    seconds.range(first..last).map(|(_, interval)| window(interval)).collect()
+}
+
+fn window(interval: &Interval) -> Window {
+    let overall = interval.overall();
+    Window {
+        second: interval.second,
+        planned: interval.planned,
+        completed: interval.completed,
+        in_flight: interval.in_flight,
+        outcomes: overall.total(),
+        errors: overall.errors(),
+        skipped: overall.skipped(),
+        response: overall.response,
+    }
+}
+
+/// What is left when the warm-up is cut.
+///
+/// MSER (White 1997): the cut that minimises the standard error of the mean of what is left, looked for in
+/// the first half, in batches of five seconds when there are ten of them. A stage under 20 s is too short to
+/// let it choose: it loses a fifth, at least one second.
+fn steady(mut windows: Vec<Window>) -> Vec<Window> {
+    let count = windows.len();
+    let cut = if count < SHORT_STAGE_SECONDS {
+        count.div_ceil(5)
+    } else {
+        let batch = if count >= 50 { 5 } else { 1 };
+        let load: Vec<f64> = windows
+            .chunks_exact(batch)
+            .map(|chunk| chunk.iter().map(|window| window.in_flight).sum::<f64>() / batch as f64)
+            .collect();
+        (mser(&load) * batch).max(2)
+    };
+    windows.drain(..cut.min(count));
+    windows
+}
+
+fn mser(series: &[f64]) -> usize {
+    let score = |cut: usize| {
+        let rest = &series[cut..];
+        let mean = rest.iter().sum::<f64>() / rest.len() as f64;
+        rest.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>()
+            / (rest.len() * rest.len()) as f64
+    };
+    (0..=series.len() / 2).min_by(|&one, &other| score(one).total_cmp(&score(other))).unwrap_or(0)
+}
+
+/// The point of `windows`, of which there are at least two.
+pub(crate) fn point(source: String, scale: f64, windows: Vec<Window>) -> Point {
+    let seconds = windows.len() as f64;
+    let sum = |of: fn(&Window) -> u64| windows.iter().map(of).sum::<u64>() as f64;
+    let (planned, completed) = (sum(|w| w.planned), sum(|w| w.completed));
+    let (outcomes, errors, skipped) = (sum(|w| w.outcomes), sum(|w| w.errors), sum(|w| w.skipped));
+    // Of what was completed, so much was answered without error.
+    let succeeded_ratio = if outcomes > skipped { (outcomes - errors) / (outcomes - skipped) } else { 0.0 };
+    let concurrency = windows.iter().map(|window| window.in_flight).sum::<f64>() / seconds;
+    let mut response = captures::Histogram::new();
+    for window in &windows {
+        response.merge(&window.response);
+    }
+    let mean_response = (!response.is_empty()).then(|| response.mean());
+    let change = drift(&windows);
+    let deficit = planned - skipped - completed;
+    let chance = 2.0 + 3.0 * concurrency.sqrt();
+    let beyond = |difference: f64| difference > (1.0 - ACHIEVED_RATIO) * planned && difference > chance;
+    Point {
+        source,
+        scale: Some(scale),
+        length: Duration::from_secs(windows.len() as u64),
+        offered: Rate::per_second(planned / seconds),
+        throughput: rate(completed / seconds * succeeded_ratio),
+        throughput_error: Rate::per_second(standard_error(&windows) * succeeded_ratio),
+        concurrency: Some(concurrency),
+        little_gap_ratio: mean_response
+            .filter(|_| concurrency > 0.0)
+            .map(|response| (concurrency - completed / seconds * response.as_secs_f64()).abs() / concurrency),
+        mean_response,
+        quantiles: QUANTILES
+            .iter()
+            .map(|&quantile| QuantileAt { quantile, response: response.quantile(quantile) })
+            .collect(),
+        response,
+        error_ratio: if outcomes > 0.0 { errors / outcomes } else { 0.0 },
+        saturated: beyond(deficit) && change > 0.0,
+        draining: beyond(-deficit) && change < 0.0,
+        windows,
+    }
+}
+
+/// How much the number in flight grew: the mean of the last third less that of the first.
+fn drift(windows: &[Window]) -> f64 {
+    let third = windows.len().div_ceil(3);
+    let mean = |part: &[Window]| part.iter().map(|window| window.in_flight).sum::<f64>() / part.len() as f64;
+    mean(&windows[windows.len() - third..]) - mean(&windows[..third])
+}
+
+/// The standard error of the mean of the completions per second.
+fn standard_error(windows: &[Window]) -> f64 {
+    let count = windows.len() as f64;
+    let mean = windows.iter().map(|window| window.completed as f64).sum::<f64>() / count;
+    let squares: f64 = windows.iter().map(|window| (window.completed as f64 - mean).powi(2)).sum();
+    (squares / (count - 1.0) / count).sqrt()
+}
+
+pub(crate) fn rate(per_second: f64) -> Rate {
+    Rate::per_second(per_second.max(0.0)).unwrap_or(Rate::ZERO)
+}
