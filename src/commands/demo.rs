@@ -1,12 +1,69 @@
-//! `highwater demo`: .
+//! `highwater demo`: the whole story on loopback, with a built-in shop.
 
-use crate::complain::{Complaint, Exit};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-/// Shows the whole story on loopback with a built-in shop.
+use crate::complain::{Complaint, Exit, reason};
+use scenes::{shop, story};
+
+/// A shop, its visitors, and what Highwater says about them.
+///
+/// Every part of the story (the shop, the recorder, the replays, the model, the forecast) is a process of
+/// its own, run by the same command line that a user types; nothing in here knows the inside of an engine.
+/// Deliberately absent: any number handed to the model by the back door. What the demo knows of the
+/// shop's ceiling serves to choose the levels of the replay, and for nothing else.
+#[path = "../demo"]
+mod scenes {
+    pub(super) mod shop;
+    pub(super) mod story;
+
+    mod check;
+    mod children;
+    mod clock;
+    mod folder;
+    mod history;
+    mod prediction;
+    mod visit;
+    mod visitors;
+}
+
+/// Shows the whole story on loopback with a built-in shop, in about 90 seconds.
+///
+/// Records visitors of a built-in shop, replays them at rising multiples against a second one, fits the
+/// capacity curve, writes the report, and then checks its own prediction by replaying just below and just
+/// above it. Ends with a forecast on a synthetic history.
 #[derive(Debug, clap::Args)]
-pub(crate) struct DemoArgs {}
+#[command(after_help = "Example:\n  highwater demo --out demo-report")]
+pub(crate) struct DemoArgs {
+    /// The folder to write; an earlier demo's is overwritten, any other must be empty
+    #[arg(long, default_value = "demo-report", value_name = "DIR")]
+    out: PathBuf,
+    /// Print what was found as one JSON object on stdout
+    #[arg(long)]
+    json: bool,
+    /// Serve the built-in shop at this address and do nothing else
+    #[arg(long, hide = true, value_name = "ADDR", conflicts_with_all = ["out", "json"])]
+    serve_shop: Option<SocketAddr>,
+    /// Close the shop when standard input ends
+    #[arg(long, hide = true, requires = "serve_shop")]
+    with_parent: bool,
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: &DemoArgs, _globals: &crate::Globals) -> Result<(), Complaint> {
-    Err(Complaint::new(Exit::Fault, "demo", "not built yet", "wait"))
+pub(crate) fn run(args: &DemoArgs, globals: &crate::Globals) -> Result<(), Complaint> {
+    if let Some(address) = args.serve_shop {
+        return shop::serve(address, globals.seed, args.with_parent).map_err(|error| {
+            let mend = "give an address of this machine whose port is free";
+            Complaint::new(Exit::Fault, format!("--serve-shop {address}"), reason(&error), mend)
+        });
+    }
+    let telling = story::Telling { out: &args.out, seed: globals.seed, aloud: !globals.quiet };
+    let found = story::tell(&telling)?;
+    if args.json {
+        writeln!(io::stdout(), "{found}").map_err(|error| {
+            Complaint::new(Exit::Fault, "stdout", reason(&error), "give it somewhere to go")
+        })?;
+    }
+    Ok(())
 }

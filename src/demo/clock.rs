@@ -1,6 +1,6 @@
 //! The only place of the demo that reads a clock or waits for time to pass.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The present moment.
 #[expect(clippy::disallowed_methods, reason = "the demo's clock")]
@@ -15,9 +15,4 @@ pub(crate) fn sleep_until(moment: Instant) {
     if !left.is_zero() {
         std::thread::sleep(left);
     }
-}
-
-/// Waits for `length`.
-pub(crate) fn sleep(length: Duration) {
-    sleep_until(now() + length);
 }

@@ -35,7 +35,7 @@ pub(crate) use sessions::password_of;
 use sessions::{CartLine, Sessions};
 
 /// How many requests are worked on at once.
-pub(crate) const WORKERS: usize = 5;
+pub(crate) const WORKERS: usize = 4;
 /// A query takes its mean length, give or take this share of it.
 const QUERY_SPREAD_RATIO: f64 = 0.35;
 const STYLE: &str = include_str!("shop/style.css");

@@ -77,7 +77,7 @@ pub(crate) fn plan(seed: u64, span: Duration) -> Vec<Visit> {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed_0f75);
     let mut visits: Vec<Visit> = arrivals(span, &mut chance)
         .into_iter()
-        .filter_map(|moment| Visit::invent(&mut chance).from_moment(moment))
+        .filter_map(|moment| Visit::invent(&mut chance).begun_at(moment))
         .collect();
     visits.sort_by_key(|visit| visit.arrives);
     visits
@@ -182,7 +182,7 @@ impl Visit {
 
     /// This visit begun at `moment`: what lies before the plan's start has happened already. `None` when
     /// all of it has.
-    fn from_moment(mut self, moment: f64) -> Option<Self> {
+    fn begun_at(mut self, moment: f64) -> Option<Self> {
         let mut begins = moment;
         let past = self
             .steps
