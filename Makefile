@@ -1,0 +1,37 @@
+# The two commands of a newcomer are `make demo` and `make test`.
+
+CARGO ?= cargo
+OUT ?= demo-report
+
+.PHONY: help demo test bench soak install-deps
+
+help:
+	@echo 'make demo          the whole story on loopback, in about two minutes after compiling'
+	@echo 'make test          everything that continuous integration runs'
+	@echo 'make bench         the ratios of DESIGN, measured side by side on this machine'
+	@echo 'make soak          the long runs'
+	@echo 'make install-deps  the system packages that the above need, by apt'
+
+# Installs what is missing, builds, runs the demo and says where its report is.
+demo:
+	@scripts/install-deps build
+	$(CARGO) build --release --locked
+	$(CARGO) run --release --locked --quiet -- demo --out '$(OUT)'
+	@echo 'Open $(OUT)/index.html in a browser.'
+
+test:
+	@scripts/install-deps test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) test --workspace --locked
+
+bench:
+	@scripts/install-deps test
+	scripts/bench
+
+soak:
+	@scripts/install-deps test
+	scripts/soak
+
+install-deps:
+	@scripts/install-deps test
