@@ -1,0 +1,273 @@
+//! Gathers what happens to one proxied request until it is one exchange.
+//!
+//! The worker threads only tell it what went by; it keeps raw heads and body prefixes and does no work per
+//! byte, except that a body *above* the limit is hashed as it streams, because nothing else of it is kept.
+//! Heads are parsed when the writer thread asks for the [`Exchange`].
+//!
+//! Invariant: memory is bounded by the two heads and twice the body limit, however long a body streams.
+
+use bytes::Bytes;
+use captures::{
+    Body, ConnectionId, Ending, Exchange, ExchangeId, Offset, Request, Response, SessionId, SessionKey,
+    Version,
+};
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::{head, redact};
+
+/// How much of a body is kept, and what it is hashed with.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyPolicy {
+    /// The most bytes that are stored.
+    pub(crate) limit: usize,
+    /// The key of the digest of longer bodies; none when nothing is masked.
+    pub(crate) key: Option<[u8; 32]>,
+}
+
+/// One exchange while it happens.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    id: ExchangeId,
+    connection: ConnectionId,
+    arrived: Offset,
+    request_head: Vec<u8>,
+    request_body: Tap,
+    request_done: Option<Offset>,
+    response: Option<ResponseHead>,
+    response_body: Tap,
+    attempts: u32,
+    upgraded: bool,
+    ended: Offset,
+    ending: Ending,
+}
+
+/// The head of a response, as it came.
+#[derive(Debug)]
+pub(crate) struct ResponseHead {
+    pub(crate) began: Offset,
+    pub(crate) status: u16,
+    pub(crate) version: Version,
+    /// The header fields in wire format.
+    pub(crate) fields: Vec<u8>,
+}
+
+impl Assembly {
+    /// Begins with a complete request head.
+    pub(crate) fn begin(id: ExchangeId, connection: ConnectionId, arrived: Offset, head: &[u8]) -> Self {
+        Self {
+            id,
+            connection,
+            arrived,
+            request_head: head.to_vec(),
+            request_body: Tap::default(),
+            request_done: None,
+            response: None,
+            response_body: Tap::default(),
+            attempts: 0,
+            upgraded: false,
+            ended: arrived,
+            ending: Ending::ProxyFailed,
+        }
+    }
+
+    /// The request is sent upstream, for the first time or again: its body comes by from the start.
+    pub(crate) fn on_attempt(&mut self) {
+        self.attempts += 1;
+        self.request_body = Tap::default();
+        self.response = None;
+        self.response_body = Tap::default();
+    }
+
+    /// A piece of the request's body, transfer coding removed.
+    pub(crate) fn on_request_body(&mut self, piece: &Bytes, policy: &BodyPolicy) {
+        if self.upgraded { self.request_body.count(piece) } else { self.request_body.push(piece, policy) }
+    }
+
+    /// The request is complete. On a retry the first time counts: the client was done then.
+    pub(crate) fn on_request_done(&mut self, at: Offset) {
+        self.request_done.get_or_insert(at);
+    }
+
+    /// The head of the final response. After a switch of protocols (101) bodies are only counted: what
+    /// passes then is another protocol and may pass for days.
+    pub(crate) fn on_response_head(&mut self, head: ResponseHead) {
+        self.upgraded = head.status == 101;
+        self.response = Some(head);
+    }
+
+    /// A piece of the response's body, transfer coding removed.
+    pub(crate) fn on_response_body(&mut self, piece: &Bytes, policy: &BodyPolicy) {
+        if self.upgraded { self.response_body.count(piece) } else { self.response_body.push(piece, policy) }
+    }
+
+    /// Whether a final response was seen.
+    pub(crate) const fn has_response(&self) -> bool {
+        self.response.is_some()
+    }
+
+    /// Nothing more can happen. An assembly that is dropped without this ended with the proxy.
+    pub(crate) fn end(&mut self, at: Offset, ending: Ending) {
+        self.ended = at;
+        self.ending = ending;
+    }
+
+    /// The bytes of memory it holds, rounded up.
+    pub(crate) fn size(&self) -> u64 {
+        let response = self.response.as_ref().map_or(0, |response| response.fields.len());
+        let held = self.request_head.len() + self.request_body.held() + response + self.response_body.held();
+        (held + size_of::<Self>()) as u64
+    }
+
+    /// The exchange, of nobody's session yet and with its secrets still in it.
+    pub(crate) fn into_exchange(self) -> Exchange {
+        let request = head::request_head(&self.request_head);
+        let (response_began, response) = match self.response {
+            None => (None, None),
+            Some(head) => (
+                Some(head.began),
+                Some(Response {
+                    status: head.status,
+                    version: head.version,
+                    headers: head::fields(&head.fields),
+                    body: self.response_body.into_body(),
+                }),
+            ),
+        };
+        Exchange {
+            id: self.id,
+            connection: self.connection,
+            session: SessionId(0),
+            session_key: SessionKey::Connection,
+            arrived: self.arrived,
+            request_done: self.request_done,
+            response_began,
+            ended: self.ended,
+            attempts: self.attempts,
+            request: Request {
+                method: request.method,
+                target: request.target,
+                version: request.version,
+                headers: request.headers,
+                body: self.request_body.into_body(),
+            },
+            response,
+            ending: self.ending,
+        }
+    }
+}
+
+/// What is kept of a body that streams by.
+#[derive(Debug, Default)]
+struct Tap {
+    length: u64,
+    stored: Stored,
+    digest: Option<Box<BodyDigest>>,
+}
+
+/// The stored prefix: most bodies come in one piece, which then is shared, not copied.
+#[derive(Debug, Default)]
+enum Stored {
+    #[default]
+    Nothing,
+    Piece(Bytes),
+    Pieces(Vec<u8>),
+}
+
+impl Stored {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Nothing => &[],
+            Self::Piece(piece) => piece,
+            Self::Pieces(bytes) => bytes,
+        }
+    }
+}
+
+impl Tap {
+    fn count(&mut self, piece: &Bytes) {
+        self.length += piece.len() as u64;
+    }
+
+    fn push(&mut self, piece: &Bytes, policy: &BodyPolicy) {
+        if piece.is_empty() {
+            return;
+        }
+        self.count(piece);
+        let room = policy.limit.saturating_sub(self.stored.as_slice().len());
+        if self.digest.is_none() && piece.len() > room {
+            // The limit is passed here: what is stored so far is all that went by.
+            let mut digest = Box::new(BodyDigest::new(policy.key.as_ref()));
+            digest.update(self.stored.as_slice());
+            self.digest = Some(digest);
+        }
+        if let Some(digest) = &mut self.digest {
+            digest.update(piece);
+        }
+        if room > 0 {
+            self.store(piece, room);
+        }
+    }
+
+    fn store(&mut self, piece: &Bytes, room: usize) {
+        match &mut self.stored {
+            Stored::Nothing if piece.len() <= room => self.stored = Stored::Piece(piece.clone()),
+            Stored::Nothing => self.stored = Stored::Pieces(piece[..room].to_vec()),
+            Stored::Piece(first) => {
+                let mut bytes = Vec::with_capacity(first.len() + piece.len().min(room));
+                bytes.extend_from_slice(first);
+                bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+                self.stored = Stored::Pieces(bytes);
+            }
+            Stored::Pieces(bytes) => bytes.extend_from_slice(&piece[..piece.len().min(room)]),
+        }
+    }
+
+    fn held(&self) -> usize {
+        match &self.stored {
+            Stored::Pieces(bytes) => bytes.capacity(),
+            other => other.as_slice().len(),
+        }
+    }
+
+    fn into_body(self) -> Body {
+        let stored = match self.stored {
+            Stored::Nothing => Vec::new(),
+            Stored::Piece(piece) => piece.into(),
+            Stored::Pieces(bytes) => bytes,
+        };
+        Body { length: self.length, stored, digest: self.digest.map(|digest| digest.finish()) }
+    }
+}
+
+#[derive(Debug)]
+enum BodyDigest {
+    Plain(Sha256),
+    Keyed(Hmac<Sha256>),
+}
+
+impl BodyDigest {
+    fn new(key: Option<&[u8; 32]>) -> Self {
+        match key {
+            None => Self::Plain(Sha256::new()),
+            Some(key) => Self::Keyed(redact::keyed(key)),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Plain(digest) => Digest::update(digest, bytes),
+            Self::Keyed(digest) => Mac::update(digest, bytes),
+        }
+    }
+
+    fn finish(self) -> [u8; 32] {
+        match self {
+            Self::Plain(digest) => Digest::finalize(digest).into(),
+            Self::Keyed(digest) => Mac::finalize(digest).into_bytes().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! What was meant: the recorder's resolved configuration.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use captures::Bytes;
+
+use crate::error::RecordError;
+
+/// Everything a recording depends on, but for the socket and the file.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// The most bytes of a body that are stored; of longer ones also the length and a digest.
+    pub body_limit: Bytes,
+    /// What is done to secrets.
+    pub masking: MaskPolicy,
+    /// Whether traffic that a replay marked as its own is recorded, too.
+    pub record_replayed: bool,
+    /// The most bytes that may wait for the writer.
+    pub queue: Bytes,
+    /// The number of worker threads.
+    pub threads: usize,
+    /// How long requests in flight may go on after a stop.
+    pub grace: Duration,
+    /// How long either side of an exchange may stay silent before it is given up.
+    pub patience: Duration,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// As typed.
+    pub typed: String,
+    /// What it resolved to, in the resolver's order; at least one.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Upstream {
+    /// Looks `typed` (`HOST:PORT`) up, once: later changes of the name are not followed.
+    ///
+    /// # Errors
+    /// When the name has no address.
+    pub fn resolve(typed: &str) -> Result<Self, RecordError> {
+        let unresolved = |reason: String| RecordError::Unresolved {
+            upstream: typed.to_owned(),
+            reason: reason.to_lowercase(),
+        };
+        let found = typed.to_socket_addrs().map_err(|error| unresolved(error.to_string()))?;
+        let mut addresses = Vec::new();
+        for address in found {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        if addresses.is_empty() {
+            return Err(unresolved("the name exists but has no address".to_owned()));
+        }
+        Ok(Self { typed: typed.to_owned(), addresses })
+    }
+}
+
+/// What is done to secrets before they reach the file.
+#[derive(Clone)]
+pub enum MaskPolicy {
+    /// Nothing: the capture holds them.
+    None,
+    /// The values of these headers become keyed pseudonyms.
+    Pseudonyms {
+        /// The key: who has it can test guesses against the capture.
+        key: [u8; 32],
+        /// Names of headers, in lower case.
+        headers: Vec<String>,
+    },
+}
+
+impl MaskPolicy {
+    /// Pseudonyms under a fresh random key, which is kept nowhere.
+    ///
+    /// # Errors
+    /// When the machine gives no randomness.
+    pub fn with_random_key(headers: Vec<String>) -> Result<Self, RecordError> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|error| RecordError::Machine { error: io::Error::other(error) })?;
+        Ok(Self::Pseudonyms { key, headers })
+    }
+}
+
+impl std::fmt::Debug for MaskPolicy {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => write!(f, "None"),
+            Self::Pseudonyms { headers, .. } => write!(f, "Pseudonyms {{ headers: {headers:?} }}"),
+        }
+    }
+}

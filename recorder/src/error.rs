@@ -1,0 +1,73 @@
+//! Why a recording cannot start, and how to mend it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+/// Why a recording cannot start.
+#[derive(Debug)]
+pub enum RecordError {
+    /// Something else listens there.
+    ListenInUse {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// The listening address cannot be used.
+    CannotListen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The upstream's name has no address.
+    Unresolved {
+        /// As typed.
+        upstream: String,
+        /// Why, in the resolver's words.
+        reason: String,
+    },
+    /// The upstream is the recorder itself.
+    Loop {
+        /// The address that is both.
+        address: SocketAddr,
+    },
+    /// The capture's first bytes cannot be written.
+    CannotWrite {
+        /// Why.
+        error: io::Error,
+    },
+    /// The machine gives no threads or no randomness.
+    Machine {
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl RecordError {
+    /// What to do about it.
+    pub fn mend(&self) -> &'static str {
+        match self {
+            Self::ListenInUse { .. } => "stop what listens there or give another --listen",
+            Self::CannotListen { .. } => "give --listen an address of this machine and a port you may use",
+            Self::Unresolved { .. } => "give --upstream HOST:PORT with a name that resolves",
+            Self::Loop { .. } => "give --upstream the service, not the recorder",
+            Self::CannotWrite { .. } => "give --out a path in a folder that exists and may be written",
+            Self::Machine { .. } => "free some memory or raise the limit of threads",
+        }
+    }
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ListenInUse { .. } => write!(f, "address in use"),
+            Self::CannotListen { error, .. } => write!(f, "cannot listen: {error}"),
+            Self::Unresolved { reason, .. } => write!(f, "no address: {reason}"),
+            Self::Loop { .. } => write!(f, "upstream is the address to listen on"),
+            Self::CannotWrite { error } => write!(f, "cannot be written: {error}"),
+            Self::Machine { error } => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}

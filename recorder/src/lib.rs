@@ -1,0 +1,32 @@
+//! Records real traffic: a reverse proxy that writes down every exchange that passes through it.
+//!
+//! ```text
+//! accept ─▶ worker (pingora, one runtime a thread) ─▶ queue, bounded in bytes ─▶ writer thread ─▶ file
+//! ```
+//!
+//! A worker only takes the time and keeps what went by; parsing, sessions, masking, encoding and compression
+//! happen on the writer thread. Recording never makes a request wait: when the queue is full or the file
+//! cannot be written, the *record* is lost and counted, and the request goes on. The crate prints nothing,
+//! handles no signal and opens no file; the command does.
+//!
+//! What it is not: it adds no `X-Forwarded-*`, changes no header that HTTP does not make it change, and has
+//! no opinion on what passes.
+
+mod assembly;
+mod clock;
+mod config;
+mod error;
+mod head;
+mod outlet;
+mod proxy;
+mod redact;
+mod serve;
+mod session;
+mod spool;
+
+pub use config::{Config, MaskPolicy, Upstream};
+pub use error::RecordError;
+pub use outlet::Notice;
+pub use redact::DEFAULT_MASKED;
+pub use serve::{Recording, Stopper, bind, start};
+pub use spool::Totals;

@@ -1,0 +1,298 @@
+//! Turns what the workers saw into records of the capture, and keeps the accounts.
+//!
+//! `recorded + filtered + dropped = seen`, at every tally and at the end. A record counts as recorded when it
+//! was handed to the sink; when that fails, it and those pending with it count as dropped, further ones are
+//! dropped unencoded, and every flush tries again.
+
+use std::io::{self, Write};
+
+use captures::{CaptureHeader, CaptureWriter, DropReason, Offset, Tally};
+
+use crate::assembly::Assembly;
+use crate::redact::Redaction;
+use crate::session::Sessions;
+
+/// A capture that is being written.
+pub(crate) struct Outlet<W> {
+    writer: CaptureWriter<W>,
+    redaction: Redaction,
+    sessions: Sessions,
+    recorded: u64,
+    write_failed: u64,
+    too_large: u64,
+    failing: bool,
+    notice: Option<Notice>,
+    told: Told,
+}
+
+/// What the last tally in the file said, so that an idle recorder writes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Told {
+    recorded: u64,
+    write_failed: u64,
+    too_large: u64,
+    elsewhere: Elsewhere,
+}
+
+/// What happened to exchanges before they came here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    /// Left out as replayed traffic.
+    pub(crate) filtered: u64,
+    /// Dropped because the queue was full.
+    pub(crate) queue_full: u64,
+}
+
+/// What somebody should hear of.
+#[derive(Debug)]
+pub enum Notice {
+    /// The capture cannot be written any longer: exchanges pass unrecorded.
+    WriteFailed(io::Error),
+    /// The capture can be written again.
+    WriteResumed {
+        /// The exchanges lost to failed writes since the start.
+        lost: u64,
+    },
+}
+
+impl<W: Write> Outlet<W> {
+    /// Begins a capture in `sink`.
+    pub(crate) fn create(sink: W, header: &CaptureHeader, redaction: Redaction) -> io::Result<Self> {
+        Ok(Self {
+            writer: CaptureWriter::create(sink, header)?,
+            redaction,
+            sessions: Sessions::new(),
+            recorded: 0,
+            write_failed: 0,
+            too_large: 0,
+            failing: false,
+            notice: None,
+            told: Told::default(),
+        })
+    }
+
+    /// Records what a worker assembled, or counts why not.
+    pub(crate) fn record(&mut self, assembly: Assembly) {
+        if self.failing {
+            self.write_failed += 1;
+            return;
+        }
+        let mut exchange = assembly.into_exchange();
+        (exchange.session, exchange.session_key) = self.sessions.of(&exchange);
+        self.redaction.apply(&mut exchange);
+        let pending = u64::from(self.writer.pending());
+        match self.writer.push(&exchange) {
+            Ok(()) => self.recorded += 1,
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.too_large += 1,
+            Err(error) => {
+                self.recorded -= pending;
+                self.write_failed += pending + 1;
+                self.fail(error);
+            }
+        }
+    }
+
+    /// Writes out what is pending, and a tally when there is anything new to tell.
+    pub(crate) fn flush(&mut self, now: Offset, elsewhere: Elsewhere) {
+        let told = self.told(elsewhere);
+        if told == self.told && !self.failing {
+            return;
+        }
+        let pending = u64::from(self.writer.pending());
+        match self.writer.flush(&self.tally(now, elsewhere)) {
+            Ok(()) => {
+                self.told = told;
+                if self.failing {
+                    self.failing = false;
+                    self.notice = Some(Notice::WriteResumed { lost: self.write_failed });
+                }
+            }
+            Err(error) => {
+                // When only the tally failed, the records had gone out before it.
+                if self.writer.pending() > 0 {
+                    self.recorded -= pending;
+                    self.write_failed += pending;
+                }
+                self.fail(error);
+            }
+        }
+    }
+
+    /// What happened since this was last asked.
+    pub(crate) fn take_notice(&mut self) -> Option<Notice> {
+        self.notice.take()
+    }
+
+    /// Closes the capture; gives the last tally, and the sink when it could be closed.
+    pub(crate) fn finish(mut self, now: Offset, elsewhere: Elsewhere) -> (Tally, io::Result<W>) {
+        self.flush(now, elsewhere);
+        let tally = self.tally(now, elsewhere);
+        let closed = self.writer.finish(&tally);
+        (tally, closed)
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        self.writer.discard();
+        if !self.failing {
+            self.failing = true;
+            self.notice = Some(Notice::WriteFailed(error));
+        }
+    }
+
+    fn told(&self, elsewhere: Elsewhere) -> Told {
+        Told {
+            recorded: self.recorded,
+            write_failed: self.write_failed,
+            too_large: self.too_large,
+            elsewhere,
+        }
+    }
+
+    fn tally(&self, at: Offset, elsewhere: Elsewhere) -> Tally {
+        let dropped: Vec<(DropReason, u64)> = [
+            (DropReason::QueueFull, elsewhere.queue_full),
+            (DropReason::WriteFailed, self.write_failed),
+            (DropReason::TooLarge, self.too_large),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .collect();
+        let lost: u64 = dropped.iter().map(|(_, count)| count).sum();
+        Tally {
+            at,
+            seen: self.recorded + elsewhere.filtered + lost,
+            recorded: self.recorded,
+            filtered: elsewhere.filtered,
+            sampled_out: 0,
+            dropped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use captures::{CaptureReader, ConnectionId, ExchangeId, Masking};
+
+    use super::*;
+    use crate::config::MaskPolicy;
+
+    /// A disk that fails while it is told to, and keeps nothing of a write that failed.
+    #[derive(Default)]
+    struct Disk {
+        bytes: Vec<u8>,
+        full: std::rc::Rc<std::cell::Cell<bool>>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.full.get() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.bytes.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn outlet(disk: Disk) -> Outlet<Disk> {
+        let header = CaptureHeader {
+            tool: "test".to_owned(),
+            started: 0,
+            listen: Vec::new(),
+            upstream: Vec::new(),
+            masking: Masking::None,
+            sampling_ratio: 1.0,
+            body_limit: 0,
+        };
+        Outlet::create(disk, &header, Redaction::new(MaskPolicy::None)).unwrap()
+    }
+
+    fn push(outlet: &mut Outlet<Disk>, ids: std::ops::Range<u64>) {
+        for id in ids {
+            let head = b"GET / HTTP/1.1\r\n\r\n";
+            outlet.record(Assembly::begin(ExchangeId(id), ConnectionId(0), Offset::ZERO, head));
+        }
+    }
+
+    /// The ids in a closed capture, and its last tally.
+    fn read(disk: &Disk) -> (Vec<u64>, Tally) {
+        let mut reader = CaptureReader::open(disk.bytes.as_slice()).unwrap();
+        let ids = reader.by_ref().map(|exchange| exchange.unwrap().id.0).collect();
+        assert_eq!(reader.damage(), []);
+        assert!(reader.closed());
+        (ids, reader.tallies().last().unwrap().clone())
+    }
+
+    #[test]
+    fn a_full_disk_costs_records_not_the_file() {
+        let disk = Disk::default();
+        let full = disk.full.clone();
+        let mut outlet = outlet(disk);
+        let here = Elsewhere::default();
+
+        push(&mut outlet, 0..3);
+        outlet.flush(Offset::from_secs(1), here);
+        full.set(true);
+        push(&mut outlet, 3..5);
+        outlet.flush(Offset::from_secs(2), here);
+        assert!(matches!(outlet.take_notice(), Some(Notice::WriteFailed(_))));
+        push(&mut outlet, 5..6);
+        outlet.flush(Offset::from_secs(3), here);
+        assert!(outlet.take_notice().is_none());
+        full.set(false);
+        push(&mut outlet, 6..7);
+        outlet.flush(Offset::from_secs(4), here);
+        assert!(matches!(outlet.take_notice(), Some(Notice::WriteResumed { lost: 4 })));
+        push(&mut outlet, 7..9);
+        let (_, closed) = outlet.finish(Offset::from_secs(5), here);
+
+        let (ids, tally) = read(&closed.unwrap());
+        assert_eq!(ids, [0, 1, 2, 7, 8]);
+        assert_eq!((tally.seen, tally.recorded), (9, 5));
+        assert_eq!(tally.dropped, [(DropReason::WriteFailed, 4)]);
+    }
+
+    #[test]
+    fn a_disk_that_fills_within_a_block_loses_that_block_alone() {
+        let disk = Disk::default();
+        let full = disk.full.clone();
+        let mut outlet = outlet(disk);
+        full.set(true);
+        push(&mut outlet, 0..50_000);
+        full.set(false);
+        outlet.flush(Offset::from_secs(1), Elsewhere::default());
+        push(&mut outlet, 50_000..50_001);
+
+        let (tally, closed) = outlet.finish(Offset::from_secs(2), Elsewhere::default());
+
+        assert_eq!(read(&closed.unwrap()).0, [50_000]);
+        assert_eq!((tally.seen, tally.recorded), (50_001, 1));
+    }
+
+    #[test]
+    fn every_exchange_is_accounted_for() {
+        let mut outlet = outlet(Disk::default());
+        push(&mut outlet, 0..5);
+
+        let (tally, closed) = outlet.finish(Offset::ZERO, Elsewhere { filtered: 2, queue_full: 3 });
+
+        assert_eq!((tally.seen, tally.recorded, tally.filtered), (10, 5, 2));
+        assert_eq!(tally.dropped, [(DropReason::QueueFull, 3)]);
+        assert_eq!(read(&closed.unwrap()).1, tally);
+    }
+
+    #[test]
+    fn an_idle_recorder_writes_nothing() {
+        let mut outlet = outlet(Disk::default());
+        push(&mut outlet, 0..1);
+        outlet.flush(Offset::from_secs(1), Elsewhere::default());
+        let written = outlet.writer.position();
+
+        outlet.flush(Offset::from_secs(2), Elsewhere::default());
+
+        assert_eq!(outlet.writer.position(), written);
+    }
+}

@@ -1,0 +1,327 @@
+//! The proxy engine's hooks: each tells the request's [`Assembly`] what went by, and lets it pass.
+//!
+//! Nothing here reads a body or waits for anything. A request whose context is dropped without its last hook
+//! (the proxy stopped, or a bug unwound it) is recorded as ended by the proxy, so that the accounts hold.
+//!
+//! Requests that the engine refuses while it parses them, and `CONNECT`, reach no hook and are not seen.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use captures::{ConnectionId, Ending, ExchangeId, Offset, Version};
+use pingora::http::ResponseHeader;
+use pingora::protocols::Digest;
+use pingora::proxy::{ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use crate::assembly::{Assembly, BodyPolicy, ResponseHead};
+use crate::clock::Clock;
+use crate::spool::Queue;
+
+/// The header by which a replay marks its requests.
+pub(crate) const REPLAY_MARKER: &str = "highwater-replay";
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Idle upstream connections are closed before common servers close them (5 s is a widespread default), so
+/// that a request seldom meets a connection that dies under it.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// What all workers record with.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    pub(crate) clock: Clock,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) bodies: BodyPolicy,
+    /// Whether anything is recorded at all.
+    pub(crate) recording: bool,
+    pub(crate) record_replayed: bool,
+    pub(crate) next_id: AtomicU64,
+}
+
+/// One worker's proxy.
+pub(crate) struct Proxy {
+    tap: Arc<Tap>,
+    peers: Vec<HttpPeer>,
+    /// The peer that answered last; others are tried when it does not.
+    preferred: AtomicUsize,
+}
+
+impl Proxy {
+    /// A proxy to the first of `addresses` that takes connections.
+    pub(crate) fn new(tap: Arc<Tap>, addresses: &[std::net::SocketAddr], patience: Duration) -> Self {
+        let peer = |address| {
+            let mut peer = HttpPeer::new(address, false, String::new());
+            peer.options.connection_timeout = Some(CONNECT_LIMIT);
+            peer.options.total_connection_timeout = Some(CONNECT_LIMIT);
+            peer.options.read_timeout = Some(patience);
+            peer.options.write_timeout = Some(patience);
+            peer.options.idle_timeout = Some(POOL_IDLE);
+            peer
+        };
+        Self { tap, peers: addresses.iter().map(peer).collect(), preferred: AtomicUsize::new(0) }
+    }
+
+    fn candidate(&self, context: &Context) -> usize {
+        (self.preferred.load(Ordering::Relaxed) + context.unreachable) % self.peers.len()
+    }
+}
+
+/// One request's state.
+pub(crate) struct Context {
+    tap: Arc<Tap>,
+    connection: ConnectionId,
+    /// The number of peers that took no connection.
+    unreachable: usize,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Not seen yet, or over.
+    None,
+    /// Proxied and not recorded.
+    Passing,
+    Recording(Box<Assembly>),
+}
+
+impl Context {
+    fn assembly(&mut self) -> Option<&mut Assembly> {
+        match &mut self.stage {
+            Stage::Recording(assembly) => Some(assembly),
+            Stage::None | Stage::Passing => None,
+        }
+    }
+
+    fn end(&mut self, at: Offset, ending: Ending) {
+        match std::mem::replace(&mut self.stage, Stage::None) {
+            Stage::None => {}
+            Stage::Passing => self.tap.queue.pass_over(),
+            Stage::Recording(mut assembly) => {
+                assembly.end(at, ending);
+                self.tap.queue.offer(assembly);
+            }
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if !matches!(self.stage, Stage::None) {
+            self.end(self.tap.clock.now(), Ending::ProxyFailed);
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context {
+            tap: Arc::clone(&self.tap),
+            connection: ConnectionId(0),
+            unreachable: 0,
+            stage: Stage::None,
+        }
+    }
+
+    fn on_connection_reuse(
+        &self,
+        _: &mut Session,
+        context: &mut Context,
+        connection: Box<dyn Any + Send + Sync>,
+    ) {
+        if let Some(connection) = connection.downcast_ref() {
+            context.connection = *connection;
+        }
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        let replayed = || session.req_header().headers.contains_key(REPLAY_MARKER);
+        context.stage = if !self.tap.recording || (!self.tap.record_replayed && replayed()) {
+            Stage::Passing
+        } else {
+            let id = ExchangeId(self.tap.next_id.fetch_add(1, Ordering::Relaxed));
+            let head = session.to_h1_raw();
+            Stage::Recording(Box::new(Assembly::begin(id, context.connection, self.tap.clock.now(), &head)))
+        };
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(self.peers[self.candidate(context)].clone()))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent: the next address may be tried whatever the method.
+        context.unreachable += 1;
+        error.set_retry(context.unreachable < self.peers.len());
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        _: std::os::fd::RawFd,
+        _: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        if context.unreachable > 0 {
+            self.preferred.store(self.candidate(context), Ordering::Relaxed);
+            context.unreachable = 0;
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        _: &mut pingora::http::RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        if let Some(assembly) = context.assembly() {
+            assembly.on_attempt();
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        piece: &mut Option<Bytes>,
+        last: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        let tap = &self.tap;
+        if let Some(assembly) = context.assembly() {
+            if let Some(piece) = piece {
+                assembly.on_request_body(piece, &tap.bodies);
+            }
+            if last {
+                assembly.on_request_done(tap.clock.now());
+            }
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        let switched = head.status.as_u16() == 101;
+        if head.status.is_informational() && !switched {
+            return Ok(());
+        }
+        if switched {
+            // What passes now need not be a conversation: the client may listen for hours.
+            session.as_downstream_mut().set_read_timeout(None);
+        }
+        if let Some(assembly) = context.assembly() {
+            assembly.on_response_head(as_received(head, self.tap.clock.now()));
+        }
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        piece: &mut Option<Bytes>,
+        _: bool,
+        context: &mut Context,
+    ) -> Result<Option<Duration>> {
+        if let (Some(assembly), Some(piece)) = (context.assembly(), piece) {
+            assembly.on_response_body(piece, &self.tap.bodies);
+        }
+        Ok(None)
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        let now = self.tap.clock.now();
+        if let Some(assembly) = context.assembly()
+            && !assembly.has_response()
+            && let Some(head) = session.response_written().filter(|head| !head.status.is_informational())
+        {
+            // The proxy's own answer, e.g. 502.
+            assembly.on_response_head(as_received(head, now));
+        }
+        context.end(now, error.map_or(Ending::Completed, ending_of));
+    }
+}
+
+fn as_received(head: &ResponseHeader, began: Offset) -> ResponseHead {
+    let mut fields = Vec::with_capacity(512);
+    head.header_to_h1_wire(&mut fields);
+    ResponseHead { began, status: head.status.as_u16(), version: version_of(head.version), fields }
+}
+
+fn version_of(version: http::Version) -> Version {
+    match version {
+        http::Version::HTTP_10 => Version::Http10,
+        http::Version::HTTP_11 => Version::Http11,
+        http::Version::HTTP_2 => Version::Http2,
+        http::Version::HTTP_3 => Version::Http3,
+        _ => Version::Other,
+    }
+}
+
+/// How an exchange ended that the engine gave up with `error`.
+fn ending_of(error: &Error) -> Ending {
+    use ErrorType as Type;
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, Type::ReadTimedout | Type::WriteTimedout) => Ending::ClientTimedOut,
+        (ErrorSource::Downstream, Type::ReadError | Type::WriteError | Type::ConnectionClosed) => {
+            Ending::ClientAborted
+        }
+        (ErrorSource::Downstream, _) => Ending::RequestInvalid,
+        (ErrorSource::Upstream, Type::ConnectTimedout | Type::ReadTimedout | Type::WriteTimedout) => {
+            Ending::UpstreamTimedOut
+        }
+        (
+            ErrorSource::Upstream,
+            Type::ConnectRefused
+            | Type::ConnectNoRoute
+            | Type::ConnectError
+            | Type::SocketError
+            | Type::BindError,
+        ) => Ending::UpstreamRefused,
+        (ErrorSource::Upstream, Type::ReadError | Type::WriteError | Type::ConnectionClosed) => {
+            Ending::UpstreamReset
+        }
+        (ErrorSource::Upstream, _) => Ending::UpstreamInvalid,
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Ending::ProxyFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blame_follows_the_side_that_failed() {
+        let check = |error: Box<Error>, expected| assert_eq!(ending_of(&error), expected);
+
+        check(Error::new_down(ErrorType::ConnectionClosed), Ending::ClientAborted);
+        check(Error::new_down(ErrorType::ReadTimedout), Ending::ClientTimedOut);
+        check(Error::new_down(ErrorType::InvalidHTTPHeader), Ending::RequestInvalid);
+        check(Error::new_up(ErrorType::ConnectRefused), Ending::UpstreamRefused);
+        check(Error::new_up(ErrorType::ConnectTimedout), Ending::UpstreamTimedOut);
+        check(Error::new_up(ErrorType::ConnectionClosed), Ending::UpstreamReset);
+        check(Error::new_up(ErrorType::InvalidHTTPHeader), Ending::UpstreamInvalid);
+        check(Error::new_in(ErrorType::InternalError), Ending::ProxyFailed);
+    }
+}

@@ -1,0 +1,321 @@
+//! Runs a recording: one thread accepts, the workers proxy, one thread writes.
+//!
+//! The engine's own server is not used: it waits at a stop, exits the process, and cannot say on which port
+//! it listens. Here connections are dealt to the workers in turn, each worker has a runtime, an engine and a
+//! pool of upstream connections of its own, and nothing is shared between them but the queue.
+//!
+//! A stop closes the listening socket, lets requests in flight end within the grace, closes idle connections
+//! at once, then closes the file. A second stop ends the grace.
+
+use std::any::Any;
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use captures::{CaptureHeader, ConnectionId};
+use pingora::apps::HttpServerApp;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::{GetSocketDigest, SocketDigest};
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::configuration::ServerConf;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::assembly::BodyPolicy;
+use crate::clock::Clock;
+use crate::config::{Config, MaskPolicy};
+use crate::error::RecordError;
+use crate::outlet::{Notice, Outlet};
+use crate::proxy::{Proxy, Tap};
+use crate::redact::Redaction;
+use crate::spool::{Disk, Queue, Totals, write_all};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// Idle upstream connections that a worker keeps.
+const POOL: usize = 1024;
+/// How long a client connection may lie idle; longer than the 60 s of common load balancers in front.
+const KEEPALIVE_SECONDS: u64 = 75;
+/// How long to wait when no connection can be accepted for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Listens on `address`; port 0 lets the machine choose.
+///
+/// # Errors
+/// When something else listens there, or the address is not this machine's to listen on.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, RecordError> {
+    let cannot = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => RecordError::ListenInUse { address },
+        _ => RecordError::CannotListen { address, error },
+    };
+    let listener = TcpListener::bind(address).map_err(cannot)?;
+    rustix::net::listen(&listener, BACKLOG).map_err(|error| cannot(error.into()))?;
+    listener.set_nonblocking(true).map_err(cannot)?;
+    Ok(listener)
+}
+
+/// Starts to proxy what comes to `listener`, and to record it into `sink`; without one, nothing is recorded.
+///
+/// `notice` hears what a user should know at once; it is called on the writer's thread.
+///
+/// # Errors
+/// When the upstream is the listener itself, the sink takes no header, or the machine gives no threads.
+pub fn start(
+    config: Config,
+    listener: TcpListener,
+    sink: Option<File>,
+    notice: impl FnMut(Notice) + Send + 'static,
+) -> Result<Recording, RecordError> {
+    let machine = |error| RecordError::Machine { error };
+    let address = listener.local_addr().map_err(machine)?;
+    if let Some(itself) = config.upstream.addresses.iter().find(|upstream| reaches(**upstream, address)) {
+        return Err(RecordError::Loop { address: *itself });
+    }
+    let (clock, started) = Clock::start();
+    let queue = Arc::new(Queue::new(config.queue));
+    let tap = Arc::new(Tap {
+        clock,
+        queue: Arc::clone(&queue),
+        bodies: BodyPolicy {
+            limit: usize::try_from(config.body_limit.as_u64()).unwrap_or(usize::MAX),
+            key: match &config.masking {
+                MaskPolicy::None => None,
+                MaskPolicy::Pseudonyms { key, .. } => Some(*key),
+            },
+        },
+        recording: sink.is_some(),
+        record_replayed: config.record_replayed,
+        next_id: AtomicU64::new(0),
+    });
+    let writer = match sink {
+        None => None,
+        Some(file) => {
+            let redaction = Redaction::new(config.masking.clone());
+            let header = CaptureHeader {
+                tool: concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned(),
+                started,
+                listen: vec![address.to_string()],
+                upstream: std::iter::once(config.upstream.typed.clone())
+                    .chain(config.upstream.addresses.iter().map(ToString::to_string))
+                    .collect(),
+                masking: redaction.masking(),
+                sampling_ratio: 1.0,
+                body_limit: config.body_limit.as_u64(),
+            };
+            let outlet = Outlet::create(Disk::new(file), &header, redaction)
+                .map_err(|error| RecordError::CannotWrite { error })?;
+            let queue = Arc::clone(&queue);
+            Some(spawn("writer", move || write_all(&queue, outlet, clock, notice))?)
+        }
+    };
+
+    let (stop, stopping) = watch::channel(Phase::Running);
+    let mut threads = Vec::new();
+    let mut deals = Vec::new();
+    for _ in 0..config.threads.max(1) {
+        let (deal, arrivals) = mpsc::unbounded_channel();
+        let worker = Worker {
+            tap: Arc::clone(&tap),
+            upstream: config.upstream.addresses.clone(),
+            patience: config.patience,
+            grace: config.grace,
+            stopping: stopping.clone(),
+        };
+        let runtime = runtime().map_err(machine)?;
+        threads.push(spawn("worker", move || runtime.block_on(worker.run(arrivals)))?);
+        deals.push(deal);
+    }
+    let runtime = runtime().map_err(machine)?;
+    threads.push(spawn("accept", move || runtime.block_on(accept(listener, deals, stopping)))?);
+    Ok(Recording { address, stopper: Stopper { stop: Arc::new(stop) }, threads, writer, queue })
+}
+
+/// A recording that runs.
+#[derive(Debug)]
+pub struct Recording {
+    address: SocketAddr,
+    stopper: Stopper,
+    threads: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<Totals>>,
+    queue: Arc<Queue>,
+}
+
+impl Recording {
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle to stop it with, from any thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until somebody stops it, requests in flight have ended and the file is closed.
+    pub fn wait(self) -> Totals {
+        for thread in self.threads {
+            // A worker that panicked has lost its requests, which are recorded as ended by the proxy.
+            let _ = thread.join();
+        }
+        self.queue.close();
+        let totals = self.writer.and_then(|writer| writer.join().ok());
+        totals.unwrap_or_else(|| self.queue.totals_without_file())
+    }
+}
+
+/// Stops a recording.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    stop: Arc<watch::Sender<Phase>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Draining,
+    Over,
+}
+
+impl Stopper {
+    /// Lets requests in flight end, within the grace; the second time, ends the grace.
+    pub fn stop(&self) {
+        self.stop.send_modify(|phase| {
+            *phase = if *phase == Phase::Running { Phase::Draining } else { Phase::Over };
+        });
+    }
+}
+
+/// Deals connections to the workers in turn until the recording is stopped.
+async fn accept(
+    listener: TcpListener,
+    deals: Vec<mpsc::UnboundedSender<Arrival>>,
+    mut stopping: watch::Receiver<Phase>,
+) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let mut workers = deals.iter().cycle();
+    let mut deal = |connection: ConnectionId, stream: TcpStream| {
+        if let Some(worker) = workers.next() {
+            let _ = worker.send((connection, stream));
+        }
+    };
+    let mut next = (0..).map(ConnectionId);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|phase| *phase != Phase::Running) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match (accepted.and_then(|(stream, _)| stream.into_std()), next.next()) {
+            (Ok(stream), Some(connection)) => deal(connection, stream),
+            _ => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    // What the machine has accepted for us already is served, not reset.
+    if let Ok(listener) = listener.into_std() {
+        while let (Ok((stream, _)), Some(connection)) = (listener.accept(), next.next()) {
+            deal(connection, stream);
+        }
+    }
+}
+
+type Arrival = (ConnectionId, TcpStream);
+
+struct Worker {
+    tap: Arc<Tap>,
+    upstream: Vec<SocketAddr>,
+    patience: Duration,
+    grace: Duration,
+    stopping: watch::Receiver<Phase>,
+}
+
+impl Worker {
+    async fn run(mut self, mut arrivals: mpsc::UnboundedReceiver<Arrival>) {
+        let engine_settings = ServerConf { upstream_keepalive_pool_size: POOL, ..ServerConf::default() };
+        let proxy = Proxy::new(Arc::clone(&self.tap), &self.upstream, self.patience);
+        let engine = Arc::new(http_proxy(&Arc::new(engine_settings), proxy));
+        let (announce, announced) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                arrival = arrivals.recv() => match arrival {
+                    Some((id, stream)) => {
+                        connections.spawn(serve(Arc::clone(&engine), id, stream, self.patience, announced.clone()));
+                    }
+                    None => break,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        announce.send_replace(true);
+        engine.http_cleanup().await;
+        tokio::select! {
+            () = async { while connections.join_next().await.is_some() {} } => {}
+            () = tokio::time::sleep(self.grace) => {}
+            _ = self.stopping.wait_for(|phase| *phase == Phase::Over) => {}
+        }
+    }
+}
+
+/// Serves one client connection, request after request.
+async fn serve(
+    engine: Arc<HttpProxy<Proxy>>,
+    id: ConnectionId,
+    stream: TcpStream,
+    patience: Duration,
+    announced: watch::Receiver<bool>,
+) {
+    let Ok(stream) = engine_stream(stream) else { return };
+    let mut session = ServerSession::new_http1(Box::new(stream));
+    session.set_keepalive((!*announced.borrow()).then_some(KEEPALIVE_SECONDS));
+    session.set_pipelining_enabled(true);
+    loop {
+        session.set_write_timeout(Some(patience));
+        // The engine hands this to the request's context, on the first request as on later ones.
+        let context: Box<dyn Any + Send + Sync> = Box::new(id);
+        session.set_connection_user_context(Some(context));
+        let Some(reusable) = engine.process_new_http(session, &announced).await else { return };
+        let (stream, settings) = reusable.consume();
+        session = ServerSession::new_http1(stream);
+        if let Some(settings) = settings {
+            settings.apply_to_session(&mut session);
+        }
+    }
+}
+
+fn engine_stream(stream: TcpStream) -> io::Result<Stream> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    let mut stream = Stream::from(tokio::net::TcpStream::from_std(stream)?);
+    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    stream.set_socket_digest(digest);
+    Ok(stream)
+}
+
+/// Whether a connection to `upstream` ends at a listener on `listen`.
+fn reaches(upstream: SocketAddr, listen: SocketAddr) -> bool {
+    // Whoever can bind to an address, owns it.
+    let is_ours = |ip: IpAddr| TcpListener::bind((ip, 0)).is_ok();
+    upstream.port() == listen.port()
+        && (upstream.ip() == listen.ip()
+            || (listen.ip().is_unspecified() && is_ours(upstream.ip()))
+            || (upstream.ip().is_unspecified() && listen.ip().is_loopback()))
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, RecordError> {
+    let thread = std::thread::Builder::new().name(format!("record-{name}"));
+    thread.spawn(work).map_err(|error| RecordError::Machine { error })
+}

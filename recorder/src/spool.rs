@@ -1,0 +1,259 @@
+//! Carries exchanges from the workers to the one thread that writes them, without ever making a worker wait.
+//!
+//! The queue is bounded in bytes: above the bound a record is dropped and counted, the request goes on. In
+//! the steady state a worker pays one uncontended lock and no wake-up: the writer looks by itself twenty
+//! times a second, and is woken only when much has gathered. What is in the file is at most about half a
+//! second old; a killed process loses no more than that.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use captures::{Bytes, DropReason, Offset, Tally};
+
+use crate::assembly::Assembly;
+use crate::clock::Clock;
+use crate::outlet::{Elsewhere, Notice, Outlet};
+
+const LOOK: Duration = Duration::from_millis(50);
+const FLUSH: Duration = Duration::from_millis(400);
+/// So many bytes in the queue wake the writer before its time.
+const WAKE: u64 = 256 << 10;
+/// After so many records the writer looks at the clock again.
+const STRIDE: usize = 64;
+
+/// What a recording came to.
+#[derive(Debug)]
+pub struct Totals {
+    /// Exchanges that ended at the proxy.
+    pub seen: u64,
+    /// Exchanges in the file.
+    pub recorded: u64,
+    /// Exchanges left out as replayed traffic, or because nothing was to be recorded.
+    pub filtered: u64,
+    /// Exchanges lost, by reason.
+    pub dropped: Vec<(DropReason, u64)>,
+    /// The size of the file.
+    pub file: Bytes,
+    /// Why the file could not be closed, when it could not. What was recorded can be read nevertheless.
+    pub unclosed: Option<io::Error>,
+}
+
+/// Where the workers put what they saw.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    limit: u64,
+    /// Bytes that wait or are being written.
+    held: AtomicU64,
+    seen: AtomicU64,
+    filtered: AtomicU64,
+    full: AtomicU64,
+    inbox: Mutex<Inbox>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    assemblies: Vec<Box<Assembly>>,
+    closed: bool,
+}
+
+impl Queue {
+    /// An empty queue for at most `limit` bytes.
+    pub(crate) fn new(limit: Bytes) -> Self {
+        Self {
+            limit: limit.as_u64(),
+            held: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            filtered: AtomicU64::new(0),
+            full: AtomicU64::new(0),
+            inbox: Mutex::default(),
+            bell: Condvar::new(),
+        }
+    }
+
+    /// Takes an exchange that ended, or drops it and counts the drop.
+    pub(crate) fn offer(&self, assembly: Box<Assembly>) {
+        self.seen.fetch_add(1, Ordering::Relaxed);
+        let size = assembly.size();
+        let before = self.held.fetch_add(size, Ordering::Relaxed);
+        if before + size > self.limit {
+            self.held.fetch_sub(size, Ordering::Relaxed);
+            self.full.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.inbox().assemblies.push(assembly);
+        if before < WAKE && before + size >= WAKE {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Counts an exchange that is not to be recorded.
+    pub(crate) fn pass_over(&self) {
+        self.seen.fetch_add(1, Ordering::Relaxed);
+        self.filtered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn close(&self) {
+        self.inbox().closed = true;
+        self.bell.notify_one();
+    }
+
+    /// The accounts of a proxy that records nothing.
+    pub(crate) fn totals_without_file(&self) -> Totals {
+        self.totals(Tally { filtered: self.elsewhere().filtered, ..Tally::default() }, Bytes::new(0), None)
+    }
+
+    fn totals(&self, tally: Tally, file: Bytes, unclosed: Option<io::Error>) -> Totals {
+        Totals {
+            // Counted where exchanges end, not summed up: the two must agree.
+            seen: self.seen.load(Ordering::Relaxed),
+            recorded: tally.recorded,
+            filtered: tally.filtered,
+            dropped: tally.dropped,
+            file,
+            unclosed,
+        }
+    }
+
+    /// What has gathered, after at most [`LOOK`], and whether that was all.
+    fn take(&self) -> Inbox {
+        let mut inbox = self.inbox();
+        if inbox.assemblies.is_empty() && !inbox.closed {
+            let waited = self.bell.wait_timeout(inbox, LOOK);
+            inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let room = inbox.assemblies.len();
+        let assemblies = std::mem::replace(&mut inbox.assemblies, Vec::with_capacity(room));
+        Inbox { assemblies, closed: inbox.closed }
+    }
+
+    fn elsewhere(&self) -> Elsewhere {
+        Elsewhere {
+            filtered: self.filtered.load(Ordering::Relaxed),
+            queue_full: self.full.load(Ordering::Relaxed),
+        }
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes what comes through `queue` until it is closed and empty.
+pub(crate) fn write_all(
+    queue: &Arc<Queue>,
+    mut outlet: Outlet<Disk>,
+    clock: Clock,
+    mut notice: impl FnMut(Notice),
+) -> Totals {
+    let mut due = clock.now().plus(FLUSH);
+    loop {
+        let Inbox { assemblies, closed } = queue.take();
+        for (index, assembly) in assemblies.into_iter().enumerate() {
+            let size = assembly.size();
+            outlet.record(*assembly);
+            queue.held.fetch_sub(size, Ordering::Relaxed);
+            if index % STRIDE == STRIDE - 1 {
+                due = flush_when_due(queue, &mut outlet, clock.now(), due, &mut notice);
+            }
+        }
+        due = flush_when_due(queue, &mut outlet, clock.now(), due, &mut notice);
+        if closed {
+            break;
+        }
+    }
+    let (tally, closed) = outlet.finish(clock.now(), queue.elsewhere());
+    match closed.and_then(Disk::sync) {
+        Ok(file) => queue.totals(tally, file, None),
+        Err(error) => queue.totals(tally, Bytes::new(0), Some(error)),
+    }
+}
+
+fn flush_when_due(
+    queue: &Queue,
+    outlet: &mut Outlet<Disk>,
+    now: Offset,
+    due: Offset,
+    notice: &mut impl FnMut(Notice),
+) -> Offset {
+    if now < due {
+        return due;
+    }
+    outlet.flush(now, queue.elsewhere());
+    if let Some(what) = outlet.take_notice() {
+        notice(what);
+    }
+    now.plus(FLUSH)
+}
+
+/// A file that takes a failed write back, so that it never holds half a block in its middle.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    file: File,
+    length: u64,
+}
+
+impl Disk {
+    /// An empty file.
+    pub(crate) fn new(file: File) -> Self {
+        Self { file, length: 0 }
+    }
+
+    /// Sees the file onto the medium and gives its length.
+    fn sync(self) -> io::Result<Bytes> {
+        // A pipe or a device cannot be synced, and needs not be.
+        if self.file.metadata()?.is_file() {
+            self.file.sync_all()?;
+        }
+        Ok(Bytes::new(self.length))
+    }
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Err(error) = self.file.write_all(bytes) {
+            // Best effort: what cannot be taken back is damage that readers step over.
+            let taken_back = self.file.set_len(self.length);
+            let _ = taken_back.and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
+            return Err(error);
+        }
+        self.length += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use captures::{ConnectionId, ExchangeId};
+
+    use super::*;
+
+    fn assembly(id: u64) -> Box<Assembly> {
+        let head = vec![b'x'; 1_000];
+        Box::new(Assembly::begin(ExchangeId(id), ConnectionId(0), Offset::ZERO, &head))
+    }
+
+    #[test]
+    fn above_its_limit_the_queue_drops_the_newest_and_counts_it() {
+        let queue = Queue::new(Bytes::new(3 * assembly(0).size()));
+        for id in 0..5 {
+            queue.offer(assembly(id));
+        }
+        queue.close();
+
+        let inbox = queue.take();
+
+        assert_eq!(inbox.assemblies.len(), 3);
+        assert!(inbox.closed);
+        assert_eq!(queue.elsewhere(), Elsewhere { filtered: 0, queue_full: 2 });
+        assert_eq!(queue.seen.load(Ordering::Relaxed), 5);
+    }
+}
