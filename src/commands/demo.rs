@@ -58,7 +58,12 @@ pub(crate) fn run(args: &DemoArgs, globals: &crate::Globals) -> Result<(), Compl
             Complaint::new(Exit::Fault, format!("--serve-shop {address}"), reason(&error), mend)
         });
     }
-    let telling = story::Telling { out: &args.out, seed: globals.seed, aloud: !globals.quiet };
+    let telling = story::Telling {
+        out: &args.out,
+        seed: globals.seed,
+        aloud: !globals.quiet,
+        verbose: globals.verbose,
+    };
     let found = story::tell(&telling)?;
     if args.json {
         writeln!(io::stdout(), "{found}").map_err(|error| {

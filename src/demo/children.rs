@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 pub(crate) struct Stage {
     program: PathBuf,
     seed: u64,
+    verbose: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -37,6 +38,7 @@ pub(crate) struct Part {
     child: Child,
     said: Receiver<String>,
     tail: VecDeque<String>,
+    verbose: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -48,11 +50,12 @@ pub(crate) struct Ended {
 }
 
 impl Stage {
-    /// Parts are this very program; they are killed once `stop` is set.
+    /// Parts are this very program; they are killed once `stop` is set. With `verbose`, what they say is
+    /// passed on to stderr.
     ///
     /// # Errors
     /// When the system does not say where the program is.
-    pub(crate) fn new(seed: u64, stop: Arc<AtomicBool>) -> Result<Self, Complaint> {
+    pub(crate) fn new(seed: u64, verbose: bool, stop: Arc<AtomicBool>) -> Result<Self, Complaint> {
         let program = std::env::current_exe().map_err(|error| {
             Complaint::new(
                 Exit::Fault,
@@ -61,7 +64,7 @@ impl Stage {
                 "start it by its full path",
             )
         })?;
-        Ok(Self { program, seed, stop })
+        Ok(Self { program, seed, verbose, stop })
     }
 
     /// Starts a part. `name` is what it is called when it fails.
@@ -69,7 +72,7 @@ impl Stage {
     /// # Errors
     /// When the system starts no more processes or threads.
     pub(crate) fn start(&self, name: &str, arguments: &[OsString]) -> Result<Part, Complaint> {
-        let refused = |error: std::io::Error| {
+        let refused = |error: io::Error| {
             Complaint::new(
                 Exit::Fault,
                 format!("demo: {name}"),
@@ -87,8 +90,14 @@ impl Stage {
             .map_err(refused)?;
         let (tell, said) = mpsc::channel();
         let (output, complaints) = (child.stdout.take(), child.stderr.take());
-        let part =
-            Part { name: name.to_owned(), child, said, tail: VecDeque::new(), stop: Arc::clone(&self.stop) };
+        let part = Part {
+            name: name.to_owned(),
+            child,
+            said,
+            tail: VecDeque::new(),
+            verbose: self.verbose,
+            stop: Arc::clone(&self.stop),
+        };
         if let Some(output) = output {
             listen(output, tell.clone()).map_err(refused)?;
         }
@@ -156,6 +165,10 @@ impl Part {
                         self.tail.pop_front();
                     }
                     self.tail.push_back(line.clone());
+                    if self.verbose {
+                        // A closed stderr must not end the story.
+                        let _ = writeln!(io::stderr(), "      {}: {line}", self.name);
+                    }
                     return Ok(Some(line));
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
@@ -168,7 +181,7 @@ impl Part {
         Ended { name: self.name.clone(), status, tail: std::mem::take(&mut self.tail) }
     }
 
-    fn lost(&self, error: &std::io::Error) -> Complaint {
+    fn lost(&self, error: &io::Error) -> Complaint {
         self.complaint(format!("cannot be awaited: {}", reason(error)))
     }
 
@@ -217,12 +230,15 @@ pub(crate) fn interrupted() -> Complaint {
     Complaint::new(Exit::Fault, "demo", "was interrupted, and its parts were ended", "run it again")
 }
 
+/// The last complaint in what was said, or else the last line.
 fn last(tail: &VecDeque<String>) -> &str {
-    tail.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty()).unwrap_or("nothing")
+    let complaint = |line: &&str| line.starts_with("highwater: ") || line.starts_with("error: ");
+    let lines = || tail.iter().rev().map(|line| line.trim());
+    lines().find(complaint).or_else(|| lines().next()).unwrap_or("nothing")
 }
 
 /// Passes on what is said, line by line; a carriage return ends a line too, as progress lines do.
-fn listen(source: impl Read + Send + 'static, tell: Sender<String>) -> std::io::Result<()> {
+fn listen(source: impl Read + Send + 'static, tell: Sender<String>) -> io::Result<()> {
     thread::Builder::new().spawn(move || {
         let mut line = Vec::new();
         for byte in BufReader::new(source).bytes().map_while(Result::ok) {

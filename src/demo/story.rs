@@ -53,6 +53,8 @@ pub(crate) struct Telling<'a> {
     pub(crate) seed: u64,
     /// Whether to say on stderr what happens.
     pub(crate) aloud: bool,
+    /// Whether to pass on what the parts say.
+    pub(crate) verbose: bool,
 }
 
 /// Tells it, and gives what was found as one JSON object.
@@ -73,7 +75,7 @@ pub(crate) fn tell(telling: &Telling<'_>) -> Result<Value, Complaint> {
     }
     let story = Story {
         folder: Folder::claim(telling.out)?,
-        stage: Stage::new(telling.seed, Arc::clone(&stop))?,
+        stage: Stage::new(telling.seed, telling.verbose, Arc::clone(&stop))?,
         seed: telling.seed,
         aloud: telling.aloud,
         stop,
