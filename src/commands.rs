@@ -1,6 +1,7 @@
 //! One file per command: its flags, and the thread from files through one engine to files.
 
 pub(crate) mod demo;
+pub(crate) mod files;
 pub(crate) mod forecast;
 pub(crate) mod inspect;
 pub(crate) mod model;

@@ -49,7 +49,12 @@ impl Complaint {
 
     /// A file or folder that cannot be opened for reading.
     pub(crate) fn cannot_open(path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::new(Exit::Input, path.display(), format!("cannot be opened: {}", reason(error)), "check the path and its permissions")
+        Self::new(
+            Exit::Input,
+            path.display(),
+            format!("cannot be opened: {}", reason(error)),
+            "check the path and its permissions",
+        )
     }
 
     /// A file or folder that cannot be written.

@@ -5,6 +5,7 @@
 
 mod capture;
 mod codec;
+mod digest;
 mod error;
 mod exchange;
 mod frame;
@@ -15,6 +16,7 @@ mod run;
 mod units;
 
 pub use capture::{CaptureHeader, CaptureReader, CaptureWriter, DropReason, Masking, Tally};
+pub use digest::{Sha256, sha256};
 pub use error::{Damage, DamageKind, ReadError};
 pub use exchange::{
     Body, ConnectionId, Ending, Exchange, ExchangeId, Header, Request, Response, SessionId, SessionKey,

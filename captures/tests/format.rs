@@ -1,5 +1,7 @@
 //! The file format against every input: round trips, cuts at every byte, flips of every byte.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::time::Duration;
 
 use captures::{

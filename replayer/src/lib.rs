@@ -1,1 +1,27 @@
-//! .
+//! Re-issues a capture at scale and writes down what happened.
+//!
+//! Open loop: every request has a due moment fixed by the plan, and a slow target never slows the plan. The
+//! decisions are pure ([`plan`], `schedule`, `lane`, `response`, `ledger`, `verdict`); the shell under them is
+//! one epoll loop per thread with absolute due times (`drive`, `client`). Nothing here concludes anything
+//! about the target: that is the modeler's work. What is judged here is the generator itself.
+
+mod client;
+mod clock;
+mod drive;
+mod engine;
+mod lane;
+mod ledger;
+mod machine;
+mod origin;
+mod plan;
+mod response;
+mod schedule;
+mod stages;
+mod verdict;
+
+pub use engine::{Config, Finished, Progress, ReplayError, replay};
+pub use ledger::Totals;
+pub use machine::allowed_connections;
+pub use origin::{Conflict, Target, TargetError, origin_conflict};
+pub use plan::{HeldBack, MARKER, Plan, PlanError, Planner, Rewriting};
+pub use stages::{StagesError, hold, parse_length, parse_scale, parse_stages, scale_at};

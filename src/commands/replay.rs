@@ -1,12 +1,548 @@
-//! `highwater replay`: .
+//! `highwater replay`: a capture, a target and a load in; a run out.
 
-use crate::complain::{Complaint, Exit};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-/// Re-issues a capture against a target at scale.
+use captures::{CaptureHeader, Failure, Histogram, RouteInterval, RunHeader, Stage};
+use replayer::{
+    Config, Finished, Plan, Planner, Progress, ReplayError, Rewriting, StagesError, Target, Totals,
+};
+use serde_json::{Map, Value, json};
+
+use crate::Globals;
+use crate::commands::files;
+use crate::complain::{Complaint, Exit, reason};
+
+/// Re-issues a capture against a target at scale, open loop, and writes down what happened
+///
+/// A scale of 10x is ten phase-shifted copies of every recorded session: more users, not faster ones.
+/// Only GET, HEAD and OPTIONS are sent until --allow-unsafe is given, and never to where the capture was
+/// recorded.
+///
+/// Example: highwater replay shop.capture --target http://127.0.0.1:9001 --stages '=10s:1x,=10s:4x' --out shop.run
 #[derive(Debug, clap::Args)]
-pub(crate) struct ReplayArgs {}
+pub(crate) struct ReplayArgs {
+    /// The capture
+    #[arg(value_name = "CAPTURE")]
+    capture: PathBuf,
+    /// Where to send, as http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    target: String,
+    /// The run to write
+    #[arg(long, value_name = "RUN", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
+    /// The load, as a multiple of the recorded curve
+    #[arg(long, value_name = "Nx", default_value = "1x", conflicts_with = "stages")]
+    scale: String,
+    /// The load over time: '=10s:4x' holds a level, '10s:4x' ramps to it
+    #[arg(long, value_name = "STAGES")]
+    stages: Option<String>,
+    /// How long to replay at --scale; the capture repeats when this is longer [default: the capture's span]
+    #[arg(long, value_name = "TIME", conflicts_with = "stages")]
+    duration: Option<String>,
+    /// Also send methods that may change something at the target (POST, PUT, DELETE …)
+    #[arg(long)]
+    allow_unsafe: bool,
+    /// Replay against the recorded origin all the same; names it, so that no typing error can
+    #[arg(long, value_name = "HOST:PORT")]
+    origin_is_safe: Option<String>,
+    /// The most one request may take
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    timeout: String,
+    /// Sending threads [default: half of the cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// The most connections at a time [default: what the descriptor limit allows]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+    /// The most requests that may wait for their turn; more are skipped and counted
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    max_backlog: usize,
+    /// Show the plan and send nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// One JSON object on stdout at the end
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: &ReplayArgs, _globals: &crate::Globals) -> Result<(), Complaint> {
-    Err(Complaint::new(Exit::Fault, "replay", "not built yet", "wait"))
+pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint> {
+    let target = Target::parse(&args.target).map_err(|error| {
+        Complaint::new(Exit::Usage, format!("--target {}", args.target), &error, error.mend())
+    })?;
+    let timeout = length("--timeout", &args.timeout)?;
+    let (header, plan) = load(args, &target)?;
+    let stages = stages(args, &plan)?;
+    let addresses = target.resolve().map_err(|error| {
+        Complaint::new(
+            Exit::Unreachable,
+            &target,
+            format!("no address: {}", reason(&error)),
+            "check the name",
+        )
+    })?;
+    refuse_origin(args, &header, &plan, &target, &addresses)?;
+    let threads = args.threads.unwrap_or_else(default_threads).max(1);
+    let run_header = RunHeader {
+        tool: concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned(),
+        started: jiff::Timestamp::now().as_nanosecond(),
+        target: target.to_string(),
+        capture: args.capture.display().to_string(),
+        capture_digest: files::digest(&args.capture)?,
+        capture_span: plan.span(),
+        capture_rate: plan.rate(),
+        seed: globals.seed,
+        stages: stages.clone(),
+        routes: plan.routes().to_vec(),
+        held_back_ratio: plan.held_back_ratio(),
+        configuration: configuration(args, &target, &addresses, threads, timeout).to_string(),
+    };
+    if !globals.quiet {
+        introduce(&plan, &stages, &target);
+    }
+    let Some(out) = args.out.as_ref().filter(|_| !args.dry_run) else {
+        return show_plan(args, &plan, &stages);
+    };
+    let address = reachable(&target, &addresses)?;
+    let writer = files::create_run(out, &run_header)?;
+    let config = Config {
+        address,
+        stages,
+        seed: globals.seed,
+        threads,
+        timeout,
+        drain: timeout,
+        max_connections: args.max_connections.unwrap_or_else(replayer::allowed_connections),
+        max_backlog: args.max_backlog,
+    };
+    let stop = stop_on_signals()?;
+    let mut live = Live::new(globals);
+    let replayed = replayer::replay(&plan, &config, writer, &stop, |progress| live.show(progress));
+    live.end();
+    let finished = match replayed {
+        Ok(finished) => finished,
+        Err(ReplayError::Write { error, totals }) => {
+            eprintln!(
+                "highwater: {} requests planned, {} sent, {} errors",
+                totals.planned,
+                totals.sent(),
+                totals.overall.errors()
+            );
+            return Err(Complaint::cannot_write(out, &error));
+        }
+        Err(error @ ReplayError::Start(_)) => {
+            return Err(Complaint::new(
+                Exit::Fault,
+                "replay",
+                &error,
+                "raise the limits of threads and descriptors",
+            ));
+        }
+    };
+    conclude(args, globals, &plan, &finished, out)
+}
+
+fn length(flag: &str, text: &str) -> Result<Duration, Complaint> {
+    replayer::parse_length(text)
+        .map_err(|error| Complaint::new(Exit::Usage, format!("{flag} {text}"), &error, error.mend()))
+}
+
+/// Reads the capture into a plan. Damage is stepped over, and said.
+fn load(args: &ReplayArgs, target: &Target) -> Result<(CaptureHeader, Plan), Complaint> {
+    let mut reader = files::open_capture(&args.capture)?;
+    let mut planner = Planner::new(Rewriting {
+        authority: target.authority(),
+        base_path: target.base_path.clone(),
+        allow_unsafe: args.allow_unsafe,
+    });
+    for exchange in reader.by_ref() {
+        planner.add(&exchange.map_err(|error| Complaint::unreadable(&args.capture, &error))?);
+    }
+    if let Some(first) = reader.damage().first() {
+        eprintln!("highwater: {}: {first}; the rest is replayed", args.capture.display());
+    }
+    let header = reader.header().clone();
+    let plan = planner
+        .finish()
+        .map_err(|error| Complaint::new(Exit::Input, args.capture.display(), &error, error.mend()))?;
+    Ok((header, plan))
+}
+
+fn stages(args: &ReplayArgs, plan: &Plan) -> Result<Vec<Stage>, Complaint> {
+    let wrong = |flag: &str, text: &str, error: &StagesError| {
+        Complaint::new(Exit::Usage, format!("{flag} {text}"), error, error.mend())
+    };
+    if let Some(text) = &args.stages {
+        return replayer::parse_stages(text).map_err(|error| wrong("--stages", text, &error));
+    }
+    let scale = replayer::parse_scale(&args.scale).map_err(|error| wrong("--scale", &args.scale, &error))?;
+    let duration = match &args.duration {
+        Some(text) => length("--duration", text)?,
+        None => plan.span(),
+    };
+    Ok(replayer::hold(scale, duration))
+}
+
+fn refuse_origin(
+    args: &ReplayArgs,
+    header: &CaptureHeader,
+    plan: &Plan,
+    target: &Target,
+    addresses: &[SocketAddr],
+) -> Result<(), Complaint> {
+    let Some(conflict) = replayer::origin_conflict(header, plan.authorities(), target, addresses) else {
+        return Ok(());
+    };
+    let named = args.origin_is_safe.as_deref().and_then(|text| Target::parse(&format!("http://{text}")).ok());
+    if named.is_some_and(|named| (named.host, named.port) == (target.host.clone(), target.port)) {
+        return Ok(());
+    }
+    Err(Complaint::new(
+        Exit::Usage,
+        target,
+        format!("refused, it is the recorded origin ({conflict})"),
+        format!(
+            "give a staging target, or --origin-is-safe {}:{} if nobody else uses it",
+            target.host, target.port
+        ),
+    ))
+}
+
+/// The first address that takes a connection.
+fn reachable(target: &Target, addresses: &[SocketAddr]) -> Result<SocketAddr, Complaint> {
+    let mut last = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(address, Duration::from_secs(5)) {
+            Ok(_) => return Ok(*address),
+            Err(error) => last = Some(error),
+        }
+    }
+    let why = last.map_or_else(|| "no address".to_owned(), |error| reason(&error));
+    Err(Complaint::new(
+        Exit::Unreachable,
+        target,
+        format!("cannot be reached: {why}"),
+        "start the target, or check host and port",
+    ))
+}
+
+/// The generator shares the machine with nobody's service, but with the machine's own work.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
+
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Complaint> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // A second signal ends the process at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| {
+                Complaint::new(Exit::Fault, "signals", reason(&error), "run it from an ordinary shell")
+            })?;
+    }
+    Ok(stop)
+}
+
+fn configuration(
+    args: &ReplayArgs,
+    target: &Target,
+    addresses: &[SocketAddr],
+    threads: usize,
+    timeout: Duration,
+) -> Value {
+    json!({
+        "capture": args.capture.display().to_string(),
+        "target": target.to_string(),
+        "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "scale": args.stages.is_none().then_some(&args.scale),
+        "stages": args.stages,
+        "allow_unsafe": args.allow_unsafe,
+        "origin_is_safe": args.origin_is_safe,
+        "threads": threads,
+        "timeout_ms": timeout.as_secs_f64() * 1e3,
+        "max_backlog": args.max_backlog,
+    })
+}
+
+/// The first lines: what will be sent, what is held back, and what that means.
+fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
+    if plan.held_back_ratio() > 0.0 {
+        let reasons: Vec<String> =
+            plan.held_back().iter().map(|(reason, count)| format!("{count} {}", reason.as_str())).collect();
+        eprintln!(
+            "partial mix: {:.1} % of the recorded requests are held back ({}): the load is lighter than it was",
+            plan.held_back_ratio() * 100.0,
+            reasons.join(", ")
+        );
+    }
+    let seconds: f64 = stages.iter().map(|stage| stage.end.since(stage.begin).as_secs_f64()).sum();
+    let highest = stages.iter().map(|stage| stage.from.max(stage.to)).fold(0.0, f64::max);
+    eprintln!(
+        "replaying {} requests of {} sessions on {} connections ({} at 1x) against {target}: {seconds:.0} s, up to {highest:.4}x = {:.0} req/s",
+        plan.len(),
+        plan.sessions(),
+        plan.connections(),
+        plan.rate(),
+        highest * plan.rate().as_per_second(),
+    );
+    if highest.fract() != 0.0 && plan.sessions() < 20 {
+        eprintln!(
+            "warning: {} sessions are too few to take a fraction of; the load will miss its scale",
+            plan.sessions()
+        );
+    }
+}
+
+fn show_plan(args: &ReplayArgs, plan: &Plan, stages: &[Stage]) -> Result<(), Complaint> {
+    let rate = plan.rate().as_per_second();
+    let shown = json!({
+        "requests": plan.len(),
+        "sessions": plan.sessions(),
+        "connections": plan.connections(),
+        "span_seconds": plan.span().as_secs_f64(),
+        "rate_per_second": rate,
+        "held_back_ratio": plan.held_back_ratio(),
+        "held_back": plan.held_back().iter().map(|(reason, count)| (reason.as_str().to_owned(), json!(count))).collect::<Map<_, _>>(),
+        "stages": stages.iter().map(|stage| json!({
+            "begin_seconds": stage.begin.as_secs_f64(), "end_seconds": stage.end.as_secs_f64(),
+            "from": stage.from, "to": stage.to,
+            "from_rate_per_second": stage.from * rate, "to_rate_per_second": stage.to * rate,
+        })).collect::<Vec<_>>(),
+        "routes": plan.routes(),
+    });
+    let mut text = String::new();
+    if args.json {
+        let _ = writeln!(text, "{shown}");
+    } else {
+        for stage in stages {
+            let _ = writeln!(
+                text,
+                "{:>9.1} s to {:>9.1} s  {:>8.4}x to {:>8.4}x  {:>9.1} to {:>9.1} req/s",
+                stage.begin.as_secs_f64(),
+                stage.end.as_secs_f64(),
+                stage.from,
+                stage.to,
+                stage.from * rate,
+                stage.to * rate
+            );
+        }
+    }
+    write_stdout(&text)
+}
+
+fn write_stdout(text: &str) -> Result<(), Complaint> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Complaint::cannot_write(Path::new("stdout"), &error))
+}
+
+/// The progress line: rewritten in place on a terminal, a line every five seconds elsewhere.
+struct Live {
+    in_place: bool,
+    quiet: bool,
+    shown_at: Option<Duration>,
+}
+
+impl Live {
+    fn new(globals: &Globals) -> Self {
+        Self { in_place: io::stderr().is_terminal(), quiet: globals.quiet, shown_at: None }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        let pause = if self.in_place { Duration::ZERO } else { Duration::from_millis(4_500) };
+        if self.quiet || self.shown_at.is_some_and(|at| progress.elapsed < at + pause) {
+            return;
+        }
+        self.shown_at = Some(progress.elapsed);
+        let line = format!(
+            "{:>4.0} s of {:.0} s  {:>7.4}x  planned {:>7.1}/s  done {:>7.1}/s  in flight {:>6.1}  p50 {:>7.1} ms  p99 {:>7.1} ms  errors {}",
+            progress.elapsed.as_secs_f64(),
+            progress.total.as_secs_f64(),
+            progress.scale,
+            progress.planned.as_per_second(),
+            progress.completed.as_per_second(),
+            progress.in_flight,
+            millis(progress.response.quantile(0.5)),
+            millis(progress.response.quantile(0.99)),
+            progress.errors,
+        );
+        if self.in_place { eprint!("\r\x1b[K{line}") } else { eprintln!("{line}") }
+    }
+
+    fn end(&self) {
+        if self.in_place && self.shown_at.is_some() {
+            eprintln!();
+        }
+    }
+}
+
+fn millis(length: Duration) -> f64 {
+    length.as_secs_f64() * 1e3
+}
+
+/// The summary, the verdict and the exit code.
+fn conclude(
+    args: &ReplayArgs,
+    globals: &Globals,
+    plan: &Plan,
+    finished: &Finished,
+    out: &Path,
+) -> Result<(), Complaint> {
+    let Finished { totals, end, elapsed } = finished;
+    if !globals.quiet {
+        eprint!("{}", summary(plan, totals, *elapsed, end.interrupted));
+        eprintln!("wrote {}", out.display());
+    }
+    if args.json {
+        write_stdout(&format!("{}\n", shown(plan, finished)))?;
+    }
+    match &end.invalid_reason {
+        Some(reason) => Err(Complaint::new(
+            Exit::Invalid,
+            out.display(),
+            format!("run invalid, the generator was the bottleneck: {reason}"),
+            "give the generator more CPU (--threads, another machine) or lower the load",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn summary(plan: &Plan, totals: &Totals, elapsed: Duration, interrupted: bool) -> String {
+    let mut text = String::new();
+    let overall = &totals.overall;
+    if interrupted {
+        text.push_str("interrupted: the plan was not carried out to its end\n");
+    }
+    let _ = writeln!(
+        text,
+        "planned {} = sent {} + never sent {}; {} answered well, {} errors ({:.3} %), in {:.1} s",
+        totals.planned,
+        totals.sent(),
+        totals.planned - totals.sent().min(totals.planned),
+        totals.ok(),
+        overall.errors(),
+        100.0 * overall.errors() as f64 / totals.planned.max(1) as f64,
+        elapsed.as_secs_f64(),
+    );
+    for (failure, count) in &overall.failures {
+        let _ = writeln!(
+            text,
+            "  {}{}: {count}",
+            if failure.is_skip() { "skipped, " } else { "" },
+            failure.as_str()
+        );
+    }
+    for (name, histogram) in [
+        ("response", &overall.response),
+        ("latency", &overall.latency),
+        ("service", &overall.service),
+        ("lag", &overall.lag),
+    ] {
+        let _ = writeln!(
+            text,
+            "  {name:<9} p50 {:>9.2} ms   p90 {:>9.2} ms   p99 {:>9.2} ms   max {:>9.2} ms",
+            millis(histogram.quantile(0.5)),
+            millis(histogram.quantile(0.9)),
+            millis(histogram.quantile(0.99)),
+            millis(histogram.max()),
+        );
+    }
+    let behind = overall.latency.mean().saturating_sub(overall.response.mean());
+    if behind > Duration::from_millis(1) && behind > overall.response.mean().mul_f64(0.1) {
+        let _ = writeln!(
+            text,
+            "  sessions were slowed: requests waited {:.1} ms on average for their predecessors, so the offered load fell behind the plan",
+            millis(behind)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "  {} connections, {} retried, {} sent, {} received, generator CPU {:.1} µs a request",
+        totals.connections_opened,
+        totals.retried,
+        totals.bytes_out,
+        totals.bytes_in,
+        totals.cpu.as_secs_f64() * 1e6 / totals.sent().max(1) as f64
+    );
+    let mut ranked: Vec<(&String, &RouteInterval)> = plan.routes().iter().zip(&totals.routes).collect();
+    ranked.sort_by_key(|(name, route)| (std::cmp::Reverse(route.total()), *name));
+    let _ = writeln!(text, "  {:>9} {:>8} {:>11} {:>11}  route", "requests", "errors", "p50", "p99");
+    for (name, route) in ranked.into_iter().take(12) {
+        let _ = writeln!(
+            text,
+            "  {:>9} {:>8} {:>8.1} ms {:>8.1} ms  {}",
+            route.total(),
+            route.errors(),
+            millis(route.response.quantile(0.5)),
+            millis(route.response.quantile(0.99)),
+            files::plain(name)
+        );
+    }
+    text
+}
+
+fn shown(plan: &Plan, finished: &Finished) -> Value {
+    let Finished { totals, end, elapsed } = finished;
+    let overall = &totals.overall;
+    let of_kind = |skips: bool| -> Map<String, Value> {
+        Failure::ALL
+            .into_iter()
+            .filter(|failure| failure.is_skip() == skips)
+            .map(|failure| (failure.as_str().to_owned(), json!(totals.failures(failure))))
+            .collect()
+    };
+    let mut errors = of_kind(false);
+    let server: u64 =
+        overall.statuses.iter().filter(|(status, _)| *status >= 500).map(|&(_, count)| count).sum();
+    errors.insert("status_5xx".to_owned(), json!(server));
+    errors.insert("unexpected_4xx".to_owned(), json!(overall.unexpected));
+    json!({
+        "planned": totals.planned,
+        "sent": totals.sent(),
+        "skipped": of_kind(true),
+        "ok": totals.ok(),
+        "errors": errors,
+        "statuses": overall.statuses.iter().map(|(status, count)| (status.to_string(), json!(count))).collect::<Map<_, _>>(),
+        "response_ms": quantiles(&overall.response),
+        "latency_ms": quantiles(&overall.latency),
+        "service_ms": quantiles(&overall.service),
+        "lag_ms": quantiles(&overall.lag),
+        "valid": end.invalid_reason.is_none(),
+        "invalid_reason": end.invalid_reason,
+        "interrupted": end.interrupted,
+        "connections_opened": totals.connections_opened,
+        "retried": totals.retried,
+        "bytes_out": totals.bytes_out.as_u64(),
+        "bytes_in": totals.bytes_in.as_u64(),
+        "elapsed_seconds": elapsed.as_secs_f64(),
+        "generator_cpu_seconds": totals.cpu.as_secs_f64(),
+        "held_back_ratio": plan.held_back_ratio(),
+        "rate_at_1x_per_second": plan.rate().as_per_second(),
+        "routes": plan.routes().iter().zip(&totals.routes).map(|(name, route)| json!({
+            "route": name,
+            "requests": route.total(),
+            "errors": route.errors(),
+            "response_ms": quantiles(&route.response),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn quantiles(histogram: &Histogram) -> Value {
+    json!({
+        "mean": millis(histogram.mean()),
+        "p50": millis(histogram.quantile(0.5)),
+        "p90": millis(histogram.quantile(0.9)),
+        "p95": millis(histogram.quantile(0.95)),
+        "p99": millis(histogram.quantile(0.99)),
+        "p999": millis(histogram.quantile(0.999)),
+        "max": millis(histogram.max()),
+    })
 }

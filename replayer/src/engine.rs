@@ -1,0 +1,252 @@
+//! A whole replay: one thread that plans ahead, threads that send, and the accounts.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use captures::{Histogram, Offset, Rate, RunEnd, RunWriter, Stage};
+
+use crate::clock::Clock;
+use crate::drive::{Chunk, Limits, Task, Worker};
+use crate::ledger::{Batch, Ledger, Totals};
+use crate::plan::Plan;
+use crate::schedule::{Due, Schedule, mix};
+use crate::stages::scale_at;
+use crate::verdict::Judge;
+
+/// How much of the schedule is made at a time, and how many such windows are made ahead.
+const WINDOW: Duration = Duration::from_millis(500);
+const WINDOWS_AHEAD: usize = 4;
+/// The planner has this long for the first windows.
+const LEAD: Duration = Duration::from_millis(200);
+
+/// How a plan is to be replayed.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to send: an address that has passed the check against the origin.
+    pub address: SocketAddr,
+    /// The load over time.
+    pub stages: Vec<Stage>,
+    /// The seed of every chance.
+    pub seed: u64,
+    /// Sending threads.
+    pub threads: usize,
+    /// The most a request may take from the beginning of its turn.
+    pub timeout: Duration,
+    /// How long answers are waited for once the plan is done.
+    pub drain: Duration,
+    /// The most connections at a time, of all threads together.
+    pub max_connections: usize,
+    /// The most requests that may wait for their turn, of all threads together.
+    pub max_backlog: usize,
+}
+
+/// A look at a run that is going on, about once a second.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Time since the start.
+    pub elapsed: Duration,
+    /// The planned length.
+    pub total: Duration,
+    /// The scale now.
+    pub scale: f64,
+    /// The planned rate of the second that was last settled.
+    pub planned: Rate,
+    /// The rate of completions in that second.
+    pub completed: Rate,
+    /// The mean number in flight in that second.
+    pub in_flight: f64,
+    /// Response times of the requests that were due in that second, as far as they have ended.
+    pub response: Histogram,
+    /// Errors so far.
+    pub errors: u64,
+    /// Requests ended so far.
+    pub ended: u64,
+}
+
+/// How a replay ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// What it came to.
+    pub totals: Totals,
+    /// What was written at the end of the run.
+    pub end: RunEnd,
+    /// The length of the run, to the last answer.
+    pub elapsed: Duration,
+}
+
+/// Why a replay could not be made, or its run not be written.
+#[derive(Debug)]
+pub enum ReplayError {
+    /// A thread or its epoll set could not be made.
+    Start(io::Error),
+    /// The run file could not be written; the replay went on to its end.
+    Write {
+        /// Why.
+        error: io::Error,
+        /// What the replay came to, all the same.
+        totals: Box<Totals>,
+    },
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(error) => write!(f, "the sending threads cannot start: {error}"),
+            Self::Write { error, .. } => write!(f, "the run cannot be written: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+/// Replays `plan` and writes `run`; `stop` ends it early, `on_progress` is told about once a second.
+///
+/// # Errors
+/// When the threads cannot be made or the run cannot be written.
+pub fn replay<W: Write>(
+    plan: &Plan,
+    config: &Config,
+    run: RunWriter<W>,
+    stop: &AtomicBool,
+    on_progress: impl FnMut(&Progress),
+) -> Result<Finished, ReplayError> {
+    let threads = config.threads.max(1);
+    let schedule = Schedule::new(plan, config.stages.clone(), config.seed);
+    let clock = Clock::starting_in(LEAD);
+    let limits = Limits {
+        timeout: config.timeout,
+        drain: config.drain,
+        max_connections: (config.max_connections / threads).max(1),
+        max_backlog: (config.max_backlog / threads).max(1),
+    };
+    let mut workers = Vec::with_capacity(threads);
+    for number in 0..threads {
+        let limits = limits.clone();
+        let task = Task { number, plan, clock, address: config.address, limits, stop };
+        workers.push(Worker::new(task).map_err(ReplayError::Start)?);
+    }
+    let (ledger_sender, ledger_receiver) = mpsc::channel();
+    let schedule = &schedule;
+    std::thread::scope(|scope| {
+        let mut senders = Vec::with_capacity(threads);
+        for (number, worker) in workers.into_iter().enumerate() {
+            let (sender, receiver) = mpsc::sync_channel(WINDOWS_AHEAD);
+            senders.push(sender);
+            let ledger = ledger_sender.clone();
+            std::thread::Builder::new()
+                .name(format!("send-{number}"))
+                .spawn_scoped(scope, move || worker.run(&receiver, &ledger))
+                .map_err(ReplayError::Start)?;
+        }
+        drop(ledger_sender);
+        std::thread::Builder::new()
+            .name("plan".to_owned())
+            .spawn_scoped(scope, move || plan_ahead(schedule, &senders, stop))
+            .map_err(ReplayError::Start)?;
+        Accounts {
+            ledger: Ledger::new(threads, schedule.expected(), config.seed),
+            judge: Judge::new(config.stages.clone()),
+            clock,
+            run,
+            write_error: None,
+        }
+        .keep(&ledger_receiver, config, schedule.end(), stop, on_progress)
+    })
+}
+
+/// Makes the schedule, window by window, a little ahead of the workers; their full queues hold it back.
+fn plan_ahead(schedule: &Schedule<'_>, senders: &[SyncSender<Chunk>], stop: &AtomicBool) {
+    let mut from = Offset::ZERO;
+    while from < schedule.end() && !stop.load(Ordering::Relaxed) {
+        let until = from.plus(WINDOW).min(schedule.end());
+        let mut shares: Vec<Vec<Due>> = senders.iter().map(|_| Vec::new()).collect();
+        for due in schedule.window(from, until) {
+            let share = mix(schedule.connection_of(&due)) % senders.len() as u64;
+            shares[usize::try_from(share).unwrap_or(0)].push(due);
+        }
+        for (sender, dues) in senders.iter().zip(shares) {
+            // A worker that was stopped listens no more.
+            let _ = sender.send(Chunk { until, dues });
+        }
+        from = until;
+    }
+}
+
+struct Accounts<W> {
+    ledger: Ledger,
+    judge: Judge,
+    clock: Clock,
+    run: RunWriter<W>,
+    write_error: Option<io::Error>,
+}
+
+impl<W: Write> Accounts<W> {
+    /// Books what the workers tell until all have finished; then closes the run.
+    fn keep(
+        mut self,
+        batches: &Receiver<Batch>,
+        config: &Config,
+        end: Offset,
+        stop: &AtomicBool,
+        mut on_progress: impl FnMut(&Progress),
+    ) -> Result<Finished, ReplayError> {
+        loop {
+            match batches.recv_timeout(Duration::from_millis(500)) {
+                Ok(batch) => self.ledger.on_batch(batch),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.settle(config, end, &mut on_progress);
+        }
+        self.settle(config, end, &mut on_progress);
+        let elapsed = self.clock.now();
+        let interrupted = stop.load(Ordering::Relaxed) && elapsed < end;
+        let invalid_reason = self.judge.verdict(self.ledger.totals());
+        let end = RunEnd { ended: elapsed, interrupted, invalid_reason };
+        let totals = self.ledger.totals().clone();
+        let finished = self.run.finish(&end).and_then(|mut sink| sink.flush());
+        match self.write_error.map_or(finished, Err) {
+            Ok(()) => Ok(Finished { totals, end, elapsed: elapsed.since_start() }),
+            Err(error) => Err(ReplayError::Write { error, totals: Box::new(totals) }),
+        }
+    }
+
+    /// Writes what is settled. A run that cannot be written is said at the end; the replay goes on.
+    fn settle(&mut self, config: &Config, end: Offset, on_progress: &mut impl FnMut(&Progress)) {
+        let settled = self.ledger.settled();
+        if settled.is_empty() {
+            return;
+        }
+        let mut written = Ok(());
+        for interval in &settled {
+            self.judge.on_interval(interval);
+            written = written.and_then(|()| self.run.push(interval));
+        }
+        for outcome in self.ledger.take_samples() {
+            written = written.and_then(|()| self.run.push_sample(&outcome));
+        }
+        written = written.and_then(|()| self.run.flush());
+        if let Err(error) = written {
+            self.write_error.get_or_insert(error);
+        }
+        let Some(newest) = settled.last() else { return };
+        let now = self.clock.now();
+        let totals = self.ledger.totals();
+        let second = Duration::from_secs(1);
+        on_progress(&Progress {
+            elapsed: now.since_start(),
+            total: end.since_start(),
+            scale: scale_at(&config.stages, now),
+            planned: Rate::of(newest.planned, second),
+            completed: Rate::of(newest.completed, second),
+            in_flight: newest.in_flight,
+            response: newest.overall().response,
+            errors: totals.overall.errors(),
+            ended: totals.overall.total(),
+        });
+    }
+}

@@ -1,0 +1,184 @@
+//! What one client connection of the replay has to do, in order.
+//!
+//! A lane stands for one recorded client connection in one copy. Its requests leave one after another: the
+//! next is *ready* when it is due and its predecessor has ended, whatever the wire does. The lane keeps the
+//! moments; it knows no socket.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use captures::{Failure, Offset, Outcome};
+
+use crate::plan::PlannedRequest;
+use crate::response::ResponseReader;
+use crate::schedule::Due;
+
+/// Which recorded connection, in which copy and which repetition of the capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LaneKey {
+    pub(crate) copy: u32,
+    pub(crate) lap: u32,
+    pub(crate) connection: u32,
+}
+
+/// The requests of one connection.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) key: LaneKey,
+    pub(crate) waiting: VecDeque<Due>,
+    pub(crate) active: Option<Active>,
+    /// When its last request ended, or when it was made.
+    pub(crate) last_done: Offset,
+}
+
+/// The request whose turn it is.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) due: Due,
+    pub(crate) ready: Offset,
+    /// When this turn must be over.
+    pub(crate) deadline: Offset,
+    /// Tells this turn from others of the same lane.
+    pub(crate) serial: u64,
+    pub(crate) connect_began: Option<Offset>,
+    pub(crate) connecting: Duration,
+    pub(crate) sent: Option<Offset>,
+    pub(crate) written: usize,
+    pub(crate) retried: bool,
+    pub(crate) reader: ResponseReader,
+}
+
+impl Lane {
+    pub(crate) const fn new(key: LaneKey) -> Self {
+        Self { key, waiting: VecDeque::new(), active: None, last_done: Offset::ZERO }
+    }
+
+    /// Whether nothing is to be done here now.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.active.is_none() && self.waiting.is_empty()
+    }
+
+    /// Gives the next waiting request its turn at `now`; whether there was one.
+    pub(crate) fn begin_next(
+        &mut self,
+        now: Offset,
+        timeout: Duration,
+        serial: u64,
+        is_head: impl Fn(Due) -> bool,
+    ) -> bool {
+        if self.active.is_some() {
+            return false;
+        }
+        let Some(due) = self.waiting.pop_front() else { return false };
+        self.active = Some(Active {
+            due,
+            ready: due.at.max(self.last_done),
+            deadline: now.plus(timeout),
+            serial,
+            connect_began: None,
+            connecting: Duration::ZERO,
+            sent: None,
+            written: 0,
+            retried: false,
+            reader: ResponseReader::new(is_head(due)),
+        });
+        true
+    }
+
+    /// Ends the turn of the active request; `None` when there is none.
+    pub(crate) fn end(
+        &mut self,
+        request: &PlannedRequest,
+        result: Result<u16, Failure>,
+        now: Offset,
+    ) -> Option<Outcome> {
+        let active = self.active.take()?;
+        self.last_done = now;
+        Some(Outcome {
+            exchange: request.exchange,
+            copy: active.due.copy,
+            route: request.route,
+            recorded_status: (request.recorded_status != 0).then_some(request.recorded_status),
+            due: active.due.at,
+            ready: active.ready,
+            sent: active.sent,
+            connecting: active.connecting,
+            done: now.max(active.ready),
+            result,
+        })
+    }
+}
+
+/// The outcome of a request that is given up before its turn.
+pub(crate) fn skipped(due: Due, request: &PlannedRequest, failure: Failure, now: Offset) -> Outcome {
+    Outcome {
+        exchange: request.exchange,
+        copy: due.copy,
+        route: request.route,
+        recorded_status: (request.recorded_status != 0).then_some(request.recorded_status),
+        due: due.at,
+        ready: due.at,
+        sent: None,
+        connecting: Duration::ZERO,
+        done: now.max(due.at),
+        result: Err(failure),
+    }
+}
+
+impl Active {
+    /// Forgets what happened on a connection that was closed as the request left, for its second try.
+    pub(crate) fn reset_for_retry(&mut self, is_head: bool) {
+        self.retried = true;
+        self.written = 0;
+        self.sent = None;
+        self.connect_began = None;
+        self.reader = ResponseReader::new(is_head);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{exchange, plan_of};
+
+    fn due(at_ms: u64, request: u32) -> Due {
+        Due { at: Offset::from_millis(at_ms), copy: 0, request, lap: 0 }
+    }
+
+    #[test]
+    fn a_request_is_ready_when_it_is_due_and_its_predecessor_has_ended() {
+        let plan = plan_of((0..3).map(|id| exchange(id, id * 10, 1)));
+        let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
+        lane.waiting.extend([due(0, 0), due(10, 1), due(500, 2)]);
+        // (turn begins, sent, ends) in ms; then wait, lag, response and latency in ms.
+        let expected = [
+            ((1, 1, 100), (0, 1, 100, 100)),
+            ((100, 102, 150), (90, 2, 50, 140)),
+            ((500, 500, 510), (0, 0, 10, 10)),
+        ];
+        for (at, ((begin, sent, end), (wait, lag, response, latency))) in expected.into_iter().enumerate() {
+            assert!(lane.begin_next(Offset::from_millis(begin), Duration::from_secs(30), 1, |_| false));
+            lane.active.as_mut().unwrap().sent = Some(Offset::from_millis(sent));
+            let outcome = lane.end(&plan.requests[at], Ok(200), Offset::from_millis(end)).unwrap();
+            assert_eq!(outcome.ready.since(outcome.due), Duration::from_millis(wait));
+            assert_eq!(outcome.lag(), Some(Duration::from_millis(lag)));
+            assert_eq!(outcome.response(), Duration::from_millis(response));
+            assert_eq!(outcome.latency(), Duration::from_millis(latency));
+        }
+        assert!(lane.is_idle());
+    }
+
+    #[test]
+    fn the_time_to_connect_is_not_the_generators_lateness() {
+        let plan = plan_of([exchange(0, 0, 1)]);
+        let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
+        lane.waiting.push_back(due(10, 0));
+        lane.begin_next(Offset::from_millis(10), Duration::from_secs(30), 1, |_| false);
+        let active = lane.active.as_mut().unwrap();
+        active.connecting = Duration::from_millis(7);
+        active.sent = Some(Offset::from_millis(18));
+        let outcome = lane.end(&plan.requests[0], Ok(200), Offset::from_millis(30)).unwrap();
+        assert_eq!(outcome.lag(), Some(Duration::from_millis(1)));
+        assert_eq!(outcome.response(), Duration::from_millis(20));
+    }
+}

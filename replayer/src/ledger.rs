@@ -1,0 +1,312 @@
+//! Keeps the accounts of a run: outcomes in, intervals and totals out.
+//!
+//! Planned requests and outcomes are booked to the second in which the request was due; what happened on
+//! the clock (completions, in flight, bytes, CPU) to that second. An interval is given out once the clock
+//! has left its second; what comes later is given out as a further delta of the same second.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use captures::{Bytes, Failure, Interval, Offset, Outcome, RouteInterval};
+
+use crate::schedule::mix;
+
+/// At most this many failed outcomes, and about as many ordinary ones, are kept whole.
+const MAX_SAMPLES: u64 = 1_000;
+
+/// What one worker did since it last told.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) worker: usize,
+    /// Nothing of a second before this moment will be told of on the clock any more.
+    pub(crate) until: Offset,
+    /// Requests that became due, by second.
+    pub(crate) planned: Vec<(u64, u64)>,
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) seconds: Vec<ClockSecond>,
+    /// The worker is done: nothing will follow.
+    pub(crate) finished: bool,
+}
+
+/// What happened at one worker during one second on the clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ClockSecond {
+    pub(crate) second: u64,
+    pub(crate) completed: u64,
+    /// The time integral of the number in flight, in request-seconds.
+    pub(crate) in_flight: f64,
+    pub(crate) bytes_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) connections_opened: u64,
+    pub(crate) retried: u64,
+    pub(crate) cpu: Duration,
+}
+
+/// The accounts of a run.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    open: BTreeMap<u64, OpenSecond>,
+    workers: Vec<Offset>,
+    given_out: u64,
+    totals: Totals,
+    failures_kept: u64,
+    sample_every: u64,
+    seed: u64,
+    samples: Vec<Outcome>,
+}
+
+#[derive(Debug, Default)]
+struct OpenSecond {
+    delta: Interval,
+    cpu: Vec<Duration>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Requests that were due.
+    pub planned: u64,
+    /// All routes and seconds together.
+    pub overall: RouteInterval,
+    /// The same for each route, by its number.
+    pub routes: Vec<RouteInterval>,
+    /// Connections opened.
+    pub connections_opened: u64,
+    /// Requests sent a second time, because a kept-alive connection was closed as they left.
+    pub retried: u64,
+    /// Bytes sent.
+    pub bytes_out: Bytes,
+    /// Bytes received.
+    pub bytes_in: Bytes,
+    /// CPU time of all threads that send.
+    pub cpu: Duration,
+}
+
+impl Totals {
+    /// Requests that left, answered or not.
+    pub fn sent(&self) -> u64 {
+        self.overall.service.len()
+    }
+
+    /// Answers that count as no error.
+    pub fn ok(&self) -> u64 {
+        self.overall.total() - self.overall.errors()
+    }
+
+    /// How many outcomes of this kind there were.
+    pub fn failures(&self, kind: Failure) -> u64 {
+        self.overall.failures.iter().filter(|(failure, _)| *failure == kind).map(|&(_, count)| count).sum()
+    }
+}
+
+impl Ledger {
+    /// For `workers` threads and a plan of about `expected` requests.
+    pub(crate) fn new(workers: usize, expected: u64, seed: u64) -> Self {
+        Self {
+            open: BTreeMap::new(),
+            workers: vec![Offset::ZERO; workers],
+            given_out: 0,
+            totals: Totals::default(),
+            failures_kept: 0,
+            sample_every: (expected / MAX_SAMPLES).max(1),
+            seed,
+            samples: Vec::new(),
+        }
+    }
+
+    /// Books what a worker did.
+    pub(crate) fn on_batch(&mut self, batch: Batch) {
+        let workers = self.workers.len();
+        self.workers[batch.worker] = if batch.finished { Offset::MAX } else { batch.until };
+        for (second, count) in batch.planned {
+            self.second(second).delta.planned += count;
+            self.totals.planned += count;
+        }
+        for outcome in batch.outcomes {
+            self.on_outcome(&outcome);
+        }
+        for of_clock in batch.seconds {
+            let open = self.second(of_clock.second);
+            open.delta.completed += of_clock.completed;
+            open.delta.in_flight += of_clock.in_flight;
+            open.delta.bytes_out = Bytes::new(open.delta.bytes_out.as_u64() + of_clock.bytes_out);
+            open.delta.bytes_in = Bytes::new(open.delta.bytes_in.as_u64() + of_clock.bytes_in);
+            open.delta.connections_opened += of_clock.connections_opened;
+            open.delta.retried += of_clock.retried;
+            open.cpu.resize(workers, Duration::ZERO);
+            open.cpu[batch.worker] += of_clock.cpu;
+            let totals = &mut self.totals;
+            totals.connections_opened += of_clock.connections_opened;
+            totals.retried += of_clock.retried;
+            totals.bytes_out = Bytes::new(totals.bytes_out.as_u64() + of_clock.bytes_out);
+            totals.bytes_in = Bytes::new(totals.bytes_in.as_u64() + of_clock.bytes_in);
+            totals.cpu += of_clock.cpu;
+        }
+    }
+
+    fn on_outcome(&mut self, outcome: &Outcome) {
+        self.second(outcome.due.second()).delta.route_mut(outcome.route).count(outcome);
+        self.totals.overall.count(outcome);
+        let route = usize::from(outcome.route);
+        while self.totals.routes.len() <= route {
+            let number = u16::try_from(self.totals.routes.len()).unwrap_or(u16::MAX);
+            self.totals.routes.push(RouteInterval { route: number, ..RouteInterval::default() });
+        }
+        self.totals.routes[route].count(outcome);
+        let drawn = mix(self.seed ^ mix(outcome.due.as_nanos() ^ outcome.exchange.0))
+            .is_multiple_of(self.sample_every);
+        if outcome.is_error() && self.failures_kept < MAX_SAMPLES {
+            self.failures_kept += 1;
+            self.samples.push(*outcome);
+        } else if drawn {
+            self.samples.push(*outcome);
+        }
+    }
+
+    /// The deltas of all seconds that every worker has left, oldest first.
+    pub(crate) fn settled(&mut self) -> Vec<Interval> {
+        let left = self.workers.iter().min().map_or(0, |until| until.second());
+        let later = self.open.split_off(&left);
+        let settled = std::mem::replace(&mut self.open, later);
+        self.given_out = self.given_out.max(left);
+        settled
+            .into_values()
+            .map(|open| {
+                let busiest = open.cpu.iter().max().copied().unwrap_or_default();
+                Interval { generator_cpu: busiest.as_secs_f64(), ..open.delta }
+            })
+            .collect()
+    }
+
+    /// The outcomes to be kept whole since this was last asked.
+    pub(crate) fn take_samples(&mut self) -> Vec<Outcome> {
+        std::mem::take(&mut self.samples)
+    }
+
+    pub(crate) const fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    fn second(&mut self, second: u64) -> &mut OpenSecond {
+        self.open.entry(second).or_insert_with(|| OpenSecond {
+            delta: Interval { second, ..Interval::default() },
+            cpu: Vec::new(),
+        })
+    }
+}
+
+/// Measures what one worker does, second by second on the clock.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    now: Offset,
+    in_flight: u64,
+    current: ClockSecond,
+    done: Vec<ClockSecond>,
+}
+
+impl Meter {
+    /// The number in flight changes by `change` at `at`.
+    pub(crate) fn on_flight(&mut self, at: Offset, change: i64) {
+        self.advance(at);
+        self.in_flight = self.in_flight.saturating_add_signed(change);
+    }
+
+    /// The current second, for counting into, after moving to `at`.
+    pub(crate) fn at(&mut self, at: Offset) -> &mut ClockSecond {
+        self.advance(at);
+        &mut self.current
+    }
+
+    pub(crate) const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// All that was measured up to `at`, as deltas.
+    pub(crate) fn take(&mut self, at: Offset) -> Vec<ClockSecond> {
+        self.advance(at);
+        let rest = std::mem::take(&mut self.current);
+        self.current.second = rest.second;
+        self.done.push(rest);
+        std::mem::take(&mut self.done)
+    }
+
+    fn advance(&mut self, at: Offset) {
+        while self.now.second() < at.second() {
+            let next = Offset::from_secs(self.now.second() + 1);
+            self.integrate(next);
+            let full = std::mem::take(&mut self.current);
+            self.current.second = full.second + 1;
+            self.done.push(full);
+        }
+        self.integrate(at);
+    }
+
+    fn integrate(&mut self, at: Offset) {
+        self.current.in_flight += at.since(self.now).as_secs_f64() * self.in_flight as f64;
+        self.now = self.now.max(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use captures::ExchangeId;
+
+    use super::*;
+
+    fn outcome(due_ms: u64, done_ms: u64, result: Result<u16, Failure>) -> Outcome {
+        Outcome {
+            exchange: ExchangeId(due_ms),
+            copy: 0,
+            route: 1,
+            recorded_status: Some(200),
+            due: Offset::from_millis(due_ms),
+            ready: Offset::from_millis(due_ms),
+            sent: Some(Offset::from_millis(due_ms)),
+            connecting: Duration::ZERO,
+            done: Offset::from_millis(done_ms),
+            result,
+        }
+    }
+
+    fn batch(until_ms: u64, outcomes: Vec<Outcome>) -> Batch {
+        let planned = outcomes.iter().map(|outcome| (outcome.due.second(), 1)).collect();
+        Batch { until: Offset::from_millis(until_ms), planned, outcomes, ..Batch::default() }
+    }
+
+    #[test]
+    fn an_outcome_belongs_to_the_second_in_which_it_was_due_however_late_it_comes() {
+        let mut ledger = Ledger::new(1, 10, 1);
+        ledger.on_batch(batch(1_500, vec![outcome(200, 300, Ok(200))]));
+        let first = ledger.settled();
+        assert_eq!((first.len(), first[0].second, first[0].planned), (1, 0, 1));
+        ledger.on_batch(batch(9_500, vec![outcome(700, 9_000, Err(Failure::Reset))]));
+        let late = ledger.settled();
+        assert_eq!((late.len(), late[0].second, late[0].overall().failed()), (1, 0, 1));
+        assert_eq!(ledger.totals().planned, 2);
+        assert_eq!((ledger.totals().ok(), ledger.totals().sent()), (1, 2));
+        assert_eq!(ledger.take_samples().len(), 2);
+    }
+
+    #[test]
+    fn a_second_is_open_until_the_slowest_worker_has_left_it() {
+        let mut ledger = Ledger::new(2, 10, 1);
+        ledger.on_batch(batch(5_000, vec![outcome(200, 300, Ok(200))]));
+        assert!(ledger.settled().is_empty());
+        ledger.on_batch(Batch { worker: 1, finished: true, ..Batch::default() });
+        assert_eq!(ledger.settled().len(), 1);
+    }
+
+    #[test]
+    fn in_flight_is_the_time_integral() {
+        let mut meter = Meter::default();
+        meter.on_flight(Offset::from_millis(500), 1);
+        meter.on_flight(Offset::from_millis(1_500), 1);
+        meter.on_flight(Offset::from_millis(2_250), -2);
+        meter.at(Offset::from_millis(2_250)).completed += 2;
+        let seconds = meter.take(Offset::from_millis(4_000));
+        let shown: Vec<(u64, f64, u64)> =
+            seconds.iter().map(|second| (second.second, second.in_flight, second.completed)).collect();
+        // 0.5 s of one; 0.5 s of one and 0.5 s of two; 0.25 s of two; nothing.
+        assert_eq!(shown, [(0, 0.5, 0), (1, 1.5, 0), (2, 0.5, 2), (3, 0.0, 0), (4, 0.0, 0)]);
+    }
+}

@@ -1,0 +1,290 @@
+//! Decides which copy of which request is due when.
+//!
+//! *More users, not faster ones*: a scale of 10 is ten copies of every recorded session, each shifted in
+//! time by its own seeded amount (copy 0 by none), each with its own connections. A request of the capture
+//! that arrived at `a` is due, in its copy, at every moment that equals `a + shift` modulo the span: the
+//! capture repeats for as long as the run lasts, and any stretch of one span holds every request of every
+//! copy exactly once.
+//!
+//! A session of copy `k` takes part while the scale is above `k + u`, with `u` in `0..1` its own: so a scale
+//! of 2.5 is two whole copies and half of the sessions of a third (by their share of the requests), and the
+//! copies of a lower scale are among those of a higher.
+//!
+//! Windows are made one after another, in memory that depends on the window alone. Nothing here knows of
+//! answers: a slow target never slows the plan.
+
+use captures::{Offset, Stage};
+
+use crate::plan::Plan;
+use crate::stages::scale_at;
+
+/// The largest shift of a copy, and the share of the span that bounds it too.
+const MAX_SHIFT_NANOS: u64 = 30_000_000_000;
+const MAX_SHIFT_SHARE: u64 = 20;
+
+/// One request of one copy, with its due moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Due {
+    pub(crate) at: Offset,
+    pub(crate) copy: u32,
+    /// The index into the plan's requests.
+    pub(crate) request: u32,
+    /// Which repetition of the capture it belongs to: with the copy, it tells connections apart.
+    pub(crate) lap: u32,
+}
+
+/// All that will be due, window by window.
+#[derive(Debug)]
+pub(crate) struct Schedule<'plan> {
+    plan: &'plan Plan,
+    stages: Vec<Stage>,
+    seed: u64,
+    span: u64,
+    largest_shift: u64,
+    /// For each session, where its share of the requests lies in `0..1`: the middle of its stretch.
+    places: Vec<f64>,
+}
+
+impl<'plan> Schedule<'plan> {
+    pub(crate) fn new(plan: &'plan Plan, stages: Vec<Stage>, seed: u64) -> Self {
+        let span = u64::try_from(plan.span().as_nanos()).unwrap_or(u64::MAX).max(1);
+        let largest_shift = (span / MAX_SHIFT_SHARE).min(MAX_SHIFT_NANOS);
+        Self { plan, stages, seed, span, largest_shift, places: places(plan, seed) }
+    }
+
+    /// The end of the last stage.
+    pub(crate) fn end(&self) -> Offset {
+        self.stages.last().map_or(Offset::ZERO, |stage| stage.end)
+    }
+
+    /// All that is due in `from..to`, in order.
+    pub(crate) fn window(&self, from: Offset, to: Offset) -> Vec<Due> {
+        let to = to.min(self.end());
+        let mut dues = Vec::new();
+        let copies = self.copies(from, to);
+        if copies == 0 || to <= from {
+            return dues;
+        }
+        let (span, shift) = (i128::from(self.span), i128::from(self.largest_shift));
+        let (low, high) = (i128::from(from.as_nanos()), i128::from(to.as_nanos()));
+        for lap in (low - shift).div_euclid(span) - 1..=(high + shift).div_euclid(span) {
+            let begin = (low - lap * span - shift).clamp(0, span);
+            let end = (high - lap * span + shift).clamp(0, span);
+            let requests = &self.plan.requests;
+            let first = requests.partition_point(|request| i128::from(request.arrived) < begin);
+            let last = requests.partition_point(|request| i128::from(request.arrived) < end);
+            for (index, request) in requests.iter().enumerate().take(last).skip(first) {
+                for copy in 0..copies {
+                    let at = i128::from(request.arrived) + self.shift(copy, request.session) + lap * span;
+                    if at < low || at >= high {
+                        continue;
+                    }
+                    let at = Offset::from_nanos(u64::try_from(at).unwrap_or(0));
+                    if self.threshold(copy, request.session) < scale_at(&self.stages, at) {
+                        dues.push(Due {
+                            at,
+                            copy,
+                            request: u32::try_from(index).unwrap_or(u32::MAX),
+                            // Laps begin at −1: the tail of sessions that began before the run.
+                            lap: u32::try_from(lap + 2).unwrap_or(0),
+                        });
+                    }
+                }
+            }
+        }
+        dues.sort_unstable();
+        dues
+    }
+
+    /// How many requests the whole run will plan, nearly: the area under the load curve times the recorded
+    /// rate.
+    pub(crate) fn expected(&self) -> u64 {
+        let spans: f64 = self
+            .stages
+            .iter()
+            .map(|stage| (stage.from + stage.to) / 2.0 * stage.end.since(stage.begin).as_secs_f64())
+            .sum();
+        (spans * self.plan.rate().as_per_second()).round() as u64
+    }
+
+    /// A number that all requests of one connection share.
+    pub(crate) fn connection_of(&self, due: &Due) -> u64 {
+        let connection = self.plan.requests[due.request as usize].connection;
+        mix(u64::from(due.copy) << 32 | u64::from(due.lap)) ^ u64::from(connection)
+    }
+
+    /// How many copies take part at some moment of `from..to`.
+    fn copies(&self, from: Offset, to: Offset) -> u32 {
+        let highest = self
+            .stages
+            .iter()
+            .filter(|stage| stage.begin < to && stage.end > from)
+            .map(|stage| stage.from.max(stage.to))
+            .fold(0.0, f64::max);
+        // At most 100,000: the parser refuses higher scales.
+        highest.ceil() as u32
+    }
+
+    /// By how much the session's copy is moved, in nanoseconds.
+    fn shift(&self, copy: u32, session: u32) -> i128 {
+        if copy == 0 || self.largest_shift == 0 {
+            return 0;
+        }
+        let draw = mix(self.seed ^ mix(u64::from(copy) << 32 | u64::from(session)));
+        let width = u128::from(2 * self.largest_shift + 1);
+        // The high half of the product is uniform in 0..width.
+        let place = (u128::from(draw) * width) >> 64;
+        i128::try_from(place).unwrap_or(0) - i128::from(self.largest_shift)
+    }
+
+    /// The scale above which the session's copy takes part.
+    fn threshold(&self, copy: u32, session: u32) -> f64 {
+        // Another rotation for each copy, by the golden ratio, so that not always the same sessions stay out.
+        let place = self.places[session as usize] + f64::from(copy) * 0.618_033_988_749_894_9;
+        f64::from(copy) + place.fract()
+    }
+}
+
+/// Sessions in a seeded order, each at the middle of the stretch that its requests take up of `0..1`: a
+/// fraction of the sessions is then the same fraction of the requests, as nearly as whole sessions allow.
+fn places(plan: &Plan, seed: u64) -> Vec<f64> {
+    let mut weights = vec![0_u64; plan.sessions() as usize];
+    for request in &plan.requests {
+        weights[request.session as usize] += 1;
+    }
+    let mut order: Vec<u32> = (0..plan.sessions()).collect();
+    order.sort_by_key(|&session| mix(seed ^ 0x7461_6B65_2070_6172 ^ u64::from(session)));
+    let total = plan.requests.len().max(1) as f64;
+    let mut places = vec![0.0; weights.len()];
+    let mut before = 0.0;
+    for session in order {
+        let weight = weights[session as usize] as f64;
+        places[session as usize] = (before + weight / 2.0) / total;
+        before += weight;
+    }
+    places
+}
+
+/// SplitMix64's finaliser (Steele, Lea, Flood, 2014): 64 well-mixed bits of any 64.
+pub(crate) fn mix(mut bits: u64) -> u64 {
+    bits = bits.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::tests::{exchange, plan_of};
+    use crate::stages::{hold, parse_stages};
+
+    /// 200 requests in 40 sessions over 10 s, with a burst in the fifth second.
+    fn bursty() -> Plan {
+        plan_of((0..200).map(|id| exchange(id, if id % 2 == 0 { id * 50 } else { 4_000 + id * 5 }, id % 40)))
+    }
+
+    fn all(schedule: &Schedule<'_>, window: Duration) -> Vec<Due> {
+        let (mut from, mut dues) = (Offset::ZERO, Vec::new());
+        while from < schedule.end() {
+            dues.extend(schedule.window(from, from.plus(window)));
+            from = from.plus(window);
+        }
+        dues
+    }
+
+    #[test]
+    fn at_1x_every_request_is_due_once_at_its_recorded_moment() {
+        let plan = bursty();
+        let schedule = Schedule::new(&plan, hold(1.0, plan.span()), 7);
+        let dues = all(&schedule, Duration::from_millis(250));
+        assert_eq!(dues.len(), 200);
+        for due in &dues {
+            assert_eq!(due.at.as_nanos(), plan.requests[due.request as usize].arrived);
+        }
+    }
+
+    #[test]
+    fn at_10x_a_span_holds_every_request_ten_times() {
+        let plan = bursty();
+        let schedule = Schedule::new(&plan, hold(10.0, plan.span()), 7);
+        let mut counts: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        let dues = all(&schedule, Duration::from_millis(250));
+        for due in &dues {
+            assert!(counts.entry(due.request).or_default().insert(due.copy), "twice in one copy");
+        }
+        assert_eq!(dues.len(), 2_000);
+        assert_eq!(schedule.expected(), 2_000);
+        assert!(counts.values().all(|copies| copies.len() == 10));
+    }
+
+    #[test]
+    fn copies_of_a_lower_scale_are_among_those_of_a_higher() {
+        let plan = bursty();
+        let lower: BTreeSet<Due> =
+            all(&Schedule::new(&plan, hold(2.5, plan.span()), 7), Duration::from_secs(1))
+                .into_iter()
+                .collect();
+        let higher: BTreeSet<Due> =
+            all(&Schedule::new(&plan, hold(3.0, plan.span()), 7), Duration::from_secs(1))
+                .into_iter()
+                .collect();
+        assert!(lower.is_subset(&higher));
+        // Whole sessions of five requests each, half of the third copy.
+        assert!((495..=505).contains(&lower.len()), "{}", lower.len());
+        let mut per_session: BTreeMap<(u32, u32), u32> = BTreeMap::new();
+        for due in &lower {
+            *per_session.entry((due.copy, plan.requests[due.request as usize].session)).or_default() += 1;
+        }
+        assert!(per_session.values().all(|&count| count == 5), "a session was torn");
+    }
+
+    #[test]
+    fn a_run_longer_than_the_capture_repeats_it() {
+        let plan = bursty();
+        let three = Duration::from_nanos(u64::try_from(plan.span().as_nanos()).unwrap() * 3);
+        assert_eq!(all(&Schedule::new(&plan, hold(2.0, three), 7), Duration::from_secs(1)).len(), 1_200);
+    }
+
+    #[test]
+    fn a_ramp_grows_the_load_in_a_straight_line() {
+        let plan = plan_of((0..1_000).map(|id| exchange(id, id * 10, id)));
+        let schedule = Schedule::new(&plan, parse_stages("10s:20x").unwrap(), 3);
+        let halves: Vec<usize> = [(0, 5), (5, 10)]
+            .map(|(from, to)| schedule.window(Offset::from_secs(from), Offset::from_secs(to)).len())
+            .to_vec();
+        // The areas under the two halves of a triangle are as 1 to 3: 2,500 and 7,500.
+        assert!((2_300..2_700).contains(&halves[0]) && (7_300..7_700).contains(&halves[1]), "{halves:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn the_cut_into_windows_changes_nothing(window_ms in 17_u64..5_000, scale in 0.1_f64..8.0, seed: u64) {
+            let plan = bursty();
+            let schedule = Schedule::new(&plan, hold(scale, Duration::from_secs(23)), seed);
+            let whole = schedule.window(Offset::ZERO, schedule.end());
+            prop_assert_eq!(all(&schedule, Duration::from_millis(window_ms)), whole);
+        }
+
+        #[test]
+        fn a_session_copy_keeps_its_order_and_its_gaps(scale in 1.0_f64..6.0, seed: u64) {
+            let plan = bursty();
+            let schedule = Schedule::new(&plan, hold(scale, Duration::from_secs(30)), seed);
+            let mut last: BTreeMap<(u32, u32, u32), (u64, u64)> = BTreeMap::new();
+            for due in schedule.window(Offset::ZERO, schedule.end()) {
+                let request = &plan.requests[due.request as usize];
+                let now = (due.at.as_nanos(), request.arrived);
+                if let Some(before) = last.insert((due.copy, due.lap, request.session), now) {
+                    prop_assert_eq!(now.0 - before.0, now.1 - before.1);
+                }
+            }
+        }
+    }
+}
