@@ -89,12 +89,20 @@ impl Folder {
     fn forget_earlier_results(&self) -> io::Result<()> {
         let results = [self.capture(), self.run(), self.check(), self.model(), self.page(), self.history()];
         for path in results.into_iter().chain((1..=CHECK_RUNS).map(|number| self.check_run(number))) {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
+            remove(&path)?;
         }
         Ok(())
+    }
+}
+
+/// Removes a file that may not be there.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -29,6 +29,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use super::clock;
 use catalogue::{CATEGORIES, Catalogue};
 use pool::{Job, Pool};
 pub(crate) use sessions::password_of;
@@ -236,7 +237,7 @@ async fn answer(
     let pool = shop.pool.clone();
     let job = {
         let key = key.clone();
-        Job { query, work: Box::new(move || work(&shop, &key)), reply }
+        Job { asked: clock::now(), query, work: Box::new(move || work(&shop, &key)), reply }
     };
     if !pool.submit(job) {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many visitors\n").into_response();

@@ -20,7 +20,7 @@ use super::children::{Ended, Part, Stage, interrupted};
 use super::folder::{CHECK_RUNS, Folder};
 use super::prediction::{Prediction, found};
 use super::visit::Visited;
-use super::{history, visit, visitors};
+use super::{folder, history, visit, visitors};
 use crate::complain::{Complaint, Exit, reason};
 
 /// How long visitors are recorded.
@@ -269,6 +269,7 @@ impl Story {
     /// run may be believed.
     fn replay(&self, name: &str, levels: &str, length: Duration, run: &Path) -> Result<bool, Complaint> {
         for attempt in 1..=2 {
+            folder::remove(run).map_err(|error| Complaint::cannot_write(run, &error))?;
             let (_shop, target) = self.open_shop("the replayed shop")?;
             let part = self.stage.start(
                 name,
