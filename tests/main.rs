@@ -1,0 +1,9 @@
+//! The real binary, real sockets, real servers.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod complaints;
+mod record;
+mod replay;
+mod support;
+mod tidy;

@@ -1,0 +1,102 @@
+//! The shape of the workspace: who may depend on whom, and what every file owes its reader.
+
+use std::path::{Path, PathBuf};
+
+const ARROWS: [(&str, &[&str]); 6] = [
+    ("captures", &[]),
+    ("recorder", &["captures"]),
+    ("replayer", &["captures"]),
+    ("modeler", &["captures"]),
+    ("reports", &["captures", "modeler"]),
+    (".", &["captures", "modeler", "recorder", "replayer", "reports"]),
+];
+
+/// Outside packages that one crate alone may name.
+const OWNERS: [(&str, &str); 11] = [
+    ("bincode", "captures"),
+    ("zstd", "captures"),
+    ("crc32c", "captures"),
+    ("hdrhistogram", "captures"),
+    ("pingora", "recorder"),
+    ("httparse", "replayer"),
+    ("linfa", "modeler"),
+    ("linfa-linear", "modeler"),
+    ("statrs", "modeler"),
+    ("plotters", "reports"),
+    ("clap", "."),
+];
+
+const LONGEST_FILE: usize = 600;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The packages in the `[dependencies]` of a crate.
+fn dependencies(of: &str) -> Vec<String> {
+    let manifest = std::fs::read_to_string(root().join(of).join("Cargo.toml")).unwrap();
+    manifest
+        .lines()
+        .skip_while(|line| *line != "[dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| {
+            line.split(['.', ' ', '=']).next().filter(|name| !name.is_empty() && !name.starts_with('#'))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_arrow_between_crates_is_a_wanted_one() {
+    for (name, allowed) in ARROWS {
+        let mut ours: Vec<String> = dependencies(name)
+            .into_iter()
+            .filter(|other| ARROWS.iter().any(|(known, _)| known == other))
+            .collect();
+        ours.sort();
+        assert_eq!(ours, allowed, "{name} depends on others of ours than the map says");
+    }
+}
+
+#[test]
+fn every_outside_package_has_one_owner() {
+    for (package, owner) in OWNERS {
+        let users: Vec<&str> = ARROWS
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| dependencies(name).iter().any(|dependency| dependency == package))
+            .collect();
+        assert_eq!(users, [owner], "{package}");
+    }
+}
+
+#[test]
+fn every_file_opens_with_what_it_is_for_and_tells_one_story() {
+    let mut files = Vec::new();
+    for (name, _) in ARROWS {
+        collect(&root().join(name).join("src"), &mut files);
+    }
+    collect(&root().join("tests"), &mut files);
+    assert!(files.len() > 30);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("//! "), "{} does not say what it is for", file.display());
+        assert!(
+            text.lines().count() <= LONGEST_FILE,
+            "{} is longer than {LONGEST_FILE} lines",
+            file.display()
+        );
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
