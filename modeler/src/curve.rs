@@ -45,7 +45,7 @@ pub(crate) fn carried(study: &Study<'_>) -> Vec<CurveStep> {
         .map(|step| {
             let load = BEYOND * study.largest_load * f64::from(step) / f64::from(STEPS);
             let x = study.throughput_at(load);
-            let band = study.interval_at(load, 0.0, 0.95);
+            let band = study.interval_at(load, 0.95);
             CurveStep {
                 load,
                 throughput: rate(x),
@@ -68,7 +68,11 @@ pub(crate) fn latency(study: &Study<'_>) -> Vec<LatencyCurve> {
                 .iter()
                 .filter(|seen| !seen.saturated)
                 .filter_map(|seen| {
-                    seen.offered.map(|offered| Response { offered, seconds: seen.responses[at] })
+                    seen.offered.map(|offered| Response {
+                        offered,
+                        seconds: seen.responses[at],
+                        length: seen.length,
+                    })
                 })
                 .filter(|response| response.seconds > 0.0)
                 .collect();

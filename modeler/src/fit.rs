@@ -57,6 +57,8 @@ pub(crate) struct Observed {
 const DECLINE_RATIO: f64 = 0.03;
 /// No throughput is believed to be known better than this share of itself.
 const LEAST_ERROR_RATIO: f64 = 0.01;
+/// What a parameter costs, as an error: among laws that predict equally well the simplest weighs most.
+const PARAMETER_PRICE: f64 = 0.004;
 /// How sharply weights follow the error at the loads left out.
 const SHARPNESS: f64 = 2.0;
 
@@ -108,7 +110,9 @@ pub(crate) fn average_at(fits: &[FamilyFit], n: f64) -> f64 {
 /// Weights in proportion to the inverse square of the error at the loads left out.
 fn weigh(fits: &mut [FamilyFit]) {
     let share = |fit: &FamilyFit| match (fit.left_out_error_ratio, &fit.excluded) {
-        (Some(error), None) => error.max(LEAST_ERROR_RATIO / 2.0).powf(-2.0 * SHARPNESS),
+        (Some(error), None) => {
+            error.hypot(PARAMETER_PRICE * fit.family.names().len() as f64).powf(-2.0 * SHARPNESS)
+        }
         _ => 0.0,
     };
     let total: f64 = fits.iter().map(share).sum();
@@ -252,7 +256,7 @@ fn corners(observed: &[Observed]) -> Vec<Parameters> {
                 / low.iter().map(|each| each.n * each.n).sum::<f64>().max(1e-300);
             let highest = observed.iter().map(|each| each.x).fold(0.0, f64::max);
             let ceiling = if high.is_empty() {
-                highest * 1.01
+                highest * 2.0
             } else {
                 high.iter().map(|each| each.x).sum::<f64>() / high.len() as f64
             };

@@ -77,13 +77,42 @@ impl LatencyMeasure {
             Self::Quantile(quantile) => format!("p{}", trimmed(quantile * 100.0)),
         }
     }
+
+    /// The waiting in heavy traffic by this measure, in units of its mean: it is nearly exponential.
+    ///
+    /// So `b` of `R = s + b·ρᵐ/(1 − ρ)` is near `tail / C`, times the burstiness of arrivals and services.
+    /// Source: Kingman (1962).
+    pub(crate) fn tail(self) -> f64 {
+        match self {
+            Self::Mean => 1.0,
+            Self::Quantile(quantile) => -(1.0 - quantile).ln(),
+        }
+    }
 }
 
-/// A steady response: offered rate per second and seconds.
+/// A steady response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Response {
+    /// The offered rate per second.
     pub(crate) offered: f64,
+    /// The response in seconds.
     pub(crate) seconds: f64,
+    /// For how many seconds it was measured.
+    pub(crate) length: f64,
+}
+
+impl Response {
+    /// How much it counts in a fit with a pole at `ceiling`.
+    ///
+    /// A queue forgets its beginning in about `1 / (C(1 − √ρ)²)` seconds: near the ceiling a short stage sees
+    /// one swing of it, and says little about the steady response.
+    ///
+    /// Source: the relaxation time of M/M/1 and, by its total rate, of M/M/c (Cohen 1982).
+    fn weight(&self, ceiling: f64) -> f64 {
+        let rest = 1.0 - (self.offered / ceiling).min(1.0).sqrt();
+        let memory = 1.0 / (ceiling * rest * rest).max(1e-9);
+        1.0 / (ORDINARY_SPREAD * ORDINARY_SPREAD + memory / self.length)
+    }
 }
 
 /// A fitted curve, for arithmetic.
@@ -94,6 +123,8 @@ pub(crate) struct Fitted {
     pub(crate) ceiling: f64,
     /// The mean of the squared logarithmic residuals.
     pub(crate) score: f64,
+    /// How little the responses and the burstiness are to be expected with this curve.
+    pub(crate) surprise: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -107,6 +138,12 @@ pub(crate) const EXPONENTS: [f64; 11] = [0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0,
 /// Where the ceiling may lie when none was measured, as multiples of the highest steady load.
 const CEILINGS: [f64; 16] =
     [1.01, 1.03, 1.06, 1.1, 1.15, 1.2, 1.3, 1.4, 1.55, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0];
+/// How far apart the logarithms of two measurements of one quantile lie when nothing queues.
+const ORDINARY_SPREAD: f64 = 0.08;
+/// How far the logarithm of the burstiness `(cₐ² + cₛ²) / 2` of services lies from that of a Poisson queue.
+const BURSTINESS_SPREAD: f64 = 1.2;
+/// The root of the weight of the burstiness that is expected beforehand.
+const EXPECTED_WEIGHT: f64 = 0.5;
 /// A queueing curve that misses the points by more than this (root mean square of the logarithm) is not used.
 const WORST_SCORE: f64 = 0.35;
 
@@ -122,6 +159,14 @@ impl Fitted {
             }
             Form::Monotone { knots } => between(knots, offered, self.ceiling),
         }
+    }
+
+    /// The same with so many times the waiting.
+    pub(crate) fn crowded(mut self, times: f64) -> Self {
+        if let Form::Queueing { slope, .. } = &mut self.form {
+            *slope *= times;
+        }
+        self
     }
 
     /// The highest offered rate with a response of at most `seconds`; infinite when it never gets there.
@@ -173,28 +218,50 @@ fn between(knots: &[(f64, f64)], offered: f64, ceiling: f64) -> f64 {
     (y0 + (y1 - y0) * (offered - x0) / (x1 - x0)).exp()
 }
 
-/// The ceiling that suits all `families` of responses best, when none was measured; infinite without a bend.
-pub(crate) fn shared_ceiling(families: &[Vec<Response>], exponents: &[f64]) -> f64 {
-    let highest = families.iter().flatten().map(|each| each.offered).fold(0.0, f64::max);
-    let score = |ceiling: f64| {
-        families
-            .iter()
-            .filter_map(|responses| queueing(responses, ceiling, exponents))
-            .map(|fit| fit.score)
-            .sum::<f64>()
+/// The ceiling that suits all `families` of responses, when none was measured; infinite without responses.
+///
+/// Each candidate weighs by how little the responses are surprised by it; of that distribution the share
+/// `place` is taken, `0.5` for the estimate. The quantiles of one load are one measurement, so their
+/// surprises are averaged, not added.
+pub(crate) fn shared_ceiling(families: &[(f64, Vec<Response>)], exponents: &[f64], place: f64) -> f64 {
+    let highest =
+        families.iter().flat_map(|(_, responses)| responses).map(|each| each.offered).fold(0.0, f64::max);
+    if highest <= 0.0 {
+        return f64::INFINITY;
+    }
+    let surprise = |ceiling: f64| {
+        let fits =
+            families.iter().filter_map(|(tail, responses)| queueing(responses, *tail, ceiling, exponents));
+        let (sum, count) = fits.fold((0.0, 0.0), |(sum, count), fit| (sum + fit.surprise, count + 1.0));
+        if count > 0.0 { sum / count } else { f64::INFINITY }
     };
-    let candidates = CEILINGS.map(|multiple| (highest * multiple, score(highest * multiple)));
-    let best = candidates.iter().copied().min_by(|one, other| one.1.total_cmp(&other.1));
-    best.map_or(f64::INFINITY, |(ceiling, _)| if highest > 0.0 { ceiling } else { f64::INFINITY })
+    let surprises = CEILINGS.map(|multiple| surprise(highest * multiple));
+    let least = surprises.iter().copied().fold(f64::INFINITY, f64::min);
+    let weights = surprises.map(|each| (-0.5 * (each - least)).exp());
+    let total: f64 = weights.iter().sum();
+    if !(total.is_finite() && total > 0.0) {
+        return f64::INFINITY;
+    }
+    let mut passed = 0.0;
+    for (index, weight) in weights.iter().enumerate() {
+        if passed + weight >= place * total {
+            // Within the candidate's own stretch, up to the next one.
+            let within = ((place * total - passed) / weight).clamp(0.0, 1.0);
+            let (low, high) = (CEILINGS[index], *CEILINGS.get(index + 1).unwrap_or(&12.0));
+            return highest * low * (high / low).powf(within);
+        }
+        passed += weight;
+    }
+    f64::INFINITY
 }
 
 /// The curve through `responses` (ascending by load) with a pole at `ceiling`.
-pub(crate) fn fit(responses: &[Response], ceiling: f64, exponents: &[f64]) -> Option<Fitted> {
+pub(crate) fn fit(responses: &[Response], tail: f64, ceiling: f64, exponents: &[f64]) -> Option<Fitted> {
     if responses.is_empty() {
         return None;
     }
     let queueing = if responses.len() >= 3 && ceiling.is_finite() {
-        queueing(responses, ceiling, exponents)
+        queueing(responses, tail, ceiling, exponents)
     } else {
         None
     };
@@ -203,29 +270,49 @@ pub(crate) fn fit(responses: &[Response], ceiling: f64, exponents: &[f64]) -> Op
     )
 }
 
-fn queueing(responses: &[Response], ceiling: f64, exponents: &[f64]) -> Option<Fitted> {
+fn queueing(responses: &[Response], tail: f64, ceiling: f64, exponents: &[f64]) -> Option<Fitted> {
     let below: Vec<Response> =
         responses.iter().copied().filter(|each| each.offered < 0.995 * ceiling).collect();
     if below.len() < 2 {
         return None;
     }
-    let fits = exponents.iter().map(|&exponent| {
-        let (service, slope) = line(&below, ceiling, exponent);
-        let mut fit = Fitted { form: Form::Queueing { service, slope, exponent }, ceiling, score: 0.0 };
-        fit.score = score(&fit, &below);
-        fit
+    let expected = tail / ceiling;
+    let fits = exponents.iter().flat_map(|&exponent| {
+        [line(&below, ceiling, exponent, Some(expected)), line(&below, ceiling, exponent, None)].map(
+            |(service, slope)| {
+                let mut fit = Fitted {
+                    form: Form::Queueing { service, slope, exponent },
+                    ceiling,
+                    score: 0.0,
+                    surprise: 0.0,
+                };
+                let (score, weight) = score(&fit, &below);
+                fit.score = score;
+                let burstiness = (slope / expected).max(1e-6);
+                fit.surprise = score * weight + (burstiness.ln() / BURSTINESS_SPREAD).powi(2);
+                fit
+            },
+        )
     });
-    fits.min_by(|one, other| one.score.total_cmp(&other.score))
+    fits.min_by(|one, other| one.surprise.total_cmp(&other.surprise))
 }
 
 /// `R ≈ s + b·z` with relative errors: each row is divided by its response, then solved by linfa.
-fn line(responses: &[Response], ceiling: f64, exponent: f64) -> (f64, f64) {
+///
+/// `expected` adds what is known of `b` beforehand, as one more row.
+fn line(responses: &[Response], ceiling: f64, exponent: f64, expected: Option<f64>) -> (f64, f64) {
     let crowded: Vec<f64> = responses.iter().map(|each| crowding(each.offered / ceiling, exponent)).collect();
-    let constant: Vec<f64> = responses.iter().map(|each| 1.0 / each.seconds).collect();
-    let relative: Vec<f64> = responses.iter().zip(&crowded).map(|(each, z)| z / each.seconds).collect();
-    let target = vec![1.0; responses.len()];
+    let mut target: Vec<f64> = responses.iter().map(|each| each.weight(ceiling).sqrt()).collect();
+    let mut constant: Vec<f64> =
+        responses.iter().zip(&target).map(|(each, root)| root / each.seconds).collect();
+    let mut waiting: Vec<f64> = constant.iter().zip(&crowded).map(|(constant, z)| constant * z).collect();
+    if let Some(expected) = expected {
+        target.push(EXPECTED_WEIGHT);
+        constant.push(0.0);
+        waiting.push(EXPECTED_WEIGHT / expected);
+    }
     let least = responses.iter().map(|each| each.seconds).fold(f64::INFINITY, f64::min);
-    match regression::linear(&[constant.clone(), relative.clone()], &target).as_deref() {
+    match regression::linear(&[constant.clone(), waiting.clone()], &target).as_deref() {
         Some(&[service, slope]) if service > 0.0 && slope >= 0.0 => (service, slope),
         // Falling with load: no waiting was seen.
         Some(&[service, slope]) if service > 0.0 && slope < 0.0 => {
@@ -235,16 +322,20 @@ fn line(responses: &[Response], ceiling: f64, exponent: f64) -> (f64, f64) {
         // All waiting: the service is at most the shortest response.
         _ => {
             let service = 0.3 * least;
-            let rest: Vec<f64> = responses.iter().map(|each| 1.0 - service / each.seconds).collect();
-            let slope = regression::linear(&[relative], &rest).map_or(0.0, |found| found[0].max(0.0));
+            let rest: Vec<f64> =
+                target.iter().zip(&constant).map(|(root, constant)| root - service * constant).collect();
+            let slope = regression::linear(&[waiting], &rest).map_or(0.0, |found| found[0].max(0.0));
             (service, slope)
         }
     }
 }
 
-fn score(fit: &Fitted, responses: &[Response]) -> f64 {
-    let miss = |each: &Response| (fit.response_at(each.offered) / each.seconds).ln().powi(2);
-    responses.iter().map(miss).sum::<f64>() / responses.len() as f64
+/// The weighted mean of the squared logarithmic misses, and the sum of the weights.
+fn score(fit: &Fitted, responses: &[Response]) -> (f64, f64) {
+    let weight = |each: &Response| if fit.ceiling.is_finite() { each.weight(fit.ceiling) } else { 1.0 };
+    let miss = |each: &Response| weight(each) * (fit.response_at(each.offered) / each.seconds).ln().powi(2);
+    let weights = responses.iter().map(weight).sum::<f64>();
+    (responses.iter().map(miss).sum::<f64>() / weights, weights)
 }
 
 /// Pool adjacent violators on the logarithm. Source: Ayer et al. (1955).
@@ -261,8 +352,8 @@ fn monotone(responses: &[Response], ceiling: f64) -> Fitted {
     let highest = knots.last().map_or(0.0, |knot| knot.0);
     // A load that was carried lies below the ceiling, whatever chance says.
     let ceiling = ceiling.max(highest * 1.005);
-    let mut fit = Fitted { form: Form::Monotone { knots }, ceiling, score: 0.0 };
-    fit.score = score(&fit, responses);
+    let mut fit = Fitted { form: Form::Monotone { knots }, ceiling, score: 0.0, surprise: 0.0 };
+    fit.score = score(&fit, responses).0;
     fit
 }
 
@@ -318,14 +409,14 @@ mod tests {
         let truth = |offered: f64| 0.02 + 0.004 * crowding(offered / 400.0, 3.0);
         let responses: Vec<Response> = [50.0, 100.0, 200.0, 300.0, 380.0]
             .iter()
-            .map(|&offered| Response { offered, seconds: truth(offered) })
+            .map(|&offered| Response { offered, seconds: truth(offered), length: 60.0 })
             .collect();
-        let fit = fit(&responses, 400.0, &EXPONENTS).expect("there are responses");
+        let fit = fit(&responses, 3.0, 400.0, &EXPONENTS).expect("there are responses");
         let offered = fit.offered_for(truth(390.0));
-        assert!((offered - 390.0).abs() < 1e-6, "{offered}");
+        assert!((offered - 390.0).abs() < 0.2, "{offered}");
         assert!(fit.response_at(400.0).is_infinite());
-        let found = shared_ceiling(&[responses], &EXPONENTS);
-        assert!((found / 400.0 - 1.0).abs() < 0.02, "{found}");
+        let found = shared_ceiling(&[(3.0, responses)], &EXPONENTS, 0.5);
+        assert!((found / 400.0 - 1.0).abs() < 0.05, "{found}");
     }
 
     #[test]

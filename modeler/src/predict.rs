@@ -36,7 +36,11 @@ pub(crate) fn predict(study: &Study<'_>, load: f64, force: bool) -> Prediction {
         };
     }
     let throughput = study.throughput_at(load);
-    let interval = study.interval_at(load, study.noise_at(load), 0.95);
+    let mut interval = study.measured_interval_at(load, 0.95);
+    if verdict >= Verdict::LowConfidence && study.unit == LoadUnit::Concurrency {
+        // So far out nothing promises more than what was measured.
+        interval.low = interval.low.min(study.seen.iter().map(|seen| seen.throughput).fold(0.0, f64::max));
+    }
     Prediction {
         load,
         throughput: Some(rate(throughput)),

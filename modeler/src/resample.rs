@@ -16,16 +16,20 @@ use crate::point::Point;
 /// Seconds in a block.
 const BLOCK: usize = 2;
 
+/// How long the points of a table are taken to have been measured.
+const TABLE_SECONDS: f64 = 60.0;
+
 /// A point as it was, or as it could have been.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    pub(crate) scale: Option<f64>,
     pub(crate) offered: Option<f64>,
     pub(crate) throughput: f64,
     pub(crate) throughput_error: Option<f64>,
     pub(crate) concurrency: Option<f64>,
     pub(crate) error_ratio: f64,
     pub(crate) outcomes: f64,
+    /// Seconds that were measured.
+    pub(crate) length: f64,
     pub(crate) saturated: bool,
     /// Seconds, by the measures that were asked for; not-a-number when unknown.
     pub(crate) responses: Vec<f64>,
@@ -93,13 +97,13 @@ impl<'a> Urn<'a> {
             LatencyMeasure::Quantile(quantile) => point.response_at(quantile),
         };
         Seen {
-            scale: point.scale,
             offered: point.offered.map(captures::Rate::as_per_second),
             throughput: point.throughput.as_per_second(),
             throughput_error: point.throughput_error.map(captures::Rate::as_per_second),
             concurrency: point.concurrency,
             error_ratio: point.error_ratio,
             outcomes: point.windows.iter().map(|window| window.outcomes as f64).sum::<f64>().max(100.0),
+            length: if point.windows.is_empty() { TABLE_SECONDS } else { point.length.as_secs_f64() },
             saturated: point.saturated,
             responses: self
                 .measures

@@ -17,6 +17,10 @@ const DRAWS: usize = 400;
 const LEAST_NOISE: f64 = 0.01;
 /// Chance that resampling few seconds does not see: host, neighbours, the order of things.
 const HIDDEN_NOISE: f64 = 0.01;
+/// How far the waiting near the ceiling may lie from the curve's (on the logarithm): shapes are approximations.
+const SHAPE_SPREAD: f64 = 0.4;
+/// How often a ceiling is met that nothing foretold, at 1.5 times the measured load and beyond.
+const HIDDEN_CEILING_RATIO: f64 = 0.15;
 
 /// Everything that is computed once.
 pub(crate) struct Study<'a> {
@@ -43,12 +47,22 @@ pub(crate) struct Concluded {
     pub(crate) answer: Answer,
 }
 
+/// What the points leave open: where in its distribution a ceiling is that was not measured, and how many
+/// times the waiting of the curve there is.
+#[derive(Clone, Copy)]
+struct Chance {
+    place: f64,
+    crowding: f64,
+}
+
 /// What follows from one draw: one family, chosen by weight, so that their disagreement shows in the band.
 pub(crate) struct Draw {
     pub(crate) family: Option<(Family, Parameters)>,
     pub(crate) concluded: Concluded,
     /// A standard normal number, for the noise of a single measurement.
     pub(crate) luck: f64,
+    /// A number in `0..1`: whether, and where, a ceiling waits beyond the measured loads.
+    pub(crate) hidden: f64,
 }
 
 impl<'a> Study<'a> {
@@ -65,7 +79,8 @@ impl<'a> Study<'a> {
         let fits = if observed.is_empty() { Vec::new() } else { fit::fit_all(&observed) };
         let ceiling_measured = ceiling::measured(&seen).is_some();
         let foreseen = ceiling::foreseen(&fits, highest(&observed));
-        let concluded = conclude(&seen, measures, objective, foreseen, &EXPONENTS);
+        let concluded =
+            conclude(&seen, measures, objective, foreseen, &EXPONENTS, Chance { place: 0.5, crowding: 1.0 });
         let load = |each: &Seen| match unit {
             LoadUnit::Offered => each.offered.unwrap_or(0.0),
             LoadUnit::Concurrency => each.concurrency.unwrap_or(0.0),
@@ -95,18 +110,35 @@ impl<'a> Study<'a> {
         }
     }
 
-    /// The central interval of `coverage` of the throughput at `load`; `noise` is added as a share.
-    pub(crate) fn interval_at(&self, load: f64, noise: f64, coverage: f64) -> Bounds<f64> {
+    /// The central interval of `coverage` of what would be measured at `load`.
+    ///
+    /// Beyond the measured loads a ceiling may wait that nothing foretold (a core count, a pool, a lock): some
+    /// draws meet one, anywhere between what was measured and what the curve says.
+    pub(crate) fn measured_interval_at(&self, load: f64, coverage: f64) -> Bounds<f64> {
+        let noise = self.noise_at(load);
+        let highest = self.seen.iter().map(|seen| seen.throughput).fold(0.0, f64::max);
         let centre = self.throughput_at(load);
+        let hidden_ratio = HIDDEN_CEILING_RATIO * (2.0 * (load / self.largest_load - 1.0)).clamp(0.0, 1.0);
         self.interval(coverage, |draw| {
-            let throughput = match (self.unit, &draw.family) {
-                (LoadUnit::Concurrency, Some((family, values))) => family.throughput_at(values, load),
-                (LoadUnit::Concurrency, None) => centre,
-                (LoadUnit::Offered, _) => load.min(draw.concluded.ceiling),
-            };
-            let noisy = throughput * (noise * draw.luck).exp();
-            if self.unit == LoadUnit::Offered { noisy.min(load) } else { noisy }
+            let throughput = self.drawn_at(draw, load, centre) * (noise * draw.luck).exp();
+            let met =
+                self.unit == LoadUnit::Concurrency && draw.hidden < hidden_ratio && throughput > highest;
+            if met { highest + (throughput - highest) * draw.hidden / hidden_ratio } else { throughput }
         })
+    }
+
+    /// The central interval of `coverage` of the throughput at `load`: of the curve itself.
+    pub(crate) fn interval_at(&self, load: f64, coverage: f64) -> Bounds<f64> {
+        let centre = self.throughput_at(load);
+        self.interval(coverage, |draw| self.drawn_at(draw, load, centre))
+    }
+
+    fn drawn_at(&self, draw: &Draw, load: f64, centre: f64) -> f64 {
+        match (self.unit, &draw.family) {
+            (LoadUnit::Concurrency, Some((family, values))) => family.throughput_at(values, load),
+            (LoadUnit::Concurrency, None) => centre,
+            (LoadUnit::Offered, _) => load.min(draw.concluded.ceiling),
+        }
     }
 
     /// The central interval of `coverage` of anything that a draw says.
@@ -121,9 +153,9 @@ impl<'a> Study<'a> {
     /// what the back-test missed by.
     pub(crate) fn noise_at(&self, load: f64) -> f64 {
         let beyond = (load / self.largest_load - 1.0).clamp(0.0, 1.0);
-        let missed = self.backtest.map_or(0.1, |test| test.mean_error_ratio.max(0.03));
+        let missed = self.backtest.map_or(0.1, |test| test.mean_error_ratio.max(0.04));
         let ordinary = self.noise().throughput.max(HIDDEN_NOISE);
-        ordinary.hypot(1.5 * missed * beyond)
+        ordinary.hypot(1.4 * missed * beyond.sqrt())
     }
 
     /// The share by which points miss the curves.
@@ -151,6 +183,10 @@ impl<'a> Study<'a> {
         (0..DRAWS)
             .map(|_| {
                 let luck = normal(&mut chance);
+                let crowding = (SHAPE_SPREAD * normal(&mut chance)).exp();
+                let place = rand::RngExt::random::<f64>(&mut chance);
+                let unsure = Chance { place, crowding };
+                let hidden = rand::RngExt::random::<f64>(&mut chance);
                 let pick = rand::RngExt::random::<f64>(&mut chance);
                 let shift = (HIDDEN_NOISE * normal(&mut chance)).exp();
                 let mut seen: Vec<Seen> = urns.iter().map(|urn| urn.draw(noise, &mut chance)).collect();
@@ -169,8 +205,8 @@ impl<'a> Study<'a> {
                         .unwrap_or(f64::INFINITY),
                     None => f64::INFINITY,
                 };
-                let concluded = conclude(&seen, self.measures, objective, foreseen, &exponents);
-                Draw { family, concluded, luck }
+                let concluded = conclude(&seen, self.measures, objective, foreseen, &exponents, unsure);
+                Draw { family, concluded, luck, hidden }
             })
             .collect()
     }
@@ -255,19 +291,25 @@ fn conclude(
     objective: Option<&Objective>,
     foreseen: f64,
     exponents: &[f64],
+    chance: Chance,
 ) -> Concluded {
-    let steady: Vec<Vec<Response>> = (0..measures.len()).map(|at| steady(seen, at)).collect();
+    let steady: Vec<(f64, Vec<Response>)> =
+        measures.iter().enumerate().map(|(at, measure)| (measure.tail(), steady(seen, at))).collect();
     let measured = ceiling::measured(seen);
     let open = seen.iter().all(|each| each.offered.is_some());
     let ceiling = match measured {
         Some(ceiling) => ceiling,
-        None if open && steady.iter().any(|responses| responses.len() >= 3) => {
-            latency::shared_ceiling(&steady, exponents)
+        None if open && steady.iter().any(|(_, responses)| responses.len() >= 3) => {
+            latency::shared_ceiling(&steady, exponents, chance.place)
         }
         None => foreseen,
     };
-    let curves: Vec<Option<Fitted>> =
-        steady.iter().map(|responses| latency::fit(responses, ceiling, exponents)).collect();
+    let curves: Vec<Option<Fitted>> = steady
+        .iter()
+        .map(|(tail, responses)| {
+            latency::fit(responses, *tail, ceiling, exponents).map(|fit| fit.crowded(chance.crowding))
+        })
+        .collect();
     // A pole that was not measured is only as good as the waiting it was seen from.
     let flat = measured.is_none() && open && !curves.iter().flatten().any(waits);
     let ceiling = if flat { foreseen } else { ceiling };
@@ -290,7 +332,11 @@ fn steady(seen: &[Seen], measure: usize) -> Vec<Response> {
         .filter(|each| !each.saturated)
         .filter_map(|each| {
             let seconds = each.responses[measure];
-            each.offered.filter(|_| seconds > 0.0).map(|offered| Response { offered, seconds })
+            each.offered.filter(|_| seconds > 0.0).map(|offered| Response {
+                offered,
+                seconds,
+                length: each.length,
+            })
         })
         .collect()
 }

@@ -1,0 +1,190 @@
+//! Simulated queues of known capacity, replayed in stages: the model must find that capacity again.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use captures::{ExchangeId, Interval, Offset, Outcome, Rate, Run, RunEnd, RunHeader, Stage};
+use modeler::{Model, ModelRequest, Objective, model, points};
+use rand::RngExt;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// A service: workers, its mean service time, and the share of it that varies (1: exponential).
+#[derive(Clone, Copy)]
+struct Service {
+    workers: usize,
+    seconds: f64,
+    varies: f64,
+}
+
+const SHOP: Service = Service { workers: 8, seconds: 0.02, varies: 1.0 };
+
+fn exponential(chance: &mut ChaCha8Rng) -> f64 {
+    -(1.0 - chance.random::<f64>()).ln()
+}
+
+/// Open arrivals at each rate in turn for `seconds`, first come first served: (due, done).
+fn simulate(service: Service, rates: &[f64], seconds: f64, seed: u64) -> Vec<(f64, f64)> {
+    let mut chance = ChaCha8Rng::seed_from_u64(seed);
+    let mut free: BinaryHeap<Reverse<u64>> = (0..service.workers).map(|_| Reverse(0)).collect();
+    let mut answered = Vec::new();
+    let mut now = 0.0;
+    loop {
+        let stage = (now / seconds) as usize;
+        let Some(rate) = rates.get(stage) else { return answered };
+        now += exponential(&mut chance) / rate;
+        if now >= seconds * rates.len() as f64 {
+            return answered;
+        }
+        let Reverse(available) = free.pop().expect("there are workers");
+        let begin = (available as f64 / 1e9).max(now);
+        let length = service.seconds * (1.0 - service.varies + service.varies * exponential(&mut chance));
+        let done = begin + length;
+        free.push(Reverse((done * 1e9) as u64));
+        answered.push((now, done));
+    }
+}
+
+/// What a replay would have written down.
+fn run_of(rates: &[f64], seconds: f64, answered: &[(f64, f64)]) -> Run {
+    let total = (seconds * rates.len() as f64) as usize;
+    let last = answered.iter().map(|each| each.1).fold(0.0, f64::max) as usize + 1;
+    let mut intervals: Vec<Interval> = (0..last.max(total))
+        .map(|second| Interval { second: second as u64, ..Interval::default() })
+        .collect();
+    for &(due, done) in answered {
+        let moment = |at: f64| Offset::from_nanos((at * 1e9) as u64);
+        let outcome = Outcome {
+            exchange: ExchangeId(0),
+            copy: 0,
+            route: 0,
+            recorded_status: Some(200),
+            due: moment(due),
+            ready: moment(due),
+            sent: Some(moment(due)),
+            connecting: Duration::ZERO,
+            done: moment(done),
+            result: Ok(200),
+        };
+        let interval = &mut intervals[due as usize];
+        interval.planned += 1;
+        interval.route_mut(0).count(&outcome);
+        intervals[done as usize].completed += 1;
+        for second in due as usize..=done as usize {
+            intervals[second].in_flight += done.min(second as f64 + 1.0) - due.max(second as f64);
+        }
+    }
+    let stage = |index: usize, rate: f64| Stage {
+        begin: Offset::from_nanos((index as f64 * seconds * 1e9) as u64),
+        end: Offset::from_nanos(((index + 1) as f64 * seconds * 1e9) as u64),
+        from: rate / 50.0,
+        to: rate / 50.0,
+    };
+    Run {
+        header: RunHeader {
+            tool: String::new(),
+            started: 0,
+            target: String::new(),
+            capture: String::new(),
+            capture_digest: [0; 32],
+            capture_span: Duration::from_secs(60),
+            capture_rate: Rate::per_second(50.0).expect("is a rate"),
+            seed: 1,
+            stages: rates.iter().enumerate().map(|(index, &rate)| stage(index, rate)).collect(),
+            routes: vec!["GET /".to_owned()],
+            held_back_ratio: 0.0,
+            configuration: "{}".to_owned(),
+        },
+        intervals,
+        samples: Vec::new(),
+        end: Some(RunEnd { ended: Offset::from_secs(last as u64), interrupted: false, invalid_reason: None }),
+        damage: Vec::new(),
+    }
+}
+
+fn model_of(service: Service, rates: &[f64], seconds: f64, slo: &str, seed: u64) -> Model {
+    let answered = simulate(service, rates, seconds, seed);
+    let points = points(&run_of(rates, seconds, &answered), "shop.run").expect("is a run");
+    let request = ModelRequest {
+        objective: Some(Objective::parse(slo).expect("is an objective")),
+        at: Vec::new(),
+        rate_at_1x: Rate::per_second(50.0),
+        held_back_ratio: 0.0,
+        force: false,
+        seed: 1,
+    };
+    model(points, &request).expect("has enough loads")
+}
+
+/// The highest steady rate with p95 below `limit` seconds, from long simulations.
+fn true_capacity(service: Service, limit: f64) -> f64 {
+    let (mut low, mut high) = (0.0, service.workers as f64 / service.seconds);
+    while high - low > 1.0 {
+        let rate = 0.5 * (low + high);
+        let mut responses: Vec<f64> =
+            simulate(service, &[rate], 600.0, 99).iter().map(|(due, done)| done - due).skip(1_000).collect();
+        responses.sort_by(f64::total_cmp);
+        if responses[responses.len() * 95 / 100] < limit { low = rate } else { high = rate }
+    }
+    low
+}
+
+/// How far the predicted capacities lie from the truth, and how many intervals hold it.
+fn check(name: &str, service: Service, rates: &[f64], seconds: f64, (slo, limit): (&str, f64)) {
+    let truth = true_capacity(service, limit);
+    let mut errors = Vec::new();
+    let mut covered = 0;
+    for seed in 0..20 {
+        let capacity = model_of(service, rates, seconds, slo, seed).capacity;
+        errors.push(capacity.rate.as_per_second() / truth - 1.0);
+        let interval = capacity.interval.map(Rate::as_per_second);
+        covered += usize::from(interval.low <= truth && truth <= interval.high);
+    }
+    errors.sort_by(f64::total_cmp);
+    println!(
+        "{name}: truth {truth:.0}, errors {:+.3} … {:+.3} … {:+.3}, covered {covered}/20",
+        errors[0], errors[10], errors[19]
+    );
+    assert!(errors.iter().all(|error| error.abs() < 0.15), "{name} {errors:?}");
+    assert!(covered >= 16, "{name}: {covered}");
+}
+
+const STAGES: [f64; 7] = [50.0, 100.0, 200.0, 300.0, 400.0, 500.0, 600.0];
+
+#[test]
+fn the_capacity_of_a_pool_of_exponential_workers_is_found() {
+    check("M/M/8", SHOP, &STAGES, 6.0, ("p95<200ms,errors<1%", 0.2));
+}
+
+#[test]
+fn the_capacity_under_a_tight_objective_is_found() {
+    check("M/M/8 tight", SHOP, &STAGES, 6.0, ("p95<80ms", 0.08));
+}
+
+#[test]
+fn the_capacity_of_a_pool_of_regular_workers_is_found() {
+    let regular = Service { varies: 0.0, ..SHOP };
+    check("M/D/8", regular, &STAGES, 6.0, ("p95<60ms", 0.06));
+}
+
+#[test]
+fn the_capacity_of_a_single_worker_is_found() {
+    let single = Service { workers: 1, seconds: 0.002, varies: 0.5 };
+    check("M/G/1", single, &[60.0, 120.0, 240.0, 360.0, 420.0, 480.0, 600.0, 700.0], 8.0, ("p95<50ms", 0.05));
+}
+
+#[test]
+fn without_a_saturated_stage_the_answer_says_how_far_it_reaches() {
+    let fitted = model_of(SHOP, &[50.0, 100.0, 150.0, 200.0, 250.0], 8.0, "p95<200ms", 3);
+    let capacity = &fitted.capacity;
+    println!("{capacity:?}\n{:#?}", fitted.warnings);
+    assert!(!capacity.bracketed && capacity.lowest_fail.is_none());
+    assert!(capacity.verdict > modeler::Verdict::Measured);
+}
+
+#[test]
+fn the_same_run_and_seed_give_the_same_model() {
+    let once = model_of(SHOP, &STAGES, 6.0, "p95<200ms", 7);
+    assert_eq!(once, model_of(SHOP, &STAGES, 6.0, "p95<200ms", 7));
+}
