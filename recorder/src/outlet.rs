@@ -20,9 +20,19 @@ pub(crate) struct Outlet<W> {
     recorded: u64,
     write_failed: u64,
     too_large: u64,
-    failing: bool,
+    state: State,
     notice: Option<Notice>,
     told: Told,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// What was written last could be written.
+    Writing,
+    /// It could not; records are dropped until a tally can be written.
+    Failing,
+    /// A tally could; whether records can, too, is to be seen.
+    Trying,
 }
 
 /// What the last tally in the file said, so that an idle recorder writes nothing.
@@ -65,7 +75,7 @@ impl<W: Write> Outlet<W> {
             recorded: 0,
             write_failed: 0,
             too_large: 0,
-            failing: false,
+            state: State::Writing,
             notice: None,
             told: Told::default(),
         })
@@ -73,7 +83,7 @@ impl<W: Write> Outlet<W> {
 
     /// Records what a worker assembled, or counts why not.
     pub(crate) fn record(&mut self, assembly: Assembly) {
-        if self.failing {
+        if self.state == State::Failing {
             self.write_failed += 1;
             return;
         }
@@ -82,7 +92,12 @@ impl<W: Write> Outlet<W> {
         self.redaction.apply(&mut exchange);
         let pending = u64::from(self.writer.pending());
         match self.writer.push(&exchange) {
-            Ok(()) => self.recorded += 1,
+            Ok(()) => {
+                self.recorded += 1;
+                if u64::from(self.writer.pending()) <= pending {
+                    self.succeed(State::Writing);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.too_large += 1,
             Err(error) => {
                 self.recorded -= pending;
@@ -95,17 +110,14 @@ impl<W: Write> Outlet<W> {
     /// Writes out what is pending, and a tally when there is anything new to tell.
     pub(crate) fn flush(&mut self, now: Offset, elsewhere: Elsewhere) {
         let told = self.told(elsewhere);
-        if told == self.told && !self.failing {
+        if told == self.told && self.state == State::Writing {
             return;
         }
         let pending = u64::from(self.writer.pending());
         match self.writer.flush(&self.tally(now, elsewhere)) {
             Ok(()) => {
                 self.told = told;
-                if self.failing {
-                    self.failing = false;
-                    self.notice = Some(Notice::WriteResumed { lost: self.write_failed });
-                }
+                self.succeed(if pending > 0 { State::Writing } else { State::Trying });
             }
             Err(error) => {
                 // When only the tally failed, the records had gone out before it.
@@ -131,12 +143,21 @@ impl<W: Write> Outlet<W> {
         (tally, closed)
     }
 
+    fn succeed(&mut self, reached: State) {
+        if self.state != State::Writing {
+            self.state = reached;
+            if reached == State::Writing {
+                self.notice = Some(Notice::WriteResumed { lost: self.write_failed });
+            }
+        }
+    }
+
     fn fail(&mut self, error: io::Error) {
         self.writer.discard();
-        if !self.failing {
-            self.failing = true;
+        if self.state == State::Writing {
             self.notice = Some(Notice::WriteFailed(error));
         }
+        self.state = State::Failing;
     }
 
     fn told(&self, elsewhere: Elsewhere) -> Told {
@@ -245,14 +266,35 @@ mod tests {
         full.set(false);
         push(&mut outlet, 6..7);
         outlet.flush(Offset::from_secs(4), here);
-        assert!(matches!(outlet.take_notice(), Some(Notice::WriteResumed { lost: 4 })));
+        assert!(outlet.take_notice().is_none());
         push(&mut outlet, 7..9);
+        outlet.flush(Offset::from_secs(5), here);
+        assert!(matches!(outlet.take_notice(), Some(Notice::WriteResumed { lost: 4 })));
         let (_, closed) = outlet.finish(Offset::from_secs(5), here);
 
         let (ids, tally) = read(&closed.unwrap());
         assert_eq!(ids, [0, 1, 2, 7, 8]);
         assert_eq!((tally.seen, tally.recorded), (9, 5));
         assert_eq!(tally.dropped, [(DropReason::WriteFailed, 4)]);
+    }
+
+    #[test]
+    fn a_disk_with_room_for_tallies_alone_is_complained_of_once() {
+        let disk = Disk::default();
+        let full = disk.full.clone();
+        let mut outlet = outlet(disk);
+        let mut notices = 0;
+        for second in 0..10 {
+            full.set(true);
+            push(&mut outlet, 0..1);
+            outlet.flush(Offset::from_secs(second), Elsewhere::default());
+            notices += usize::from(outlet.take_notice().is_some());
+            full.set(false);
+            outlet.flush(Offset::from_secs(second), Elsewhere::default());
+            notices += usize::from(outlet.take_notice().is_some());
+        }
+
+        assert_eq!(notices, 1);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use captures::{ConnectionId, Ending, ExchangeId, Offset, Version};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -188,10 +188,16 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
-        _: &mut pingora::http::RequestHeader,
+        session: &mut Session,
+        request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
+        // The engine speaks HTTP/1.1 to the upstream, which must refuse such a request without a Host.
+        if session.req_header().version == http::Version::HTTP_10
+            && !request.headers.contains_key(http::header::HOST)
+        {
+            request.set_version(http::Version::HTTP_10);
+        }
         if let Some(assembly) = context.assembly() {
             assembly.on_attempt();
         }

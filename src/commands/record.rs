@@ -23,10 +23,9 @@ use crate::complain::{Complaint, Exit, reason};
 /// sides of every exchange are written to --out. SIGINT or SIGTERM lets requests in flight end and closes the
 /// file; after a kill -9 the file holds all but the last half second. Secrets in headers are replaced by
 /// pseudonyms before they reach the disk.
+///
+/// Example: highwater record --listen 127.0.0.1:8080 --upstream 127.0.0.1:9000 --out shop.capture
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  highwater record --listen 127.0.0.1:8080 --upstream 127.0.0.1:9000 --out shop.capture"
-)]
 pub(crate) struct RecordArgs {
     /// Where clients connect; port 0 lets the machine choose
     #[arg(long, value_name = "HOST:PORT")]
@@ -47,7 +46,7 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_enum, default_value_t = Mask::Default)]
     mask: Mask,
     /// One more header whose value is a secret; may be repeated
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["recording"])]
+    #[arg(long, value_name = "NAME")]
     mask_header: Vec<String>,
     /// Record requests that a replay sent, too
     #[arg(long)]

@@ -1,3 +1,5 @@
+//! The events of exchanges, told one by one with literal moments.
+
 use super::*;
 
 const POLICY: BodyPolicy = BodyPolicy { limit: 8, key: None };

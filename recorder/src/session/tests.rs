@@ -1,3 +1,5 @@
+//! Visitors, told apart.
+
 use captures::{Body, Ending, ExchangeId, Header, Request, Response, Version};
 
 use super::*;
