@@ -9,7 +9,7 @@ mod history;
 mod types;
 
 pub use error::ForecastError;
-pub use history::{History, Observation, Step};
+pub use history::{History, Observation, Step, moment_of};
 pub use types::{
     CapacityGiven, Event, Exhaustion, ExhaustionStep, Forecast, ForecastRequest, ForecastScore, ForecastStep,
     PeakFactor,

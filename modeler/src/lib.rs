@@ -17,6 +17,7 @@ mod curve;
 mod error;
 mod family;
 mod fit;
+mod forecast;
 mod latency;
 mod model;
 mod objective;
@@ -24,6 +25,7 @@ mod point;
 mod predict;
 mod regression;
 mod resample;
+mod stored;
 mod study;
 mod table;
 mod verdict;
@@ -37,10 +39,18 @@ pub use ceiling::Ceiling;
 pub use error::ModelError;
 pub use family::{Family, Knee, Parameters};
 pub use fit::{FamilyFit, Parameter};
+pub use forecast::{
+    CapacityGiven, Event, Exhaustion, ExhaustionStep, Forecast, ForecastError, ForecastRequest,
+    ForecastScore, ForecastStep, History, Observation, PeakFactor, Step, moment_of,
+};
 pub use latency::{LatencyCurve, LatencyMeasure, LatencyShape, LatencyStep};
 pub use model::{CurveStep, Load, LoadUnit, Model, ModelRequest, model};
 pub use objective::{Limit, Objective, ObjectiveError};
 pub use point::{Point, QuantileAt, Window};
 pub use predict::Prediction;
+pub use stored::{
+    STORED_MODEL_VERSION, StoredBacktest, StoredCapacity, StoredCeiling, StoredFamily, StoredKnee,
+    StoredLatency, StoredLatencyStep, StoredModel, StoredPoint, StoredPrediction, StoredStep,
+};
 pub use table::points_from_table;
 pub use window::points;

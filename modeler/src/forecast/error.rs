@@ -1,1 +1,57 @@
-//! What can be wrong with a history.
+//! What can be wrong with a history, and how to mend it.
+
+use std::fmt;
+
+/// Why there is no forecast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForecastError {
+    /// A line of the history cannot be understood.
+    Line {
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The moments have no common step.
+    Uneven {
+        /// What was seen.
+        what: String,
+    },
+    /// Too few observations.
+    TooShort {
+        /// How many there are.
+        count: usize,
+        /// How many a forecast needs.
+        needed: usize,
+    },
+    /// A forecast of nothing, or of too much.
+    Horizon {
+        /// Steps that were asked for.
+        steps: usize,
+    },
+}
+
+impl ForecastError {
+    /// How to mend it.
+    pub fn mend(&self) -> &'static str {
+        match self {
+            Self::Line { .. } => "give lines like '2026-03-01,81234' under the heading 'ds,y' (UTC)",
+            Self::Uneven { .. } => "give one line per day, per hour, or per so many minutes",
+            Self::TooShort { .. } => "give a longer history: two weeks by the day, or two days by the hour",
+            Self::Horizon { .. } => "give a horizon of at least one step of the history and at most 100 000",
+        }
+    }
+}
+
+impl fmt::Display for ForecastError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line { line, what } => write!(f, "line {line}: {what}"),
+            Self::Uneven { what } => f.write_str(what),
+            Self::TooShort { count, needed } => write!(f, "{count} observations, a forecast needs {needed}"),
+            Self::Horizon { steps } => write!(f, "the horizon is {steps} steps of the history"),
+        }
+    }
+}
+
+impl std::error::Error for ForecastError {}
