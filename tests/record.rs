@@ -4,6 +4,7 @@ mod faults;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -180,6 +181,10 @@ fn curl_gets_through_the_recorder_what_it_gets_from_nginx() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     std::fs::create_dir(&root).unwrap();
+    // Started by root, nginx serves as somebody else.
+    for place in [folder.path(), &root] {
+        std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
     let big = noise(100 << 20);
     std::fs::write(root.join("big"), &big).unwrap();
     std::fs::write(root.join("small"), b"small").unwrap();
@@ -189,7 +194,6 @@ fn curl_gets_through_the_recorder_what_it_gets_from_nginx() {
     let nginx = Nginx::start(folder.path(), Some(&root));
     let recorder = Recorder::start(folder.path(), nginx.address(), &[]);
 
-    let direct_before = nginx.lines().len();
     let cases: [(&[&str], &str); 9] = [
         (&[], "small"),
         (&[], "big"),
@@ -201,6 +205,7 @@ fn curl_gets_through_the_recorder_what_it_gets_from_nginx() {
         (&["--request", "OPTIONS"], "small"),
         (&["--header", "If-None-Match: *"], "small"),
     ];
+    assert!(curl(nginx.port, &[], "small").starts_with(b"small\n200 "));
     for (args, path) in cases {
         assert!(curl(recorder.port, args, path) == curl(nginx.port, args, path), "{args:?} {path}");
     }
@@ -212,28 +217,26 @@ fn curl_gets_through_the_recorder_what_it_gets_from_nginx() {
         curl(recorder.port, args, path);
         assert!(std::fs::read(root.join(path)).unwrap() == big[..3_000_000], "{args:?}");
     }
-    let reused = [
-        "--output",
-        "/dev/null",
-        "http://127.0.0.1:0/".replace(":0", &format!(":{}", recorder.port)).as_str(),
-    ]
-    .map(str::to_owned);
-    curl(recorder.port, &[&reused[2], "--next", "--silent"], "small");
+    let first_of_two = format!("http://127.0.0.1:{}/first", recorder.port);
+    curl(recorder.port, &[&first_of_two], "second");
 
-    until("nginx to write its log", || (nginx.lines().len() - direct_before == 9 + 9 + 3 + 2).then_some(()));
+    let through = cases.len() + 3 + 2;
+    let lines = 1 + cases.len() + through;
+    until("nginx to write its log", || (nginx.lines().len() == lines).then_some(()));
     let (exchanges, tally) = recorder.stop();
 
-    assert_eq!(tally.seen, 9 + 3 + 2);
+    assert_eq!(tally.seen, through as u64);
     assert!(exchanges.iter().all(|exchange| exchange.attempts == 1 && exchange.ending == Ending::Completed));
     let download = exchanges.iter().find(|exchange| exchange.request.target == b"/big").unwrap();
     let body = &download.response.as_ref().unwrap().body;
     assert_eq!((body.length, body.stored.as_slice()), (100 << 20, &big[..64 << 10]));
     assert!(body.digest.is_some());
-    let connections = |target: &[u8]| -> Vec<u64> {
-        let to = exchanges.iter().filter(|exchange| exchange.request.target == target);
-        to.map(|exchange| exchange.connection.0).collect()
+    let on = |target: &[u8]| {
+        let exchange = exchanges.iter().find(|exchange| exchange.request.target == target);
+        exchange.unwrap().connection
     };
-    assert_eq!(connections(b"/"), connections(b"/small")[6..], "one connection carries both requests");
+    assert_eq!(on(b"/first"), on(b"/second"));
+    assert_ne!(on(b"/first"), on(b"/big"));
 }
 
 #[test]
@@ -266,7 +269,9 @@ fn under_load_the_capture_counts_what_nginx_counts() {
         let (asked, began) = (exchange.request_done.unwrap(), exchange.response_began.unwrap());
         exchange.arrived <= asked && asked <= began && began <= exchange.ended
     };
-    assert!(exchanges.iter().all(sane));
+    // Those that wrk broke off at its end have no answer.
+    let mut completed = exchanges.iter().filter(|exchange| exchange.ending == Ending::Completed);
+    assert!(completed.all(sane));
 }
 
 #[test]
@@ -327,7 +332,6 @@ fn secrets_never_reach_the_file_and_sessions_can_still_be_followed() {
 
 #[test]
 fn the_file_is_for_its_owner_alone_and_says_where_it_was_recorded() {
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let server = answering(OK);
     let recorder = Recorder::start(folder.path(), server, &[]);
@@ -408,7 +412,7 @@ fn an_upgraded_connection_is_one_exchange_whose_bytes_are_counted() {
         assert_eq!(back, piece);
     }
     drop(stream);
-    until("the exchange to reach the file", || recorder.reader().next());
+    until("the exchange to reach the file", || recorder.reader().next()).unwrap();
 
     let (exchanges, _) = recorder.stop();
 

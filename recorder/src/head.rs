@@ -44,12 +44,12 @@ pub(crate) fn fields(mut raw: &[u8]) -> Vec<Header> {
             break;
         }
         // An obsolete folded line continues the value before it.
-        if line[0] == b' ' || line[0] == b'\t' {
-            if let Some(last) = headers.last_mut() {
-                last.value.extend_from_slice(b"\r\n");
-                last.value.extend_from_slice(line.trim_ascii_end());
-                continue;
-            }
+        if (line[0] == b' ' || line[0] == b'\t')
+            && let Some(last) = headers.last_mut()
+        {
+            last.value.extend_from_slice(b"\r\n");
+            last.value.extend_from_slice(line.trim_ascii_end());
+            continue;
         }
         let (name, value) = split_at(line, line.iter().position(|&byte| byte == b':'));
         headers.push(Header { name: name.to_vec(), value: trim(value).to_vec() });

@@ -56,6 +56,7 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct Inbox {
+    #[expect(clippy::vec_box, reason = "they come boxed, and only pointers move while the lock is held")]
     assemblies: Vec<Box<Assembly>>,
     closed: bool,
 }

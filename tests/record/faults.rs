@@ -207,9 +207,9 @@ fn a_full_disk_breaks_no_request_and_no_file() {
     let body = String::from_utf8(noise(60_000).iter().map(|byte| b' ' + byte % 90).collect()).unwrap();
     let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).leak();
     let server = answering(response);
-    // In blocks of 512 bytes: about two dozen of these bodies.
+    // In blocks of 512 bytes: a few of the bodies, which are alike and therefore compress.
     let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 2000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_highwater")]);
+    limited.args(["-c", "ulimit -f 400; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_highwater")]);
     let recorder = Recorder::start_as(limited, folder.path(), server, &[]);
 
     for _ in 0..100 {
