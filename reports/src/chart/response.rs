@@ -1,0 +1,198 @@
+//! Response quantiles against offered load, on a logarithmic axis, with the limit and the capacity.
+
+use super::throughput::capacity_marker;
+use super::{Caption, Dot, EDGE, Limit, Mark, Step, largest, room_for_ticks, split_at};
+use crate::axis::Axis;
+use crate::label::{Placer, Room, width_of};
+use crate::plot::{Marker, Plot, marker_height};
+use crate::svg::{Align, Letters, Stroke, picture};
+use crate::theme::{Ink, size};
+
+/// The data of the chart; responses in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Response {
+    /// What is written over it.
+    pub caption: Caption,
+    /// The name and unit of the x axis.
+    pub x_name: String,
+    /// One line for each quantile, lowest first.
+    pub lines: Vec<ResponseLine>,
+    /// The limits of the objective.
+    pub limits: Vec<Limit>,
+    /// The largest measured load.
+    pub measured_to: f64,
+    /// The load that still meets the objective.
+    pub capacity: Option<Mark>,
+}
+
+/// One quantile.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResponseLine {
+    /// What it is called: `p95`.
+    pub name: String,
+    /// What was measured.
+    pub points: Vec<Dot>,
+    /// The fitted curve; may be empty.
+    pub curve: Vec<Step>,
+    /// Whether a limit is about it: drawn stronger, with its band.
+    pub limited: bool,
+}
+
+const HEIGHT: f64 = 540.0;
+
+impl Response {
+    /// The picture.
+    pub fn svg(&self) -> String {
+        picture(&self.caption.frame(HEIGHT), |canvas| {
+            let head = self.caption.write(canvas);
+            let (x, y) = self.axes();
+            let (left, border) = (room_for_ticks(&y), super::WIDTH - EDGE);
+            let markers: Vec<Marker> =
+                self.capacity.iter().filter(|mark| x.holds(mark.at)).map(capacity_marker).collect();
+            let above = marker_height(&markers, &x, left, border);
+            let room = Room { left, top: head + 44.0 + above, right: border, bottom: HEIGHT - 58.0 };
+            let plot = Plot::new(canvas, room, x, y);
+            self.paint(&plot, &markers);
+            plot.y_name("response (answer complete − ready to send), logarithmic", above);
+        })
+    }
+
+    fn axes(&self) -> (Axis, Axis) {
+        let points = || self.lines.iter().flat_map(|line| &line.points);
+        let x_most = largest(
+            points()
+                .map(|point| point.x * 1.04)
+                .chain(self.lines.iter().filter_map(|line| line.curve.last()).map(|step| step.x))
+                .chain(
+                    self.capacity
+                        .iter()
+                        .flat_map(|mark| [mark.at, mark.interval.map_or(0.0, |(_, high)| high * 1.02)]),
+                ),
+        );
+        let x = Axis::to_edge(x_most.min(self.measured_to.max(1e-9) * 2.5), 8);
+        let measured = largest(points().map(|point| point.y));
+        let limited = largest(self.limits.iter().map(|limit| limit.at));
+        // A curve grows without end towards the ceiling; the axis need not follow it.
+        let fitted = largest(
+            self.lines.iter().flat_map(|line| &line.curve).filter(|step| x.holds(step.x)).map(|step| step.y),
+        )
+        .min(4.0 * measured.max(limited));
+        let least = points()
+            .map(|point| point.y)
+            .chain(self.lines.iter().filter_map(|line| line.curve.first()).map(|step| step.y))
+            .filter(|&value| value > 0.0)
+            .fold(f64::INFINITY, f64::min);
+        let y = Axis::log_milliseconds(least / 1.8, measured.max(limited).max(fitted) * 1.35);
+        (x, y)
+    }
+
+    fn ink_of(&self, line: usize) -> Ink {
+        match self.lines.len() - line {
+            1 if self.lines.len() > 1 => Ink::Third,
+            2 => Ink::Main,
+            _ => Ink::Second,
+        }
+    }
+
+    fn paint(&self, plot: &Plot<'_, '_>, markers: &[Marker]) {
+        let mut placer = Placer::new(plot.room);
+        plot.column(0.0, self.measured_to, Ink::Shade, 1.0);
+        plot.grid();
+        for limit in &self.limits {
+            plot.level(limit.at, Stroke::new(Ink::Alarm, 1.8).dashed());
+        }
+        plot.markers(markers);
+        for (at, line) in self.lines.iter().enumerate() {
+            let ink = self.ink_of(at);
+            let band: Vec<_> = line.curve.iter().map(|step| (step.x, step.low, step.high)).collect();
+            plot.band(&band, ink, if line.limited { 0.18 } else { 0.09 });
+            let values: Vec<_> = line.curve.iter().map(|step| (step.x, step.y)).collect();
+            let (inner, outer) = split_at(&values, self.measured_to);
+            let width = if line.limited { 2.8 } else { 1.8 };
+            placer.take_line(&plot.curve(&inner, Stroke::new(ink, width)));
+            placer.take_line(&plot.curve(&outer, Stroke::new(ink, width).dashed()));
+        }
+        plot.floor(&self.x_name);
+        for (at, line) in self.lines.iter().enumerate() {
+            for point in &line.points {
+                plot.point((point.x, point.y), point.interval, point.saturated, self.ink_of(at));
+                let (x, y) = plot.at(point.x, point.y);
+                placer.take(Room { left: x - 6.0, top: y - 6.0, right: x + 6.0, bottom: y + 6.0 });
+            }
+        }
+        for limit in &self.limits {
+            placer.take_line(&[plot.at(0.0, limit.at), plot.at(plot.x.high, limit.at)]);
+        }
+        self.paint_names(plot, &mut placer);
+        self.paint_border(plot, &mut placer);
+    }
+
+    /// Where what was measured ends, and what hollow points are.
+    fn paint_border(&self, plot: &Plot<'_, '_>, placer: &mut Placer) {
+        let letters = Letters::new(Ink::Muted, size::TICK).rimmed();
+        if plot.x.high > self.measured_to * 1.08 {
+            let (x, y) = (plot.x.place(self.measured_to), plot.room.bottom - 8.0);
+            plot.canvas
+                .line(&[(x, plot.room.top), (x, plot.room.bottom)], Stroke::new(Ink::Muted, 1.0).dotted());
+            plot.canvas.text((x - 7.0, y), "measured", letters.aligned(Align::Right));
+            if plot.room.right - x > 90.0 {
+                plot.canvas.text((x + 7.0, y), "extrapolated", letters);
+            }
+        }
+        let hollow = self.lines.iter().flat_map(|line| &line.points).filter(|point| point.saturated);
+        let Some(hollow) = hollow.min_by(|one, other| one.y.total_cmp(&other.y)) else { return };
+        let (x, y) = plot.at(hollow.x, hollow.y);
+        let text = "hollow: in overload";
+        let room = |share: f64, top: f64| {
+            let width = width_of(text, size::TICK);
+            let left = x - width * share;
+            Room { left, top, right: left + width, bottom: top + 14.0 }
+        };
+        let candidates = [room(0.5, y + 10.0), room(1.0, y + 10.0), room(1.1, y - 6.0), room(1.1, y - 22.0)];
+        if let Some(best) = placer.place(&candidates) {
+            plot.canvas.text((candidates[best].left, candidates[best].bottom - 4.0), text, letters);
+        }
+    }
+
+    /// Names the lines and the limits near their beginning, where they are flat.
+    fn paint_names(&self, plot: &Plot<'_, '_>, placer: &mut Placer) {
+        for limit in self.limits.iter().filter(|limit| plot.y.holds(limit.at)) {
+            let text = format!("SLO {}", limit.label);
+            paint_name(plot, &[(0.0, limit.at), (plot.x.high, limit.at)], (&text, Ink::Alarm, true), placer);
+        }
+        for (at, line) in self.lines.iter().enumerate() {
+            let curve: Vec<_> = line.curve.iter().map(|step| (step.x, step.y)).collect();
+            let points: Vec<_> = line.points.iter().map(|point| (point.x, point.y)).collect();
+            let values = if curve.len() > 1 { &curve } else { &points };
+            paint_name(plot, values, (&line.name, self.ink_of(at), line.limited), placer);
+        }
+    }
+}
+
+/// Writes a name above or below a line, as far left as it is free.
+fn paint_name(
+    plot: &Plot<'_, '_>,
+    line: &[(f64, f64)],
+    (text, ink, bold): (&str, Ink, bool),
+    placer: &mut Placer,
+) {
+    let width = width_of(text, size::LABEL * if bold { 1.06 } else { 1.0 });
+    let mut candidates = Vec::new();
+    for (up, down) in [(-20.0, -5.0), (5.0, 20.0)] {
+        for share in [0.012, 0.05, 0.12, 0.2, 0.3, 0.4, 0.5] {
+            let left = plot.room.left + share * (plot.room.right - plot.room.left);
+            let along = line
+                .iter()
+                .map(|&(x, y)| plot.at(x, y))
+                .min_by(|one, other| (one.0 - left).abs().total_cmp(&(other.0 - left).abs()));
+            if let Some((_, y)) = along {
+                candidates.push(Room { left, top: y + up, right: left + width, bottom: y + down });
+            }
+        }
+    }
+    if let Some(best) = placer.place(&candidates) {
+        let mut letters = Letters::new(ink, size::LABEL).rimmed();
+        letters.bold = bold;
+        plot.canvas.text((candidates[best].left, candidates[best].bottom - 2.0), text, letters);
+    }
+}

@@ -1,0 +1,73 @@
+//! All that a page is drawn from.
+
+use std::time::Duration;
+
+use captures::{Rate, Run};
+use modeler::{Bounds, Forecast, Model, Objective, Point};
+
+/// What is known, as far as it is known. A report is drawn of whatever there is.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    /// What the report is about.
+    pub title: &'a str,
+    /// What replays measured.
+    pub runs: &'a [Run],
+    /// The points of the runs, when there is no model of them.
+    pub points: &'a [Point],
+    /// What was concluded of the capacity.
+    pub model: Option<&'a Model>,
+    /// What was concluded of the growth.
+    pub forecast: Option<&'a Forecast>,
+    /// How the prediction fared when it was tried.
+    pub check: Option<&'a Check>,
+}
+
+/// A predicted capacity, tried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// What was to be met.
+    pub objective: Objective,
+    /// The predicted capacity.
+    pub predicted: Rate,
+    /// Its 95 % interval.
+    pub interval: Option<Bounds<Rate>>,
+    /// The capacity that was found by trying; `None` when the trials gave no answer.
+    pub measured: Option<Rate>,
+    /// Whether trials lie on both sides of it; if not, it is only the nearest load that was tried.
+    pub bracketed: bool,
+    /// The loads that were tried.
+    pub trials: Vec<Trial>,
+}
+
+/// One load that was tried.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trial {
+    /// The load that was offered.
+    pub offered: Rate,
+    /// The response, at the first quantile of the objective.
+    pub response: Duration,
+    /// The share of errors, in `0..=1`.
+    pub error_ratio: f64,
+    /// Whether the objective was met.
+    pub met: bool,
+}
+
+impl<'a> Evidence<'a> {
+    /// The points, of the model where there is one.
+    pub(crate) fn points(&self) -> &'a [Point] {
+        self.model.map_or(self.points, |model| model.points.as_slice())
+    }
+
+    /// The objective, of the model or of the check.
+    pub(crate) fn objective(&self) -> Option<&'a Objective> {
+        self.model.and_then(|model| model.objective.as_ref()).or(self.check.map(|check| &check.objective))
+    }
+}
+
+impl Check {
+    /// How far the prediction lies above what was measured, as a share of that; `None` without an answer.
+    pub fn deviation_ratio(&self) -> Option<f64> {
+        let measured = self.measured.filter(|rate| self.bracketed && rate.as_per_second() > 0.0)?;
+        Some(self.predicted.as_per_second() / measured.as_per_second() - 1.0)
+    }
+}

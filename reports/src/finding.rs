@@ -1,0 +1,467 @@
+//! What was found, as sentences: the verdict of a report and the titles of its charts.
+//!
+//! A sentence says no more than the evidence does: an answer that was not bracketed by measurement, or that
+//! lies beyond what was measured, says so itself.
+
+use captures::{Rate, Run};
+use modeler::{Binding, Capacity, Exhaustion, Forecast, LatencyMeasure, LoadUnit, Model, Objective, Verdict};
+
+use crate::account::{Account, Level};
+use crate::evidence::{Check, Evidence};
+use crate::words;
+
+/// How good the news is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Warning,
+    Bad,
+    Plain,
+}
+
+impl Tone {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Warning => "warning",
+            Self::Bad => "bad",
+            Self::Plain => "plain",
+        }
+    }
+}
+
+/// A fact beside the verdict, with the part of the page that proves it.
+pub(crate) struct Fact {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+    pub(crate) note: String,
+    pub(crate) anchor: &'static str,
+}
+
+/// The answer in one look.
+pub(crate) struct Finding {
+    pub(crate) tone: Tone,
+    /// What must be known before anything else; each a whole sentence.
+    pub(crate) alarms: Vec<String>,
+    /// The sentence.
+    pub(crate) headline: String,
+    pub(crate) facts: Vec<Fact>,
+}
+
+/// The verdict on `evidence`.
+pub(crate) fn finding(evidence: &Evidence<'_>) -> Finding {
+    let alarms = alarms(evidence.runs);
+    let invalid = evidence.runs.iter().any(is_invalid);
+    let (tone, headline) = headline(evidence);
+    let mut facts = Vec::new();
+    if let Some(model) = evidence.model {
+        capacity_facts(model, &mut facts);
+    } else {
+        run_facts(evidence.runs, &mut facts);
+    }
+    if let Some(check) = evidence.check {
+        facts.push(check_fact(check));
+    }
+    if let Some(forecast) = evidence.forecast {
+        growth_facts(forecast, &mut facts);
+    }
+    let tone = match tone {
+        _ if invalid => Tone::Bad,
+        Tone::Good if !alarms.is_empty() => Tone::Warning,
+        tone => tone,
+    };
+    Finding { tone, alarms, headline, facts }
+}
+
+/// Whether the generator was the bottleneck of `run`.
+pub(crate) fn is_invalid(run: &Run) -> bool {
+    run.end.as_ref().is_some_and(|end| end.invalid_reason.is_some())
+}
+
+fn alarms(runs: &[Run]) -> Vec<String> {
+    let mut alarms = Vec::new();
+    for reason in runs.iter().filter_map(|run| run.end.as_ref()?.invalid_reason.as_ref()) {
+        alarms.push(format!(
+            "The generator was the bottleneck, so these numbers say nothing about the target: {reason}."
+        ));
+    }
+    let held_back = runs.iter().map(|run| run.header.held_back_ratio).fold(0.0, f64::max);
+    if held_back > 0.0 {
+        let share = words::percent(held_back);
+        alarms.push(format!("Partial mix: {share} of the recorded requests were held back from the replay."));
+    }
+    if runs.iter().any(|run| run.end.as_ref().is_some_and(|end| end.interrupted)) {
+        alarms.push(
+            "A run was interrupted before its plan was done: its last level may be cut short.".to_owned(),
+        );
+    }
+    if runs.iter().any(|run| run.end.is_none()) {
+        alarms.push("A run was never closed: its last second may be missing.".to_owned());
+    }
+    if runs.iter().any(|run| !run.damage.is_empty()) {
+        alarms.push("A run file is damaged: what could be read is shown.".to_owned());
+    }
+    alarms
+}
+
+fn headline(evidence: &Evidence<'_>) -> (Tone, String) {
+    if !evidence.runs.is_empty() && evidence.runs.iter().all(is_invalid) {
+        return (Tone::Bad, "Nothing can be concluded about the target.".to_owned());
+    }
+    if let Some(model) = evidence.model {
+        return model_headline(model);
+    }
+    if let Some(forecast) = evidence.forecast {
+        return growth_headline(forecast);
+    }
+    let Some(run) = evidence.runs.first() else { return (Tone::Plain, "Nothing was measured.".to_owned()) };
+    let account = Account::whole(run);
+    let answered = 1.0 - account.error_ratio();
+    let p95 = words::length(account.overall.response.quantile(0.95));
+    let rate = words::number(account.completed_per_second());
+    let text = format!(
+        "Answered {} of the requests, {rate} a second; 95 % of them within {p95}.",
+        words::percent(answered)
+    );
+    (if answered >= 0.99 { Tone::Good } else { Tone::Warning }, text)
+}
+
+fn model_headline(model: &Model) -> (Tone, String) {
+    let capacity = &model.capacity;
+    let rate = words::rate(capacity.rate);
+    let Some(objective) = model.objective.as_ref().filter(|_| model.load_unit == LoadUnit::Offered) else {
+        return match &model.ceiling {
+            Some(ceiling) if ceiling.measured => {
+                (Tone::Plain, format!("Carries at most {} requests per second.", words::rate(ceiling.rate)))
+            }
+            Some(ceiling) => (
+                Tone::Plain,
+                format!(
+                    "Would carry at most {} requests per second, if its curve goes on.",
+                    words::rate(ceiling.rate)
+                ),
+            ),
+            None => {
+                (Tone::Plain, format!("Carries {rate} requests per second; its ceiling was not reached."))
+            }
+        };
+    };
+    let objective = words::objective(objective);
+    if capacity.rate == Rate::ZERO || (capacity.highest_pass.is_none() && capacity.lowest_fail.is_some()) {
+        let fail = capacity
+            .lowest_fail
+            .map_or_else(String::new, |fail| format!(" ({} requests per second)", words::rate(fail)));
+        return (
+            Tone::Bad,
+            format!("Does not keep {objective}, not even at the lowest load that was tried{fail}."),
+        );
+    }
+    let (tone, text) = match capacity.verdict {
+        Verdict::Measured => (Tone::Good, format!("Holds {rate} requests per second with {objective}.")),
+        Verdict::Extrapolated => (
+            Tone::Good,
+            format!("Should hold {rate} requests per second with {objective}: more than was tried."),
+        ),
+        Verdict::LowConfidence => (
+            Tone::Warning,
+            format!(
+                "May hold {rate} requests per second with {objective}: far more than was tried, so run it."
+            ),
+        ),
+        Verdict::Refused => (
+            Tone::Warning,
+            format!(
+                "Holds at least {rate} requests per second with {objective}: where that ends was not reached."
+            ),
+        ),
+    };
+    (if model.warnings.is_empty() { tone } else { tone_at_most_warning(tone, model) }, text)
+}
+
+/// Warnings about a model colour its verdict only when it is not bracketed by measurement.
+fn tone_at_most_warning(tone: Tone, model: &Model) -> Tone {
+    if tone == Tone::Good && !model.capacity.bracketed { Tone::Warning } else { tone }
+}
+
+fn capacity_facts(model: &Model, facts: &mut Vec<Fact>) {
+    let capacity = &model.capacity;
+    facts.push(Fact {
+        name: "95 % interval",
+        value: format!("{} req/s", words::rates(&capacity.interval)),
+        note: if capacity.bracketed {
+            "between a load that passed and one that failed".to_owned()
+        } else {
+            "not bracketed by measurement".to_owned()
+        },
+        anchor: "how-capacity",
+    });
+    if let Some(scale) = capacity.scale {
+        let recorded = model
+            .rate_at_1x
+            .map_or_else(String::new, |one| format!("recorded: {} req/s on average", words::rate(one)));
+        facts.push(Fact {
+            name: "headroom",
+            value: format!("{} recorded traffic", words::times(scale)),
+            note: recorded,
+            anchor: "levels",
+        });
+    }
+    let (value, note) = binding(capacity, model);
+    facts.push(Fact { name: "what binds", value, note, anchor: "response" });
+    if let Some(ceiling) = &model.ceiling {
+        let note =
+            if ceiling.measured { "measured in overload" } else { "where the curves lead; not reached" };
+        facts.push(Fact {
+            name: "ceiling",
+            value: format!("{} req/s", words::rate(ceiling.rate)),
+            note: note.to_owned(),
+            anchor: "throughput",
+        });
+    }
+}
+
+fn binding(capacity: &Capacity, model: &Model) -> (String, String) {
+    match capacity.binding {
+        Binding::Latency(measure) => {
+            let limit = model
+                .objective
+                .iter()
+                .flat_map(Objective::latency_limits)
+                .find(|(known, _)| *known == measure);
+            let limit =
+                limit.map_or_else(String::new, |(_, longest)| format!("reaches {}", words::length(longest)));
+            (format!("{} response", measure.name()), limit)
+        }
+        Binding::Errors => ("errors".to_owned(), "their share reaches its limit".to_owned()),
+        Binding::Throughput => ("throughput".to_owned(), "more load only waits".to_owned()),
+        Binding::Nothing => ("nothing so far".to_owned(), "every load that was tried passed".to_owned()),
+    }
+}
+
+fn run_facts(runs: &[Run], facts: &mut Vec<Fact>) {
+    let Some(run) = runs.first() else { return };
+    let account = Account::whole(run);
+    let response = &account.overall.response;
+    let fact = |name, value, note: &str| Fact { name, value, note: note.to_owned(), anchor: "runs" };
+    facts.push(fact("requests", words::count(account.planned), "planned"));
+    facts.push(fact("p50 response", words::length(response.quantile(0.5)), "half took no longer"));
+    facts.push(fact("p99 response", words::length(response.quantile(0.99)), "one in a hundred took longer"));
+    facts.push(fact("errors", words::percent(account.error_ratio()), "failures, skips, 5xx, unexpected 4xx"));
+}
+
+fn check_fact(check: &Check) -> Fact {
+    let (value, note) = match (check.deviation_ratio(), check.measured) {
+        (Some(deviation), Some(measured)) => (
+            format!("{:+.1} %", deviation * 100.0).replace('-', "−"),
+            format!(
+                "predicted {}, then measured {} req/s",
+                words::rate(check.predicted),
+                words::rate(measured)
+            ),
+        ),
+        (None, Some(measured)) => (
+            "no answer".to_owned(),
+            format!("the limit lies beyond {} req/s, the nearest load tried", words::rate(measured)),
+        ),
+        (_, None) => ("no answer".to_owned(), "no trial could be believed".to_owned()),
+    };
+    Fact { name: "prediction, checked", value, note, anchor: "check" }
+}
+
+fn growth_facts(forecast: &Forecast, facts: &mut Vec<Fact>) {
+    if let Some(exhaustion) = &forecast.exhaustion {
+        let (value, note) = exhaustion_words(exhaustion);
+        facts.push(Fact { name: "runs out", value, note, anchor: "growth" });
+    }
+    facts.push(Fact {
+        name: "growth",
+        value: format!("{} a year", signed_percent(forecast.growth_per_year_ratio)),
+        note: "of the trend at the end of the history".to_owned(),
+        anchor: "growth",
+    });
+}
+
+fn growth_headline(forecast: &Forecast) -> (Tone, String) {
+    let title = growth_title(forecast);
+    let tone = match &forecast.exhaustion {
+        Some(exhaustion) if exhaustion.p50.is_some() => Tone::Bad,
+        Some(exhaustion) if exhaustion.p10.is_some() => Tone::Warning,
+        Some(_) => Tone::Good,
+        None => Tone::Plain,
+    };
+    (tone, format!("{title}."))
+}
+
+/// When it runs out, and how sure that is.
+fn exhaustion_words(exhaustion: &Exhaustion) -> (String, String) {
+    let day = |at: Option<jiff::civil::DateTime>| {
+        at.map_or_else(|| "after the horizon".to_owned(), |at| words::date(at.date()))
+    };
+    let value = match exhaustion.p50 {
+        Some(at) => words::date(at.date()),
+        None => "not within the horizon".to_owned(),
+    };
+    let share = words::percent(1.0 - exhaustion.beyond_ratio);
+    let note = format!(
+        "{share} of paths within the horizon; 10 % by: {}; 90 % by: {}",
+        day(exhaustion.p10),
+        day(exhaustion.p90)
+    );
+    (value, note)
+}
+
+/// A growth as percent with its sign.
+pub(crate) fn signed_percent(ratio: f64) -> String {
+    let sign = if ratio < 0.0 { "−" } else { "+" };
+    format!("{sign}{}", words::percent(ratio.abs()))
+}
+
+/// The title of the chart of throughput against offered load.
+pub(crate) fn throughput_title(model: Option<&Model>) -> String {
+    let Some(model) = model else { return "What was answered of what was offered".to_owned() };
+    let capacity = words::rate(model.capacity.rate);
+    match (&model.ceiling, &model.objective) {
+        (Some(ceiling), Some(_)) => format!(
+            "{capacity} requests per second hold the objective; the service stops at {}",
+            words::rate(ceiling.rate)
+        ),
+        (Some(ceiling), None) => {
+            format!("The service answers at most {} requests per second", words::rate(ceiling.rate))
+        }
+        (None, _) => {
+            let most = words::number(model.largest_load);
+            format!("What was offered was answered, up to {most} requests per second: no ceiling in sight")
+        }
+    }
+}
+
+/// The title of the chart of throughput against concurrency.
+pub(crate) fn scalability_title(model: Option<&Model>) -> String {
+    let Some(model) = model else { return "Throughput against requests in flight".to_owned() };
+    let best = model.families.iter().max_by(|one, other| one.weight.total_cmp(&other.weight));
+    let name = best.map_or("no family", |fit| family_name(fit.family));
+    match &model.knee {
+        Some(knee) => {
+            let at = words::number(knee.concurrency);
+            format!("Beyond about {at} requests in flight, more of them buy little ({name} fits best)")
+        }
+        None => format!("Throughput still grows with the requests in flight ({name} fits best)"),
+    }
+}
+
+/// What people call a family.
+pub(crate) fn family_name(family: modeler::Family) -> &'static str {
+    match family {
+        modeler::Family::Linear => "linear",
+        modeler::Family::Amdahl => "Amdahl",
+        modeler::Family::Usl => "USL",
+        modeler::Family::Hinge => "hinge",
+        modeler::Family::SmoothHinge => "smooth hinge",
+    }
+}
+
+/// The title of the chart of response against load.
+pub(crate) fn response_title(model: Option<&Model>) -> String {
+    let Some(model) = model else { return "Response against offered load".to_owned() };
+    let limit = model.objective.iter().flat_map(Objective::latency_limits).next();
+    let rate = words::rate(model.capacity.rate);
+    match (limit, model.capacity.binding) {
+        (Some((measure, longest)), Binding::Latency(bound)) if bound == measure => {
+            format!(
+                "{} stays below {} up to {rate} requests per second",
+                measure.name(),
+                words::length(longest)
+            )
+        }
+        (Some((measure, longest)), Binding::Nothing) => {
+            format!("{} stayed below {} at every load that was tried", measure.name(), words::length(longest))
+        }
+        (Some((measure, longest)), _) => {
+            format!(
+                "{} stays below {} until {} binds",
+                measure.name(),
+                words::length(longest),
+                binding(&model.capacity, model).0
+            )
+        }
+        (None, _) => response_growth(model),
+    }
+}
+
+fn response_growth(model: &Model) -> String {
+    let steady = || model.points.iter().filter(|point| !point.saturated);
+    let at = |point: &modeler::Point| point.response_at(0.95);
+    match (steady().next().and_then(at), steady().last().and_then(at)) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (words::length(first), words::length(last));
+            format!("p95 goes from {first} to {last} before the service is saturated")
+        }
+        _ => "Response against offered load".to_owned(),
+    }
+}
+
+/// The title of a run's timeline.
+pub(crate) fn timeline_title(run: &Run) -> String {
+    if is_invalid(run) {
+        return "Not valid: the generator was the bottleneck of this run".to_owned();
+    }
+    let worst = run
+        .header
+        .stages
+        .iter()
+        .filter(|stage| stage.is_hold() && stage.from > 0.0)
+        .map(|stage| (stage, Account::of(run, &(stage.begin.second()..stage.end.second()))))
+        .filter(|(_, account)| account.planned > 0)
+        .map(|(stage, account)| (stage.from, account.completed as f64 / account.planned as f64, account))
+        .min_by(|one, other| one.1.total_cmp(&other.1));
+    let whole = Account::whole(run);
+    match worst {
+        Some((scale, ratio, account)) if ratio < 0.97 => format!(
+            "At {} the target fell behind: {} of {} requests per second were answered",
+            words::times(scale),
+            words::number(account.completed_per_second()),
+            words::number(account.planned_per_second())
+        ),
+        _ if whole.error_ratio() > 0.01 => {
+            format!("The target kept up, but {} of the requests failed", words::percent(whole.error_ratio()))
+        }
+        _ => {
+            format!("The target kept up with all {} requests that were planned", words::count(whole.planned))
+        }
+    }
+}
+
+/// The title of a quantile plot.
+pub(crate) fn quantiles_title(level: &Level, account: &Account) -> String {
+    let response = &account.overall.response;
+    let p99 = words::length(response.quantile(0.99));
+    let mut place = level.name.chars();
+    let place: String = place.next().into_iter().flat_map(char::to_uppercase).chain(place).collect();
+    if response.len() >= 10_000 {
+        let p999 = words::length(response.quantile(0.999));
+        format!("{place}, one request in 100 took longer than {p99}, one in 1,000 longer than {p999}")
+    } else {
+        format!("{place}, one request in 100 took longer than {p99}")
+    }
+}
+
+/// The title of the growth chart.
+pub(crate) fn growth_title(forecast: &Forecast) -> String {
+    let growth = signed_percent(forecast.growth_per_year_ratio);
+    match &forecast.exhaustion {
+        Some(Exhaustion { p50: Some(at), .. }) => {
+            format!("Capacity runs out around {} (traffic {growth} a year)", words::date(at.date()))
+        }
+        Some(Exhaustion { p50: None, beyond_ratio, .. }) => format!(
+            "Capacity lasts beyond the horizon on {} of the paths (traffic {growth} a year)",
+            words::percent(*beyond_ratio)
+        ),
+        None => format!("Traffic changes by {growth} a year"),
+    }
+}
+
+/// The name of the quantile that an objective judges first: `p95`.
+pub(crate) fn judged(objective: Option<&Objective>) -> LatencyMeasure {
+    let first = objective.and_then(|objective| objective.latency_limits().next());
+    first.map_or(LatencyMeasure::Quantile(0.95), |(measure, _)| measure)
+}

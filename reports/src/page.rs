@@ -1,0 +1,177 @@
+//! One self-contained HTML page: the verdict first, then the evidence, then the method and its limits.
+//!
+//! The page asks nothing of the network and runs no script, and says so to the browser. Everything that came
+//! from a file is escaped by the template engine; only our own pictures are inserted as they are.
+
+use minijinja::Environment;
+use minijinja::value::Serde;
+use serde::Serialize;
+
+use crate::draw::{self, Part};
+use crate::evidence::Evidence;
+use crate::finding;
+use crate::method;
+use crate::table::{self, Table};
+
+/// What the template is filled with: text, ready to read.
+#[derive(Serialize)]
+struct Page {
+    title: String,
+    tool: &'static str,
+    style: &'static str,
+    tone: &'static str,
+    alarms: Vec<String>,
+    headline: String,
+    facts: Vec<Fact>,
+    warnings: Vec<String>,
+    parts: Vec<Link>,
+    check: Option<Checked>,
+    throughput: Option<String>,
+    response: Option<String>,
+    levels: Option<Table>,
+    scalability: Option<String>,
+    growth: Option<Grown>,
+    runs: Vec<RunPart>,
+    runs_left: Option<String>,
+    how_capacity: Vec<String>,
+    families: Option<Table>,
+    curves: Option<Table>,
+    backtest: Option<String>,
+    how_growth: Vec<String>,
+    words: Vec<(&'static str, &'static str)>,
+    configurations: Vec<method::Configuration>,
+}
+
+#[derive(Serialize)]
+struct Fact {
+    name: &'static str,
+    value: String,
+    note: String,
+    anchor: &'static str,
+}
+
+#[derive(Serialize)]
+struct Link {
+    name: &'static str,
+    anchor: &'static str,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    lead: String,
+    table: Table,
+}
+
+#[derive(Serialize)]
+struct Grown {
+    chart: String,
+    note: String,
+    table: Table,
+}
+
+#[derive(Serialize)]
+struct RunPart {
+    name: String,
+    alarm: Option<String>,
+    lead: String,
+    charts: Vec<String>,
+    routes_at: String,
+    routes: Option<Table>,
+}
+
+/// The name and version of this program.
+pub(crate) const TOOL: &str = concat!("highwater ", env!("CARGO_PKG_VERSION"));
+
+/// The page of `evidence`.
+pub fn html(evidence: &Evidence<'_>) -> String {
+    let mut templates = Environment::new();
+    // The name ends in .html, so everything that is filled in is escaped.
+    let filled = templates
+        .add_template("page.html", include_str!("page.html"))
+        .and_then(|()| templates.get_template("page.html")?.render(Serde(page(evidence))));
+    filled.expect("the template is part of the program and its tests fill it")
+}
+
+fn page(evidence: &Evidence<'_>) -> Page {
+    let found = finding::finding(evidence);
+    let drawn = draw::charts(evidence);
+    let one = |part: Part| drawn.iter().find(|chart| chart.part == part).map(|chart| chart.svg.clone());
+    let mut warnings = evidence.model.map_or_else(Vec::new, |model| model.warnings.clone());
+    warnings.extend(evidence.forecast.into_iter().flat_map(|forecast| forecast.warnings.iter().cloned()));
+    let runs = (0..evidence.runs.len().min(draw::MOST_RUNS)).map(|at| {
+        let charts = drawn.iter().filter(|chart| chart.part == Part::Run(at)).map(|chart| chart.svg.clone());
+        run_part(evidence, at, charts.collect())
+    });
+    let left = evidence.runs.len().saturating_sub(draw::MOST_RUNS);
+    let mut page = Page {
+        title: evidence.title.to_owned(),
+        tool: TOOL,
+        style: include_str!("page.css"),
+        tone: found.tone.name(),
+        alarms: found.alarms,
+        headline: found.headline,
+        facts: found
+            .facts
+            .into_iter()
+            .map(|fact| Fact { name: fact.name, value: fact.value, note: fact.note, anchor: fact.anchor })
+            .collect(),
+        warnings,
+        parts: Vec::new(),
+        check: evidence
+            .check
+            .map(|check| Checked { lead: method::check_lead(check), table: table::trials(check) }),
+        throughput: one(Part::Throughput),
+        response: one(Part::Response),
+        levels: table::levels(evidence),
+        scalability: one(Part::Scalability),
+        growth: evidence.forecast.zip(one(Part::Growth)).map(|(forecast, chart)| Grown {
+            chart,
+            note: method::growth_note(forecast),
+            table: table::growth(forecast),
+        }),
+        runs: runs.collect(),
+        runs_left: (left > 0).then(|| format!("{left} further runs are in report.json.")),
+        how_capacity: evidence.model.map_or_else(Vec::new, method::capacity),
+        families: evidence.model.and_then(table::families),
+        curves: evidence.model.and_then(table::curves),
+        backtest: evidence.model.and_then(|model| model.backtest.as_ref()).map(method::backtest),
+        how_growth: evidence.forecast.map_or_else(Vec::new, method::growth),
+        words: method::WORDS.to_vec(),
+        configurations: method::configurations(evidence.runs),
+    };
+    page.parts = page.present_parts();
+    page
+}
+
+impl Page {
+    /// The parts that are there, for the row of links.
+    fn present_parts(&self) -> Vec<Link> {
+        [
+            (self.check.is_some(), "Check", "check"),
+            (self.throughput.is_some(), "Throughput", "throughput"),
+            (self.response.is_some(), "Response", "response"),
+            (self.levels.is_some(), "Load levels", "levels"),
+            (self.scalability.is_some(), "Scalability", "scalability"),
+            (self.growth.is_some(), "Growth", "growth"),
+            (!self.runs.is_empty(), "Runs", "runs"),
+            (true, "Method and limits", "method"),
+        ]
+        .into_iter()
+        .filter(|&(present, ..)| present)
+        .map(|(_, name, anchor)| Link { name, anchor })
+        .collect()
+    }
+}
+
+fn run_part(evidence: &Evidence<'_>, at: usize, charts: Vec<String>) -> RunPart {
+    let run = &evidence.runs[at];
+    let level = crate::account::telling_level(run, evidence.objective());
+    RunPart {
+        name: format!("{} against {}", run.header.capture, run.header.target),
+        alarm: finding::is_invalid(run).then(|| "Not valid: the generator was the bottleneck.".to_owned()),
+        lead: method::run_lead(run),
+        charts,
+        routes: table::routes(run, &level),
+        routes_at: level.name,
+    }
+}
