@@ -27,7 +27,7 @@ test:
 
 bench:
 	@scripts/install-deps test
-	scripts/bench
+	$(CARGO) bench --locked --bench side_by_side
 
 soak:
 	@scripts/install-deps test

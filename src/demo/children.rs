@@ -211,7 +211,8 @@ impl Ended {
 
     /// The last thing it said.
     pub(crate) fn last_words(&self) -> &str {
-        last(&self.tail)
+        let words = last(&self.tail);
+        words.strip_prefix("highwater: ").unwrap_or(words)
     }
 
     /// That it failed, and with what words.

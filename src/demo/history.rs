@@ -29,7 +29,7 @@ const LAST_PEAK_RATIO: f64 = 0.6;
 pub(crate) fn invent(seed: u64, capacity_per_second: f64) -> String {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0x0008_1570);
     let last_mean = capacity_per_second * LAST_PEAK_RATIO / PEAK_FACTOR * 86_400.0;
-    let mut table = String::from("ds,y\n");
+    let mut table = String::from("# Synthetic: invented by `highwater demo`, not measured.\nds,y\n");
     for day in 0..DAYS {
         let moment = FIRST_DAY.saturating_add(day.days());
         let left_of_year = f64::from(DAYS - day) / f64::from(DAYS);
@@ -49,11 +49,11 @@ mod tests {
     fn a_year_grows_and_ends_below_capacity() {
         let table = invent(1, 400.0);
         let days: Vec<f64> =
-            table.lines().skip(1).filter_map(|line| line.split_once(',')?.1.parse().ok()).collect();
+            table.lines().skip(2).filter_map(|line| line.split_once(',')?.1.parse().ok()).collect();
         let month = |from: usize| days[from..from + 28].iter().sum::<f64>() / 28.0;
 
         assert_eq!(days.len(), 365);
-        assert!(table.starts_with("ds,y\n2025-09-01,"));
+        assert!(table.starts_with("# Synthetic") && table.contains("\nds,y\n2025-09-01,"));
         assert!((1.5..2.0).contains(&(month(337) / month(0))));
         assert!(days.iter().all(|day| day / 86_400.0 * PEAK_FACTOR < 400.0 * 0.75));
     }

@@ -36,7 +36,7 @@ pub(crate) use sessions::password_of;
 use sessions::{CartLine, Sessions};
 
 /// How many requests are worked on at once.
-pub(crate) const WORKERS: usize = 4;
+pub(crate) const WORKERS: usize = 14;
 /// A query takes its mean length, give or take this share of it.
 const QUERY_SPREAD_RATIO: f64 = 0.35;
 const STYLE: &str = include_str!("shop/style.css");
@@ -102,14 +102,14 @@ fn routes(shop: Arc<Shop>) -> Router {
 }
 
 async fn home(State(shop): State<Arc<Shop>>, visitor: Visitor) -> Response {
-    answer(shop, 10.0, visitor, |shop, key| {
+    answer(shop, 36.0, visitor, |shop, key| {
         Html(pages::home(&shop.catalogue, &shop.sessions.get(key))).into_response()
     })
     .await
 }
 
 async fn category(State(shop): State<Arc<Shop>>, visitor: Visitor, Path(name): Path<String>) -> Response {
-    answer(shop, 12.0, visitor, move |shop, key| {
+    answer(shop, 44.0, visitor, move |shop, key| {
         if !CATEGORIES.contains(&name.as_str()) {
             return missing("There is no such category");
         }
@@ -119,7 +119,7 @@ async fn category(State(shop): State<Arc<Shop>>, visitor: Visitor, Path(name): P
 }
 
 async fn product(State(shop): State<Arc<Shop>>, visitor: Visitor, Path(id): Path<u32>) -> Response {
-    answer(shop, 11.0, visitor, move |shop, key| match shop.catalogue.product(id) {
+    answer(shop, 40.0, visitor, move |shop, key| match shop.catalogue.product(id) {
         Some(product) => Html(pages::product(product, &shop.sessions.get(key))).into_response(),
         None => missing("There is no such product"),
     })
@@ -137,7 +137,7 @@ async fn search(
     visitor: Visitor,
     Query(question): Query<Question>,
 ) -> Response {
-    answer(shop, 15.0, visitor, move |shop, key| {
+    answer(shop, 56.0, visitor, move |shop, key| {
         let products = shop.catalogue.search(&question.q, 20);
         Html(pages::found(&question.q, &products, &shop.sessions.get(key))).into_response()
     })
@@ -155,7 +155,7 @@ async fn login(
     visitor: Visitor,
     Form(credentials): Form<Credentials>,
 ) -> Response {
-    answer(shop, 14.0, visitor, move |shop, key| {
+    answer(shop, 50.0, visitor, move |shop, key| {
         if !sessions::is_password(&credentials.username, &credentials.password) {
             return (StatusCode::UNAUTHORIZED, Html(pages::notice("Wrong name or password"))).into_response();
         }
@@ -166,7 +166,7 @@ async fn login(
 }
 
 async fn cart(State(shop): State<Arc<Shop>>, visitor: Visitor) -> Response {
-    answer(shop, 9.0, visitor, |shop, key| {
+    answer(shop, 32.0, visitor, |shop, key| {
         Html(pages::cart(&shop.catalogue, &shop.sessions.get(key))).into_response()
     })
     .await
@@ -179,7 +179,7 @@ struct Item {
 }
 
 async fn add_to_cart(State(shop): State<Arc<Shop>>, visitor: Visitor, Json(item): Json<Item>) -> Response {
-    answer(shop, 12.0, visitor, move |shop, key| {
+    answer(shop, 44.0, visitor, move |shop, key| {
         if shop.catalogue.product(item.product).is_none() {
             return missing("There is no such product");
         }
@@ -197,7 +197,7 @@ async fn add_to_cart(State(shop): State<Arc<Shop>>, visitor: Visitor, Json(item)
 /// An empty cart is led back to itself after the same query: when many copies of one visitor share a
 /// session, one of them may have ordered what the other put in.
 async fn checkout(State(shop): State<Arc<Shop>>, visitor: Visitor) -> Response {
-    answer(shop, 15.0, visitor, |shop, key| {
+    answer(shop, 56.0, visitor, |shop, key| {
         let session = shop.sessions.change(key, |session| {
             let ordered = session.clone();
             session.cart.clear();

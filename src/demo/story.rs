@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::check::{self, Measured, Objective, Trial};
 use super::children::{Ended, Part, Stage, interrupted};
-use super::folder::{CHECK_RUNS, Folder};
+use super::folder::Folder;
 use super::prediction::{Prediction, found};
 use super::visit::Visited;
 use super::{folder, history, visit, visitors};
@@ -26,17 +26,19 @@ use crate::complain::{Complaint, Exit, reason};
 /// How long visitors are recorded.
 const RECORDED: Duration = Duration::from_secs(20);
 /// The levels of the replay, as multiples of the recorded rate: 30 requests a second and a ceiling near
-/// 410 make three of them easy, four near the knee and two too much.
-const LEVELS: [f64; 9] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 12.5, 14.0, 16.0];
+/// 390 make five of them easy, two near the knee and two too much.
+const LEVELS: [f64; 9] = [1.0, 3.0, 5.0, 7.5, 10.0, 11.5, 13.0, 14.0, 16.0];
 /// How long each level is held.
 const LEVEL_SECONDS: u64 = 5;
 /// How many loads are tried to check the prediction.
 const TRIALS: usize = 4;
+/// How many may be begun to get there, when the machine is too busy to send on time.
+const MOST_TRIALS: usize = 8;
 /// How long each of them is held.
 const TRIAL_SECONDS: u64 = 6;
-/// What the shop has promised. Unloaded it answers within 20 ms.
+/// What the shop has promised. Unloaded, it answers nineteen of twenty within 70 ms.
 const OBJECTIVE: Objective =
-    Objective { quantile: 0.95, response: Duration::from_millis(150), error_ratio: 0.01 };
+    Objective { quantile: 0.95, response: Duration::from_millis(200), error_ratio: 0.01 };
 /// For steps that take a moment.
 const SOON: Duration = Duration::from_secs(20);
 /// For a replay, beyond what is planned.
@@ -151,7 +153,9 @@ impl Story {
             length.as_secs()
         ));
         let path = self.folder.run();
-        if !self.replay("replay at rising load", &levels, length, &path)? {
+        if !(self.replay("replay at rising load", &levels, length, &path)?
+            || self.replay("replay at rising load", &levels, length, &path)?)
+        {
             return Err(Complaint::new(
                 Exit::Invalid,
                 "demo: replay at rising load",
@@ -182,14 +186,17 @@ impl Story {
     fn check(&self, predicted: &Prediction, capture_rate: f64) -> Result<Vec<Trial>, Complaint> {
         self.say(&format!("4/6 checking the prediction: {TRIALS} loads around it, against fresh shops"));
         let mut trials = Vec::new();
-        for number in 1..=TRIALS.min(CHECK_RUNS) {
+        // A trial that the machine was too busy for is repeated, within the bound.
+        for _ in 0..MOST_TRIALS {
+            if trials.len() == TRIALS {
+                break;
+            }
             let share = check::next_share(&trials);
             let scale = share * predicted.rate_per_second / capture_rate;
             let levels = format!("={TRIAL_SECONDS}s:{scale:.3}x");
-            let path = self.folder.check_run(number);
+            let path = self.folder.check_run(trials.len() + 1);
             if !self.replay("replay to check", &levels, Duration::from_secs(TRIAL_SECONDS), &path)? {
-                self.say("    this load does not count: the machine was too busy to send on time, twice");
-                break;
+                continue;
             }
             let trial = OBJECTIVE.judge(share, &read_run(&path)?, TRIAL_SECONDS);
             self.say(&format!(
@@ -265,33 +272,29 @@ impl Story {
         self.say(&format!("growth (synthetic)  {}", self.folder.forecast().display()));
     }
 
-    /// Replays the capture against a fresh shop; again when the generator was the bottleneck. Whether the
-    /// run may be believed.
+    /// Replays the capture against a fresh shop. Whether the run may be believed: not when the generator was
+    /// the bottleneck.
     fn replay(&self, name: &str, levels: &str, length: Duration, run: &Path) -> Result<bool, Complaint> {
-        for attempt in 1..=2 {
-            folder::remove(run).map_err(|error| Complaint::cannot_write(run, &error))?;
-            let (_shop, target) = self.open_shop("the replayed shop")?;
-            let part = self.stage.start(
-                name,
-                &arguments(["replay"])
-                    .with(self.folder.capture())
-                    .with("--target")
-                    .with(format!("http://{target}"))
-                    .with("--allow-unsafe")
-                    .with("--stages")
-                    .with(levels)
-                    .with("--out")
-                    .with(run),
-            )?;
-            let ended = part.finish(length + SLACK)?;
-            if !ended.is(Exit::Invalid) {
-                return succeeded(ended).map(|()| true);
-            }
-            if attempt == 1 {
-                self.say(&format!("    not valid, once more: {}", ended.last_words()));
-            }
+        folder::remove(run).map_err(|error| Complaint::cannot_write(run, &error))?;
+        let (_shop, target) = self.open_shop("the replayed shop")?;
+        let part = self.stage.start(
+            name,
+            &arguments(["replay"])
+                .with(self.folder.capture())
+                .with("--target")
+                .with(format!("http://{target}"))
+                .with("--allow-unsafe")
+                .with("--stages")
+                .with(levels)
+                .with("--out")
+                .with(run),
+        )?;
+        let ended = part.finish(length + SLACK)?;
+        if ended.is(Exit::Invalid) {
+            self.say(&format!("    does not count: {}", ended.last_words()));
+            return Ok(false);
         }
-        Ok(false)
+        succeeded(ended).map(|()| true)
     }
 
     fn open_shop(&self, name: &str) -> Result<(Part, SocketAddr), Complaint> {
