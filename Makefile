@@ -31,6 +31,7 @@ bench:
 
 soak:
 	@scripts/install-deps test
+	$(CARGO) build --release --locked
 	scripts/soak
 
 install-deps:
