@@ -1,0 +1,208 @@
+//! How wrong the forecast is, by how far ahead: measured on the history by rolling origin.
+//!
+//! A miss has a slow part, the mean over a season, which grows with the distance, and a fast part around it,
+//! which does not. Both are drawn for simulated paths.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::members::{Series, ahead};
+use super::types::ForecastScore;
+use crate::resample::{normal, quantile_of};
+
+/// So many origins at most.
+const MOST_ORIGINS: usize = 16;
+/// Draws for the coverage of the exam.
+const EXAM_PATHS: usize = 200;
+
+/// What was learnt of the misses.
+#[derive(Clone, Debug)]
+pub(crate) struct Spread {
+    season: usize,
+    /// The standard deviation of the slow part one season ahead.
+    slow: f64,
+    /// How it grows: with the number of seasons to this power.
+    growth: f64,
+    /// Stretches of fast parts, one season long.
+    fast: Vec<Vec<f64>>,
+    /// What everything is multiplied with so that intervals hold what they say.
+    scale: f64,
+}
+
+/// One origin: the misses of its forecast, on the logarithm, as far as they are known.
+struct Trial {
+    begin: usize,
+    expected: Vec<f64>,
+    misses: Vec<Option<f64>>,
+}
+
+impl Spread {
+    /// Learns from `series`; the score is that of the forecasts that were tried.
+    pub(crate) fn learn(
+        series: &Series,
+        steps: usize,
+        chance: &mut ChaCha8Rng,
+    ) -> (Self, Option<ForecastScore>) {
+        let season = series.season().max(if series.step.season() == 7 { 7 } else { 1 });
+        let trials = trials(series, steps, season);
+        let mut spread = Self { season, slow: 0.1, growth: 0.5, fast: Vec::new(), scale: 1.0 };
+        if trials.is_empty() {
+            spread.slow = 0.3;
+            spread.fast = vec![vec![0.0; season]];
+            return (spread, None);
+        }
+        spread.learn_slow(&trials);
+        spread.learn_fast(&trials);
+        spread.calibrate(&trials, chance);
+        let score = spread.score(series, &trials, chance);
+        (spread, Some(score))
+    }
+
+    fn learn_slow(&mut self, trials: &[Trial]) {
+        let mut squares: Vec<(f64, f64)> = Vec::new();
+        for trial in trials {
+            for (block, misses) in trial.misses.chunks(self.season).enumerate() {
+                let Some(mean) = mean_of(misses) else { continue };
+                if squares.len() <= block {
+                    squares.resize(block + 1, (0.0, 0.0));
+                }
+                squares[block].0 += mean * mean;
+                squares[block].1 += 1.0;
+            }
+        }
+        let known: Vec<(f64, f64, f64)> = squares
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, count))| *count > 0.0)
+            .map(|(block, (sum, count))| {
+                ((block as f64 + 1.0).ln(), (sum / count).sqrt().max(1e-4).ln(), *count)
+            })
+            .collect();
+        let total: f64 = known.iter().map(|each| each.2).sum();
+        let mean_x = known.iter().map(|each| each.0 * each.2).sum::<f64>() / total;
+        let mean_y = known.iter().map(|each| each.1 * each.2).sum::<f64>() / total;
+        let cross: f64 = known.iter().map(|each| each.2 * (each.0 - mean_x) * (each.1 - mean_y)).sum();
+        let square: f64 = known.iter().map(|each| each.2 * (each.0 - mean_x).powi(2)).sum();
+        self.growth = if square > 0.0 { (cross / square).clamp(0.25, 0.8) } else { 0.5 };
+        self.slow = (mean_y - self.growth * mean_x).exp();
+    }
+
+    fn learn_fast(&mut self, trials: &[Trial]) {
+        for trial in trials {
+            for misses in trial.misses.chunks(self.season).filter(|misses| misses.len() == self.season) {
+                let Some(mean) = mean_of(misses) else { continue };
+                self.fast.push(misses.iter().map(|miss| miss.map_or(0.0, |miss| miss - mean)).collect());
+            }
+        }
+        if self.fast.is_empty() {
+            self.fast.push(vec![0.0; self.season]);
+        }
+    }
+
+    /// Scales so that 82 % of what was observed lies inside the 80 % interval.
+    fn calibrate(&mut self, trials: &[Trial], chance: &mut ChaCha8Rng) {
+        let longest = trials.iter().map(|trial| trial.misses.len()).max().unwrap_or(1);
+        let paths: Vec<Vec<f64>> = (0..EXAM_PATHS).map(|_| self.path(longest, chance)).collect();
+        let mut ratios: Vec<f64> = Vec::new();
+        for step in 0..longest {
+            let mut drawn: Vec<f64> = paths.iter().map(|path| path[step].abs()).collect();
+            drawn.sort_by(f64::total_cmp);
+            let usual = quantile_of(&drawn, 0.8).max(1e-9);
+            ratios.extend(
+                trials
+                    .iter()
+                    .filter_map(|trial| trial.misses.get(step).copied().flatten())
+                    .map(|miss| miss.abs() / usual),
+            );
+        }
+        ratios.sort_by(f64::total_cmp);
+        self.scale = quantile_of(&ratios, 0.82).clamp(0.5, 2.5);
+    }
+
+    /// A path of misses, `steps` long.
+    pub(crate) fn path(&self, steps: usize, chance: &mut ChaCha8Rng) -> Vec<f64> {
+        let mut path = Vec::with_capacity(steps);
+        let mut slow = 0.0;
+        let variance = |seasons: f64| self.slow * self.slow * seasons.powf(2.0 * self.growth);
+        let mut block = 0.0;
+        while path.len() < steps {
+            let before = slow;
+            slow += (variance(block + 1.0) - variance(block)).max(0.0).sqrt() * normal(chance);
+            block += 1.0;
+            let fast = &self.fast[chance.random_range(0..self.fast.len())];
+            for (at, fast) in fast.iter().enumerate().take(steps - path.len()) {
+                let share = (at as f64 + 1.0) / self.season as f64;
+                let level = if block < 2.0 { slow } else { before + (slow - before) * share };
+                path.push(self.scale * (level + fast));
+            }
+        }
+        path
+    }
+
+    fn score(&self, series: &Series, trials: &[Trial], chance: &mut ChaCha8Rng) -> ForecastScore {
+        let season = series.season();
+        let volume = |log: f64| log.exp_m1().max(0.0);
+        let naive: Vec<f64> = (season..series.values.len())
+            .map(|at| (volume(series.values[at]) - volume(series.values[at - season])).abs())
+            .collect();
+        let ordinary = naive.iter().sum::<f64>() / naive.len().max(1) as f64;
+        let longest = trials.iter().map(|trial| trial.misses.len()).max().unwrap_or(0);
+        let paths: Vec<Vec<f64>> = (0..EXAM_PATHS).map(|_| self.path(longest, chance)).collect();
+        let (mut count, mut missed, mut inside_80, mut inside_95) = (0.0, 0.0, 0.0, 0.0);
+        for step in 0..longest {
+            let mut drawn: Vec<f64> = paths.iter().map(|path| path[step]).collect();
+            drawn.sort_by(f64::total_cmp);
+            let within = |miss: f64, tail: f64| {
+                f64::from(u8::from(
+                    quantile_of(&drawn, tail) <= miss && miss <= quantile_of(&drawn, 1.0 - tail),
+                ))
+            };
+            for trial in trials {
+                let Some(miss) = trial.misses.get(step).copied().flatten() else { continue };
+                count += 1.0;
+                missed += (volume(trial.expected[step] + miss) - volume(trial.expected[step])).abs();
+                inside_80 += within(miss, 0.1);
+                inside_95 += within(miss, 0.025);
+            }
+        }
+        ForecastScore {
+            origins: trials.len(),
+            mase: if ordinary > 0.0 && count > 0.0 { missed / count / ordinary } else { 0.0 },
+            coverage_80: inside_80 / f64::max(count, 1.0),
+            coverage_95: inside_95 / f64::max(count, 1.0),
+        }
+    }
+}
+
+/// Forecasts from earlier origins, the latest first, as far apart as they are long; half a horizon at least.
+fn trials(series: &Series, steps: usize, season: usize) -> Vec<Trial> {
+    let count = series.values.len();
+    let least = (3 * season).max(count / 3);
+    let length = steps.min(count.saturating_sub(least).max(1)).min(count / 2);
+    if length == 0 || count < least + season.min(length) {
+        return Vec::new();
+    }
+    let apart = ((count - least) / MOST_ORIGINS).max(season.min(length) / 2).max(1);
+    let mut trials = Vec::new();
+    let mut begin = count - season.min(length);
+    while begin >= least && trials.len() < MOST_ORIGINS {
+        let ahead = ahead(&series.first(begin), length.min(count - begin));
+        let misses = ahead
+            .iter()
+            .enumerate()
+            .map(|(step, expected)| {
+                series.known[begin + step].then(|| series.values[begin + step] - expected)
+            })
+            .collect();
+        trials.push(Trial { begin, expected: ahead, misses });
+        let Some(next) = begin.checked_sub(apart) else { break };
+        begin = next;
+    }
+    trials.sort_by_key(|trial| trial.begin);
+    trials
+}
+
+fn mean_of(misses: &[Option<f64>]) -> Option<f64> {
+    let known: Vec<f64> = misses.iter().flatten().copied().collect();
+    (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+}
