@@ -81,6 +81,9 @@ pub struct Limit {
     pub label: String,
 }
 
+/// Pairs on the x and the y axis.
+pub(crate) type Values = Vec<(f64, f64)>;
+
 /// The width of every chart, in picture units.
 pub(crate) const WIDTH: f64 = 960.0;
 
@@ -136,7 +139,7 @@ pub(crate) fn room_for_ticks(axis: &crate::axis::Axis) -> f64 {
 }
 
 /// The part of `values` up to `border` and the part from there on, meeting at the border.
-pub(crate) fn split_at(values: &[(f64, f64)], border: f64) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+pub(crate) fn split_at(values: &[(f64, f64)], border: f64) -> (Values, Values) {
     let mut inner: Vec<(f64, f64)> = Vec::new();
     let mut outer: Vec<(f64, f64)> = Vec::new();
     for (at, &(x, y)) in values.iter().enumerate() {

@@ -1,16 +1,15 @@
 //! Evidence → charts: picks what is drawn, in plain data, and words it.
 
-use captures::{Rate, Run};
-use jiff::civil::DateTime;
-use modeler::{Forecast, LatencyMeasure, LoadUnit, Model, Objective, Point};
+mod growth;
+mod run;
 
-use crate::account::{self, Account, Level, stretches};
-use crate::chart::{
-    Caption, Dot, Family, Fan, Growth, Happening, Level as Line, Limit, Mark, Panel, PanelLine, QuantileLine,
-    Quantiles, Response, ResponseLine, RunningOut, StageSpan, Step, Throughput, Timeline,
-};
+use captures::Rate;
+use modeler::{LatencyMeasure, LoadUnit, Model, Objective, Point};
+
+use crate::account;
+use crate::chart::{Caption, Dot, Family, Level, Limit, Mark, Response, ResponseLine, Step, Throughput};
 use crate::evidence::Evidence;
-use crate::{finding, words};
+use crate::{title, words};
 
 /// A chart of a report.
 pub(crate) struct Drawn {
@@ -34,10 +33,6 @@ pub(crate) enum Part {
 
 /// Runs beyond this number get no charts of their own.
 pub(crate) const MOST_RUNS: usize = 8;
-/// A timeline has at most this many places.
-const MOST_SECONDS: u64 = 600;
-/// A growth chart has at most this many places of history and of future together.
-const MOST_STEPS: usize = 320;
 
 /// Every chart that `evidence` has data for.
 pub(crate) fn charts(evidence: &Evidence<'_>) -> Vec<Drawn> {
@@ -55,7 +50,7 @@ pub(crate) fn charts(evidence: &Evidence<'_>) -> Vec<Drawn> {
         push("scalability", Part::Scalability, scalability(model).svg());
     }
     if let Some(forecast) = evidence.forecast {
-        push("growth", Part::Growth, growth(forecast).svg());
+        push("growth", Part::Growth, growth::growth(forecast).svg());
     }
     let alone = evidence.runs.len() == 1;
     for (at, run) in
@@ -63,9 +58,13 @@ pub(crate) fn charts(evidence: &Evidence<'_>) -> Vec<Drawn> {
     {
         let name = |kind: &str| if alone { kind.to_owned() } else { format!("run-{}-{kind}", at + 1) };
         let objective = evidence.objective();
-        push(&name("timeline"), Part::Run(at), timeline(run, name("timeline"), objective).svg());
+        push(&name("timeline"), Part::Run(at), run::timeline(run, name("timeline"), objective).svg());
         let level = account::telling_level(run, objective);
-        push(&name("quantiles"), Part::Run(at), quantiles(run, &level, name("quantiles"), objective).svg());
+        push(
+            &name("quantiles"),
+            Part::Run(at),
+            run::quantiles(run, &level, name("quantiles"), objective).svg(),
+        );
     }
     drawn
 }
@@ -106,7 +105,7 @@ fn throughput(evidence: &Evidence<'_>) -> Throughput {
     Throughput {
         caption: caption(
             "throughput",
-            finding::throughput_title(evidence.model),
+            title::throughput(evidence.model),
             format!(
                 "Requests answered without error per second, against requests offered; {levels} steady windows as dots \
                  (hollow: in overload) with 95 % error bars; line and band: fitted families and their 95 % interval"
@@ -128,9 +127,9 @@ fn throughput(evidence: &Evidence<'_>) -> Throughput {
     }
 }
 
-fn ceiling(model: &Model) -> Option<Line> {
+fn ceiling(model: &Model) -> Option<Level> {
     let ceiling = model.ceiling.as_ref()?;
-    Some(Line {
+    Some(Level {
         at: ceiling.rate.as_per_second(),
         interval: Some((ceiling.interval.low.as_per_second(), ceiling.interval.high.as_per_second())),
         label: format!("ceiling {}", words::rate(ceiling.rate)),
@@ -158,7 +157,7 @@ fn scalability(model: &Model) -> Throughput {
         .iter()
         .filter(|fit| fit.weight >= 0.005)
         .map(|fit| Family {
-            name: format!("{} {:.0} %", finding::family_name(fit.family), fit.weight * 100.0),
+            name: format!("{} {:.0} %", title::family_name(fit.family), fit.weight * 100.0),
             values: loads().map(|load| (load, fit.throughput_at(load))).collect(),
         })
         .collect();
@@ -168,7 +167,7 @@ fn scalability(model: &Model) -> Throughput {
     Throughput {
         caption: caption(
             "scalability",
-            finding::scalability_title(Some(model)),
+            title::scalability(Some(model)),
             "Requests answered without error per second, against the mean number in flight; thick: weighted average with \
              its 95 % interval; thin: the families, named with their weight",
         ),
@@ -228,7 +227,7 @@ fn response(evidence: &Evidence<'_>) -> Response {
     Response {
         caption: caption(
             "response",
-            finding::response_title(evidence.model),
+            title::response(evidence.model),
             "Response quantiles of steady windows against offered load (hollow: in overload, not fitted); lines and bands: \
              queueing curves that share the ceiling of the throughput, with 95 % intervals",
         ),
@@ -273,209 +272,4 @@ fn response_line(evidence: &Evidence<'_>, measure: LatencyMeasure, limited: bool
         curve: steps.collect(),
         limited,
     }
-}
-
-fn timeline(run: &Run, name: String, objective: Option<&Objective>) -> Timeline {
-    let (length, sums) = stretches(run, MOST_SECONDS);
-    let seconds = length as f64;
-    let line = |name: &str, planned: bool, value: &dyn Fn(&captures::Interval) -> f64| PanelLine {
-        name: name.to_owned(),
-        values: sums.iter().map(|sum| (sum.second as f64, value(sum))).collect(),
-        planned,
-    };
-    let quantile = |name: &str, quantile: f64| {
-        let values = sums.iter().filter_map(|sum| {
-            let response = sum.overall().response;
-            (!response.is_empty()).then(|| (sum.second as f64, milliseconds(response.quantile(quantile))))
-        });
-        PanelLine { name: name.to_owned(), values: values.collect(), planned: false }
-    };
-    let limit = objective.into_iter().flat_map(Objective::latency_limits).next().map(|(measure, longest)| {
-        (milliseconds(longest), format!("{} < {}", measure.name(), words::length(longest)))
-    });
-    let panel =
-        |name: &str, lines: Vec<PanelLine>| Panel { name: name.to_owned(), lines, ..Panel::default() };
-    let every = if length == 1 {
-        "one value a second".to_owned()
-    } else {
-        format!("one value each {length} seconds")
-    };
-    Timeline {
-        caption: caption(
-            &name,
-            finding::timeline_title(run),
-            format!(
-                "Replay of {} against {}; {every}; planned, response and errors by the second a request was due, \
-                 the rest by the clock",
-                run.header.capture, run.header.target
-            ),
-        ),
-        panels: vec![
-            panel(
-                "requests per second",
-                vec![
-                    line("planned", true, &|sum| sum.planned as f64 / seconds),
-                    line("completed", false, &|sum| sum.completed as f64 / seconds),
-                ],
-            ),
-            panel(
-                "requests in flight (mean)",
-                vec![line("in flight", false, &|sum| sum.in_flight / seconds)],
-            ),
-            Panel {
-                milliseconds: true,
-                limit,
-                ..panel("response, logarithmic", vec![quantile("p50", 0.5), quantile("p99", 0.99)])
-            },
-            Panel {
-                alarm: true,
-                ..panel(
-                    "errors per second",
-                    vec![line("errors", false, &|sum| sum.overall().errors() as f64 / seconds)],
-                )
-            },
-        ],
-        stages: run
-            .header
-            .stages
-            .iter()
-            .map(|stage| StageSpan {
-                begin: stage.begin.as_secs_f64(),
-                end: stage.end.as_secs_f64(),
-                label: if stage.is_hold() {
-                    words::times(stage.from)
-                } else {
-                    format!("{} → {}", words::times(stage.from), words::times(stage.to))
-                },
-            })
-            .collect(),
-        length: sums.last().map_or(0.0, |sum| sum.second as f64 + seconds),
-    }
-}
-
-fn quantiles(run: &Run, level: &Level, name: String, objective: Option<&Objective>) -> Quantiles {
-    let account = Account::of(run, &level.seconds);
-    let line = |name: &str, histogram: &captures::Histogram| QuantileLine {
-        name: name.to_owned(),
-        values: ladder(histogram.len()).map(|it| (it, milliseconds(histogram.quantile(it)))).collect(),
-    };
-    let overall = &account.overall;
-    Quantiles {
-        caption: caption(
-            &name,
-            finding::quantiles_title(level, &account),
-            format!(
-                "{} outcomes {}, failures included; response = done − ready, latency = done − due, service = done − sent",
-                words::count(overall.response.len()),
-                level.name
-            ),
-        ),
-        lines: vec![
-            line("response", &overall.response),
-            line("latency", &overall.latency),
-            line("service", &overall.service),
-        ],
-        limits: limits(objective),
-    }
-}
-
-/// Quantiles for drawing, sixteen to each nine, as far as `count` samples carry.
-fn ladder(count: u64) -> impl Iterator<Item = f64> {
-    let nines = (count.max(10) as f64).log10().min(7.0);
-    (0..=112).map(|at| f64::from(at) / 16.0).filter(move |&at| at <= nines).map(|at| 1.0 - 10_f64.powf(-at))
-}
-
-fn growth(forecast: &Forecast) -> Growth {
-    let step = forecast.step.length().as_secs_f64();
-    let factor = forecast.peak_factor.factor() / step;
-    let bucket = (forecast.history.len() + forecast.steps.len()).div_ceil(MOST_STEPS).max(1);
-    // Whole weeks, so that each place holds each day once.
-    let bucket =
-        if bucket > 1 && step > 80_000.0 && step < 90_000.0 { bucket.div_ceil(7) * 7 } else { bucket };
-    let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max) * factor;
-    // What is left over at either end would look like a fall.
-    let whole = |length: usize| length == bucket || bucket == 1;
-    let history = forecast.history.rchunks(bucket).rev().filter(|chunk| whole(chunk.len())).map(|chunk| {
-        let known = chunk.iter().any(|observation| observation.volume.is_some());
-        let value = most(&mut chunk.iter().filter_map(|observation| observation.volume));
-        (chunk.first().map_or(0.0, |first| epoch(first.at)), known.then_some(value))
-    });
-    let fan = forecast.steps.chunks(bucket).filter(|chunk| whole(chunk.len())).map(|chunk| Fan {
-        at: chunk.first().map_or(0.0, |first| epoch(first.at)),
-        middle: most(&mut chunk.iter().map(|step| step.volume)),
-        inner: (
-            most(&mut chunk.iter().map(|step| step.interval_80.low)),
-            most(&mut chunk.iter().map(|step| step.interval_80.high)),
-        ),
-        outer: (
-            most(&mut chunk.iter().map(|step| step.interval_95.low)),
-            most(&mut chunk.iter().map(|step| step.interval_95.high)),
-        ),
-    });
-    let each = match forecast.step {
-        modeler::Step::Minutes(minutes) => format!("{bucket} steps of {minutes} minutes"),
-        modeler::Step::Hour => format!("{bucket} hours"),
-        modeler::Step::Day => format!("{bucket} days"),
-        modeler::Step::Week => format!("{bucket} weeks"),
-    };
-    let place = if bucket > 1 { format!("Each point is the busiest of {each}; ") } else { String::new() };
-    let peak = match forecast.peak_factor {
-        modeler::PeakFactor::Given(factor) => format!("busiest minute = mean × {}", words::number(factor)),
-        modeler::PeakFactor::MeanOnly => "means only: no peak factor is known".to_owned(),
-    };
-    Growth {
-        caption: caption(
-            "growth",
-            finding::growth_title(forecast),
-            format!(
-                "{place}{peak}; trend and seasons continued as simulated paths, shaded: 80 % and 95 % of them; the date \
-                 comes from the paths, not from the border of the shade"
-            ),
-        ),
-        y_name: match forecast.peak_factor {
-            modeler::PeakFactor::Given(_) => "requests per second in the busiest minute".to_owned(),
-            modeler::PeakFactor::MeanOnly => "requests per second, mean".to_owned(),
-        },
-        history: history.collect(),
-        fan: fan.collect(),
-        capacity: forecast.capacity.map(|capacity| Line {
-            at: capacity.rate.as_per_second(),
-            interval: capacity.interval.map(|it| (it.low.as_per_second(), it.high.as_per_second())),
-            label: format!("capacity {}", words::rate(capacity.rate)),
-        }),
-        events: forecast
-            .events
-            .iter()
-            .map(|event| Happening {
-                at: epoch(event.first.at(0, 0, 0, 0)),
-                label: format!("{} {}", event.name, words::times(event.multiple)),
-            })
-            .collect(),
-        running_out: running_out(forecast),
-    }
-}
-
-fn running_out(forecast: &Forecast) -> Option<RunningOut> {
-    let exhaustion = forecast.exhaustion.as_ref()?;
-    let middle = exhaustion.p50?;
-    let horizon = forecast.steps.last().map(|step| epoch(step.at));
-    let late = exhaustion.p90.map(epoch).or(horizon);
-    let day = |at: DateTime| words::date(at.date());
-    let until = exhaustion.p90.map_or_else(|| "beyond the horizon".to_owned(), day);
-    Some(RunningOut {
-        at: epoch(middle),
-        interval: exhaustion.p10.map(epoch).zip(late),
-        label: match exhaustion.p10 {
-            Some(early) => format!("runs out {} (80 %: {} – {until})", day(middle), day(early)),
-            None => format!("runs out {}", day(middle)),
-        },
-    })
-}
-
-/// Seconds since 1970-01-01 UTC.
-fn epoch(at: DateTime) -> f64 {
-    words::epoch_of(at.date()).unwrap_or(0.0)
-        + f64::from(at.hour()) * 3_600.0
-        + f64::from(at.minute()) * 60.0
-        + f64::from(at.second())
 }

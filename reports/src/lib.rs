@@ -18,6 +18,7 @@ mod summary;
 mod svg;
 mod table;
 mod theme;
+mod title;
 mod words;
 
 pub use evidence::{Check, Evidence, Trial};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::account::{self, Account, Level};
 use crate::evidence::{Check, Evidence};
-use crate::{finding, words};
+use crate::{title, words};
 
 /// A table, ready to read.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -168,7 +168,7 @@ pub(crate) fn routes(run: &Run, level: &Level) -> Option<Table> {
 
 /// The trials of a check, by load.
 pub(crate) fn trials(check: &Check) -> Table {
-    let measure = finding::judged(Some(&check.objective)).name();
+    let measure = title::judged(Some(&check.objective)).name();
     let mut table = with(&[
         "offered/s",
         "of predicted capacity",
@@ -216,7 +216,7 @@ pub(crate) fn families(model: &Model) -> Option<Table> {
         table.push(
             (fit.weight > 0.0 && fit.weight >= best).then_some("chosen"),
             [
-                finding::family_name(fit.family).to_owned(),
+                title::family_name(fit.family).to_owned(),
                 format!("{:.0} %", fit.weight * 100.0),
                 fit.left_out_error_ratio.map_or_else(dash, words::percent),
                 parameters.collect::<Vec<_>>().join("; "),

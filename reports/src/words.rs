@@ -12,7 +12,7 @@ pub(crate) fn number(value: f64) -> String {
         return if value > 0.0 { "∞".to_owned() } else { "–".to_owned() };
     }
     let size = value.abs();
-    let digits = if size >= 100.0 || size < 5e-7 {
+    let digits = if !(5e-7..100.0).contains(&size) {
         0
     } else {
         let whole_digits = size.log10().floor();

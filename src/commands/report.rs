@@ -158,7 +158,9 @@ impl Found {
         for (name, run) in &self.runs {
             match points(run, name) {
                 Ok(points) => gathered.extend(points),
-                Err(error) => return Ok(Concluded { why_not: Some(error.to_string()), ..Concluded::default() }),
+                Err(error) => {
+                    return Ok(Concluded { why_not: Some(error.to_string()), ..Concluded::default() });
+                }
             }
         }
         let rates = || self.runs.iter().map(|(_, run)| run.header.capture_rate);
@@ -206,7 +208,10 @@ fn read_check(path: &Path) -> Result<Check, Complaint> {
         interval: bound(0).zip(bound(1)).map(|(low, high)| Bounds { low, high }),
         measured: rate(&facts["measured_per_second"]),
         bracketed: facts["bracketed"].as_bool().unwrap_or(false),
-        trials: trials.iter().map(|facts| trial(facts).ok_or_else(|| not_ours(path))).collect::<Result<_, _>>()?,
+        trials: trials
+            .iter()
+            .map(|facts| trial(facts).ok_or_else(|| not_ours(path)))
+            .collect::<Result<_, _>>()?,
     })
 }
 

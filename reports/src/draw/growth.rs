@@ -1,0 +1,107 @@
+//! The chart of growth.
+
+use jiff::civil::DateTime;
+use modeler::Forecast;
+
+use super::caption;
+use crate::chart::{Fan, Growth, Happening, Level, RunningOut};
+use crate::{title, words};
+
+/// A growth chart has at most this many places of history and of future together.
+const MOST_STEPS: usize = 320;
+
+/// History, forecast, capacity and events.
+pub(super) fn growth(forecast: &Forecast) -> Growth {
+    let step = forecast.step.length().as_secs_f64();
+    let factor = forecast.peak_factor.factor() / step;
+    let bucket = (forecast.history.len() + forecast.steps.len()).div_ceil(MOST_STEPS).max(1);
+    // Whole weeks, so that each place holds each day once.
+    let bucket =
+        if bucket > 1 && step > 80_000.0 && step < 90_000.0 { bucket.div_ceil(7) * 7 } else { bucket };
+    let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max) * factor;
+    // What is left over at either end would look like a fall.
+    let whole = |length: usize| length == bucket || bucket == 1;
+    let history = forecast.history.rchunks(bucket).rev().filter(|chunk| whole(chunk.len())).map(|chunk| {
+        let known = chunk.iter().any(|observation| observation.volume.is_some());
+        let value = most(&mut chunk.iter().filter_map(|observation| observation.volume));
+        (chunk.first().map_or(0.0, |first| epoch(first.at)), known.then_some(value))
+    });
+    let fan = forecast.steps.chunks(bucket).filter(|chunk| whole(chunk.len())).map(|chunk| Fan {
+        at: chunk.first().map_or(0.0, |first| epoch(first.at)),
+        middle: most(&mut chunk.iter().map(|step| step.volume)),
+        inner: (
+            most(&mut chunk.iter().map(|step| step.interval_80.low)),
+            most(&mut chunk.iter().map(|step| step.interval_80.high)),
+        ),
+        outer: (
+            most(&mut chunk.iter().map(|step| step.interval_95.low)),
+            most(&mut chunk.iter().map(|step| step.interval_95.high)),
+        ),
+    });
+    let each = match forecast.step {
+        modeler::Step::Minutes(minutes) => format!("{bucket} steps of {minutes} minutes"),
+        modeler::Step::Hour => format!("{bucket} hours"),
+        modeler::Step::Day => format!("{bucket} days"),
+        modeler::Step::Week => format!("{bucket} weeks"),
+    };
+    let place = if bucket > 1 { format!("Each point is the busiest of {each}; ") } else { String::new() };
+    let peak = match forecast.peak_factor {
+        modeler::PeakFactor::Given(factor) => format!("busiest minute = mean × {}", words::number(factor)),
+        modeler::PeakFactor::MeanOnly => "means only: no peak factor is known".to_owned(),
+    };
+    Growth {
+        caption: caption(
+            "growth",
+            title::growth(forecast),
+            format!(
+                "{place}{peak}; trend and seasons continued as simulated paths, shaded: 80 % and 95 % of them; the date \
+                 comes from the paths, not from the border of the shade"
+            ),
+        ),
+        y_name: match forecast.peak_factor {
+            modeler::PeakFactor::Given(_) => "requests per second in the busiest minute".to_owned(),
+            modeler::PeakFactor::MeanOnly => "requests per second, mean".to_owned(),
+        },
+        history: history.collect(),
+        fan: fan.collect(),
+        capacity: forecast.capacity.map(|capacity| Level {
+            at: capacity.rate.as_per_second(),
+            interval: capacity.interval.map(|it| (it.low.as_per_second(), it.high.as_per_second())),
+            label: format!("capacity {}", words::rate(capacity.rate)),
+        }),
+        events: forecast
+            .events
+            .iter()
+            .map(|event| Happening {
+                at: epoch(event.first.at(0, 0, 0, 0)),
+                label: format!("{} {}", event.name, words::times(event.multiple)),
+            })
+            .collect(),
+        running_out: running_out(forecast),
+    }
+}
+
+fn running_out(forecast: &Forecast) -> Option<RunningOut> {
+    let exhaustion = forecast.exhaustion.as_ref()?;
+    let middle = exhaustion.p50?;
+    let horizon = forecast.steps.last().map(|step| epoch(step.at));
+    let late = exhaustion.p90.map(epoch).or(horizon);
+    let day = |at: DateTime| words::date(at.date());
+    let until = exhaustion.p90.map_or_else(|| "beyond the horizon".to_owned(), day);
+    Some(RunningOut {
+        at: epoch(middle),
+        interval: exhaustion.p10.map(epoch).zip(late),
+        label: match exhaustion.p10 {
+            Some(early) => format!("runs out {} (80 %: {} – {until})", day(middle), day(early)),
+            None => format!("runs out {}", day(middle)),
+        },
+    })
+}
+
+/// Seconds since 1970-01-01 UTC.
+fn epoch(at: DateTime) -> f64 {
+    words::epoch_of(at.date()).unwrap_or(0.0)
+        + f64::from(at.hour()) * 3_600.0
+        + f64::from(at.minute()) * 60.0
+        + f64::from(at.second())
+}

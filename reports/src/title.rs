@@ -1,0 +1,158 @@
+//! The titles of charts: each states what its chart shows.
+
+use captures::Run;
+use modeler::{Binding, Exhaustion, Forecast, LatencyMeasure, Model, Objective};
+
+use crate::account::{Account, Level};
+use crate::finding::{binding, is_invalid, signed_percent};
+use crate::words;
+
+/// The title of the chart of throughput against offered load.
+pub(crate) fn throughput(model: Option<&Model>) -> String {
+    let Some(model) = model else { return "What was answered of what was offered".to_owned() };
+    let capacity = words::rate(model.capacity.rate);
+    match (&model.ceiling, &model.objective) {
+        (Some(ceiling), Some(_)) => format!(
+            "{capacity} requests per second hold the objective; the service stops at {}",
+            words::rate(ceiling.rate)
+        ),
+        (Some(ceiling), None) => {
+            format!("The service answers at most {} requests per second", words::rate(ceiling.rate))
+        }
+        (None, _) => {
+            let most = words::number(model.largest_load);
+            format!("What was offered was answered, up to {most} requests per second: no ceiling in sight")
+        }
+    }
+}
+
+/// The title of the chart of throughput against concurrency.
+pub(crate) fn scalability(model: Option<&Model>) -> String {
+    let Some(model) = model else { return "Throughput against requests in flight".to_owned() };
+    let best = model.families.iter().max_by(|one, other| one.weight.total_cmp(&other.weight));
+    let name = best.map_or("no family", |fit| family_name(fit.family));
+    match &model.knee {
+        Some(knee) => {
+            let at = words::number(knee.concurrency);
+            format!("Beyond about {at} requests in flight, more of them buy little ({name} fits best)")
+        }
+        None => format!("Throughput still grows with the requests in flight ({name} fits best)"),
+    }
+}
+
+/// What people call a family.
+pub(crate) fn family_name(family: modeler::Family) -> &'static str {
+    match family {
+        modeler::Family::Linear => "linear",
+        modeler::Family::Amdahl => "Amdahl",
+        modeler::Family::Usl => "USL",
+        modeler::Family::Hinge => "hinge",
+        modeler::Family::SmoothHinge => "smooth hinge",
+    }
+}
+
+/// The title of the chart of response against load.
+pub(crate) fn response(model: Option<&Model>) -> String {
+    let Some(model) = model else { return "Response against offered load".to_owned() };
+    let limit = model.objective.iter().flat_map(Objective::latency_limits).next();
+    let rate = words::rate(model.capacity.rate);
+    match (limit, model.capacity.binding) {
+        (Some((measure, longest)), Binding::Latency(bound)) if bound == measure => {
+            format!(
+                "{} stays below {} up to {rate} requests per second",
+                measure.name(),
+                words::length(longest)
+            )
+        }
+        (Some((measure, longest)), Binding::Nothing) => {
+            format!("{} stayed below {} at every load that was tried", measure.name(), words::length(longest))
+        }
+        (Some((measure, longest)), _) => {
+            format!(
+                "{} stays below {} until {} binds",
+                measure.name(),
+                words::length(longest),
+                binding(&model.capacity, model).0
+            )
+        }
+        (None, _) => response_growth(model),
+    }
+}
+
+fn response_growth(model: &Model) -> String {
+    let steady = || model.points.iter().filter(|point| !point.saturated);
+    let at = |point: &modeler::Point| point.response_at(0.95);
+    match (steady().next().and_then(at), steady().next_back().and_then(at)) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (words::length(first), words::length(last));
+            format!("p95 goes from {first} to {last} before the service is saturated")
+        }
+        _ => "Response against offered load".to_owned(),
+    }
+}
+
+/// The title of a run's timeline.
+pub(crate) fn timeline(run: &Run) -> String {
+    if is_invalid(run) {
+        return "Not valid: the generator was the bottleneck of this run".to_owned();
+    }
+    let worst = run
+        .header
+        .stages
+        .iter()
+        .filter(|stage| stage.is_hold() && stage.from > 0.0)
+        .map(|stage| (stage, Account::of(run, &(stage.begin.second()..stage.end.second()))))
+        .filter(|(_, account)| account.planned > 0)
+        .map(|(stage, account)| (stage.from, account.completed as f64 / account.planned as f64, account))
+        .min_by(|one, other| one.1.total_cmp(&other.1));
+    let whole = Account::whole(run);
+    match worst {
+        Some((scale, ratio, account)) if ratio < 0.97 => format!(
+            "At {} the target fell behind: {} of {} requests per second were answered",
+            words::times(scale),
+            words::number(account.completed_per_second()),
+            words::number(account.planned_per_second())
+        ),
+        _ if whole.error_ratio() > 0.01 => {
+            format!("The target kept up, but {} of the requests failed", words::percent(whole.error_ratio()))
+        }
+        _ => {
+            format!("The target kept up with all {} requests that were planned", words::count(whole.planned))
+        }
+    }
+}
+
+/// The title of a quantile plot.
+pub(crate) fn quantiles(level: &Level, account: &Account) -> String {
+    let response = &account.overall.response;
+    let p99 = words::length(response.quantile(0.99));
+    let mut place = level.name.chars();
+    let place: String = place.next().into_iter().flat_map(char::to_uppercase).chain(place).collect();
+    if response.len() >= 10_000 {
+        let p999 = words::length(response.quantile(0.999));
+        format!("{place}, one request in 100 took longer than {p99}, one in 1,000 longer than {p999}")
+    } else {
+        format!("{place}, one request in 100 took longer than {p99}")
+    }
+}
+
+/// The title of the growth chart.
+pub(crate) fn growth(forecast: &Forecast) -> String {
+    let growth = signed_percent(forecast.growth_per_year_ratio);
+    match &forecast.exhaustion {
+        Some(Exhaustion { p50: Some(at), .. }) => {
+            format!("Capacity runs out around {} (traffic {growth} a year)", words::date(at.date()))
+        }
+        Some(Exhaustion { p50: None, beyond_ratio, .. }) => format!(
+            "Capacity lasts beyond the horizon on {} of the paths (traffic {growth} a year)",
+            words::percent(*beyond_ratio)
+        ),
+        None => format!("Traffic changes by {growth} a year"),
+    }
+}
+
+/// The name of the quantile that an objective judges first: `p95`.
+pub(crate) fn judged(objective: Option<&Objective>) -> LatencyMeasure {
+    let first = objective.and_then(|objective| objective.latency_limits().next());
+    first.map_or(LatencyMeasure::Quantile(0.95), |(measure, _)| measure)
+}
