@@ -98,17 +98,7 @@ pub fn start(
         None => None,
         Some(file) => {
             let redaction = Redaction::new(config.masking.clone());
-            let header = CaptureHeader {
-                tool: concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned(),
-                started,
-                listen: vec![address.to_string()],
-                upstream: std::iter::once(config.upstream.typed.clone())
-                    .chain(config.upstream.addresses.iter().map(ToString::to_string))
-                    .collect(),
-                masking: redaction.masking(),
-                sampling_ratio: 1.0,
-                body_limit: config.body_limit.as_u64(),
-            };
+            let header = header(&config, address, started, &redaction);
             let outlet = Outlet::create(Disk::new(file), &header, redaction)
                 .map_err(|error| RecordError::CannotWrite { error })?;
             let queue = Arc::clone(&queue);
@@ -135,6 +125,19 @@ pub fn start(
     let runtime = runtime().map_err(machine)?;
     threads.push(spawn("accept", move || runtime.block_on(accept(listener, deals, stopping)))?);
     Ok(Recording { address, stopper: Stopper { stop: Arc::new(stop) }, threads, writer, queue })
+}
+
+fn header(config: &Config, address: SocketAddr, started: i128, redaction: &Redaction) -> CaptureHeader {
+    let resolved = config.upstream.addresses.iter().map(ToString::to_string);
+    CaptureHeader {
+        tool: concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned(),
+        started,
+        listen: vec![address.to_string()],
+        upstream: std::iter::once(config.upstream.typed.clone()).chain(resolved).collect(),
+        masking: redaction.masking(),
+        sampling_ratio: 1.0,
+        body_limit: config.body_limit.as_u64(),
+    }
 }
 
 /// A recording that runs.
@@ -165,8 +168,11 @@ impl Recording {
             let _ = thread.join();
         }
         self.queue.close();
-        let totals = self.writer.and_then(|writer| writer.join().ok());
-        totals.unwrap_or_else(|| self.queue.totals_without_file())
+        match self.writer.map(JoinHandle::join) {
+            None => self.queue.totals_without_file(),
+            Some(Ok(totals)) => totals,
+            Some(Err(bug)) => std::panic::resume_unwind(bug),
+        }
     }
 }
 
@@ -318,4 +324,26 @@ fn spawn<T: Send + 'static>(
 ) -> Result<JoinHandle<T>, RecordError> {
     let thread = std::thread::Builder::new().name(format!("record-{name}"));
     thread.spawn(work).map_err(|error| RecordError::Machine { error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_is_seen_through_every_spelling_of_the_machine() {
+        let check = |upstream: &str, listen: &str, expected| {
+            assert_eq!(
+                reaches(upstream.parse().unwrap(), listen.parse().unwrap()),
+                expected,
+                "{upstream} {listen}"
+            );
+        };
+        check("127.0.0.1:8080", "127.0.0.1:8080", true);
+        check("127.0.0.1:8081", "127.0.0.1:8080", false);
+        check("127.0.0.2:8080", "127.0.0.1:8080", false);
+        check("127.0.0.1:8080", "0.0.0.0:8080", true);
+        check("0.0.0.0:8080", "127.0.0.1:8080", true);
+        check("192.0.2.1:8080", "0.0.0.0:8080", false);
+    }
 }
