@@ -9,6 +9,7 @@ mod exhaustion;
 mod history;
 mod members;
 mod spread;
+mod stored;
 mod types;
 
 use captures::Rate;
@@ -16,6 +17,9 @@ use jiff::civil::DateTime;
 
 pub use error::ForecastError;
 pub use history::{History, Observation, Step, moment_of};
+pub use stored::{
+    StoredCapacityGiven, StoredEvent, StoredExhaustion, StoredForecast, StoredForecastStep, StoredScore,
+};
 pub use types::{
     CapacityGiven, Event, Exhaustion, ExhaustionStep, Forecast, ForecastRequest, ForecastScore, ForecastStep,
     PeakFactor,

@@ -41,7 +41,8 @@ pub use family::{Family, Knee, Parameters};
 pub use fit::{FamilyFit, Parameter};
 pub use forecast::{
     CapacityGiven, Event, Exhaustion, ExhaustionStep, Forecast, ForecastError, ForecastRequest,
-    ForecastScore, ForecastStep, History, Observation, PeakFactor, Step, forecast, mean_rate, moment_of,
+    ForecastScore, ForecastStep, History, Observation, PeakFactor, Step, StoredCapacityGiven, StoredEvent,
+    StoredExhaustion, StoredForecast, StoredForecastStep, StoredScore, forecast, mean_rate, moment_of,
 };
 pub use latency::{LatencyCurve, LatencyMeasure, LatencyShape, LatencyStep};
 pub use model::{CurveStep, Load, LoadUnit, Model, ModelRequest, model};

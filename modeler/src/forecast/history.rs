@@ -141,6 +141,38 @@ impl History {
         Self::even(&known)
     }
 
+    /// Several histories of the same step as one; a moment that two of them have is taken from the first.
+    ///
+    /// # Errors
+    /// When their steps differ, or do not fall together.
+    pub fn joined(histories: Vec<Self>) -> Result<Self, ForecastError> {
+        let mut histories = histories.into_iter();
+        let Some(first) = histories.next() else {
+            return Err(ForecastError::TooShort { count: 0, needed: 2 });
+        };
+        let mut known: BTreeMap<DateTime, Option<f64>> = BTreeMap::new();
+        let mut add = |history: &Self| {
+            let present = history.observations.iter().filter(|each| each.volume.is_some());
+            known.extend(present.map(|each| (each.at, each.volume)));
+        };
+        let mut several = false;
+        for other in histories {
+            several = true;
+            if other.step != first.step {
+                let (one, other) = (first.step.name(), other.step.name());
+                return Err(ForecastError::Uneven {
+                    what: format!("one history is by the {one}, another by the {other}"),
+                });
+            }
+            add(&other);
+        }
+        if !several {
+            return Ok(first);
+        }
+        add(&first);
+        Self::even(&known)
+    }
+
     fn even(known: &BTreeMap<DateTime, Option<f64>>) -> Result<Self, ForecastError> {
         let (Some((&first, _)), Some((&last, _))) = (known.first_key_value(), known.last_key_value()) else {
             return Err(ForecastError::TooShort { count: 0, needed: 2 });

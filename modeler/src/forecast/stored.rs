@@ -1,0 +1,180 @@
+//! The stored form of a forecast, `forecast.json`: documented API, so it has structs of its own.
+//!
+//! Fields may be added; those that are there keep their name and meaning. Volumes are requests per step, rates
+//! per second, moments RFC 3339 in UTC.
+
+use captures::Rate;
+use jiff::civil::DateTime;
+use serde::{Deserialize, Serialize};
+
+use super::types::{Forecast, PeakFactor};
+
+/// `forecast.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredForecast {
+    /// The version of this form: 1.
+    pub version: u32,
+    /// When capacity runs out.
+    pub exhaustion: Option<StoredExhaustion>,
+    /// The capacity that was given.
+    pub capacity: Option<StoredCapacityGiven>,
+    /// Whole sentences.
+    pub warnings: Vec<String>,
+    /// Seconds of a step.
+    pub step_seconds: u64,
+    /// Steps of the history.
+    pub history_steps: usize,
+    /// The history's first moment.
+    pub history_first: Option<String>,
+    /// The history's last moment.
+    pub history_last: Option<String>,
+    /// The busiest minute of a step over its mean; nothing when unknown.
+    pub peak_factor: Option<f64>,
+    /// Growth per year at the end of the history, as a ratio.
+    pub growth_per_year_ratio: f64,
+    /// The forecast's own exam.
+    pub backtest: Option<StoredScore>,
+    /// The events within the horizon.
+    pub events: Vec<StoredEvent>,
+    /// The future.
+    pub steps: Vec<StoredForecastStep>,
+    /// The seed of every draw.
+    pub seed: u64,
+}
+
+/// When capacity runs out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredExhaustion {
+    /// With a probability of 10 %; nothing: beyond the horizon.
+    pub p10: Option<String>,
+    /// With a probability of 50 %.
+    pub p50: Option<String>,
+    /// With a probability of 90 %.
+    pub p90: Option<String>,
+    /// The share of paths that do not run out within the horizon.
+    pub beyond_horizon_ratio: f64,
+    /// By step: the probability that it has happened.
+    pub probability: Vec<f64>,
+}
+
+/// The capacity that was given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredCapacityGiven {
+    /// Requests per second.
+    pub rate_per_second: f64,
+    /// 95 %.
+    pub interval: Option<[f64; 2]>,
+    /// The mean volume of a step that it carries, the peak factor taken off.
+    pub volume_per_step: Option<f64>,
+}
+
+/// The forecast's own exam.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredScore {
+    /// Origins that were tried.
+    pub origins: usize,
+    /// Mean absolute error over that of the seasonal naive forecast.
+    pub mase: f64,
+    /// The share inside the 80 % interval.
+    pub coverage_80: f64,
+    /// The share inside the 95 % interval.
+    pub coverage_95: f64,
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredEvent {
+    /// What people call it.
+    pub name: String,
+    /// Its first day.
+    pub first: String,
+    /// Its last day.
+    pub last: String,
+    /// The multiple of the ordinary load.
+    pub multiple: f64,
+}
+
+/// One step of the future.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredForecastStep {
+    /// Its first moment.
+    pub ds: String,
+    /// The expected volume.
+    pub yhat: f64,
+    /// 80 %.
+    pub interval_80: [f64; 2],
+    /// 95 %.
+    pub interval_95: [f64; 2],
+    /// The expected mean rate.
+    pub mean_rate: f64,
+    /// The expected rate of the busiest minute.
+    pub peak_rate: f64,
+    /// The multiple of the events on it.
+    pub event_multiple: f64,
+}
+
+impl From<&Forecast> for StoredForecast {
+    fn from(made: &Forecast) -> Self {
+        Self {
+            version: 1,
+            exhaustion: made.exhaustion.as_ref().map(|exhaustion| StoredExhaustion {
+                p10: exhaustion.p10.map(written),
+                p50: exhaustion.p50.map(written),
+                p90: exhaustion.p90.map(written),
+                beyond_horizon_ratio: exhaustion.beyond_ratio,
+                probability: exhaustion.by_date.iter().map(|step| step.probability).collect(),
+            }),
+            capacity: made.capacity.map(|capacity| StoredCapacityGiven {
+                rate_per_second: capacity.rate.as_per_second(),
+                interval: capacity
+                    .interval
+                    .map(|interval| [interval.low, interval.high].map(Rate::as_per_second)),
+                volume_per_step: made.capacity_volume,
+            }),
+            warnings: made.warnings.clone(),
+            step_seconds: made.step.length().as_secs(),
+            history_steps: made.history.len(),
+            history_first: made.history.first().map(|each| written(each.at)),
+            history_last: made.history.last().map(|each| written(each.at)),
+            peak_factor: match made.peak_factor {
+                PeakFactor::Given(factor) => Some(factor),
+                PeakFactor::MeanOnly => None,
+            },
+            growth_per_year_ratio: made.growth_per_year_ratio,
+            backtest: made.score.map(|score| StoredScore {
+                origins: score.origins,
+                mase: score.mase,
+                coverage_80: score.coverage_80,
+                coverage_95: score.coverage_95,
+            }),
+            events: made
+                .events
+                .iter()
+                .map(|event| StoredEvent {
+                    name: event.name.clone(),
+                    first: event.first.to_string(),
+                    last: event.last.to_string(),
+                    multiple: event.multiple,
+                })
+                .collect(),
+            steps: made
+                .steps
+                .iter()
+                .map(|step| StoredForecastStep {
+                    ds: written(step.at),
+                    yhat: step.volume,
+                    interval_80: [step.interval_80.low, step.interval_80.high],
+                    interval_95: [step.interval_95.low, step.interval_95.high],
+                    mean_rate: step.mean_rate.as_per_second(),
+                    peak_rate: step.peak_rate.as_per_second(),
+                    event_multiple: step.event_multiple,
+                })
+                .collect(),
+            seed: made.seed,
+        }
+    }
+}
+
+fn written(at: DateTime) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
