@@ -44,7 +44,10 @@ fn main() {
 /// The recording proxy against the same proxy with recording off.
 fn recorder(folder: &Path, nginx: &Nginx) {
     println!("recording proxy vs the same proxy not recording ({CONNECTIONS} connections, 1 kB answers)");
-    println!("{:>6} {:>12} {:>12} {:>8} {:>14} {:>14} {:>8}", "round", "off req/s", "on req/s", "ratio", "off µs CPU", "on µs CPU", "ratio");
+    println!(
+        "{:>6} {:>12} {:>12} {:>8} {:>14} {:>14} {:>8}",
+        "round", "off req/s", "on req/s", "ratio", "off µs CPU", "on µs CPU", "ratio"
+    );
     let (mut rates, mut costs) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let off = through_proxy(folder, nginx, &["--recording", "off"], &format!("off-{round}"));
@@ -61,7 +64,11 @@ fn recorder(folder: &Path, nginx: &Nginx) {
         rates.push(rate);
         costs.push(cost);
     }
-    println!("median: throughput ratio {:.3} (goal ≥ 0.92), CPU ratio {:.3}\n", median(&mut rates), median(&mut costs));
+    println!(
+        "median: throughput ratio {:.3} (goal ≥ 0.92), CPU ratio {:.3}\n",
+        median(&mut rates),
+        median(&mut costs)
+    );
 }
 
 /// Requests a second and microseconds of the proxy's CPU per request.
@@ -131,7 +138,8 @@ fn replayer(folder: &Path, nginx: &Nginx) {
 
 /// Requests that wrk got answered, and the CPU seconds that it used.
 fn wrk(address: &str) -> (f64, f64) {
-    let (output, cpu) = timed(&format!("wrk -t1 -c{CONNECTIONS} -d{WRK_SECONDS}s http://{address}/page.json"));
+    let (output, cpu) =
+        timed(&format!("wrk -t1 -c{CONNECTIONS} -d{WRK_SECONDS}s http://{address}/page.json"));
     let line = output.lines().find(|line| line.contains(" requests in ")).unwrap();
     (line.split_whitespace().next().unwrap().parse().unwrap(), cpu)
 }

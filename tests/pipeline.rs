@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{PoolServer, Recorded, Running, highwater, pause, quiet_machine, run, stderr, write_capture};
+use crate::support::{
+    PoolServer, Recorded, Running, highwater, pause, quiet_machine, run, stderr, write_capture,
+};
 
 fn read_json(path: &Path) -> Value {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -129,9 +131,13 @@ fn a_known_law_is_found_again_within_its_own_interval() {
     // X(N) = λN / (1 + σ(N−1) + κN(N−1)), Gunther (2007), with noise of ±1 %.
     let (contention, coherency, rate) = (0.03, 0.000_2, 50.0);
     let mut text = "n,x\n".to_owned();
-    for (at, n) in [1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0_f64].into_iter().enumerate() {
-        let noise = [0.004, -0.008, 0.006, -0.003, 0.009, -0.005, 0.002, -0.007, 0.005, -0.002, 0.007, -0.004][at];
-        let throughput = rate * n / (1.0 + contention * (n - 1.0) + coherency * n * (n - 1.0)) * (1.0 + noise);
+    for (at, n) in
+        [1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0_f64].into_iter().enumerate()
+    {
+        let noise =
+            [0.004, -0.008, 0.006, -0.003, 0.009, -0.005, 0.002, -0.007, 0.005, -0.002, 0.007, -0.004][at];
+        let throughput =
+            rate * n / (1.0 + contention * (n - 1.0) + coherency * n * (n - 1.0)) * (1.0 + noise);
         writeln!(text, "{n},{throughput}").unwrap();
     }
     std::fs::write(&table, text).unwrap();
@@ -164,7 +170,8 @@ fn steady_growth_reaches_capacity_when_arithmetic_says() {
     std::fs::write(&history, text).unwrap();
     let out = folder.path().join("out");
     let forecast = |more: &[&str]| {
-        let mut args = vec!["forecast", "--history", history.to_str().unwrap(), "--horizon", "26w", "--quiet"];
+        let mut args =
+            vec!["forecast", "--history", history.to_str().unwrap(), "--horizon", "26w", "--quiet"];
         args.extend(["--peak-factor", "1", "--out", out.to_str().unwrap()]);
         args.extend(more);
         succeed(&args);
@@ -185,6 +192,7 @@ fn steady_growth_reaches_capacity_when_arithmetic_says() {
 
 #[test]
 fn too_little_to_fit_is_said() {
+    let _quiet = quiet_machine();
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     let requests: Vec<Recorded> = (0..60)
@@ -201,8 +209,12 @@ fn too_little_to_fit_is_said() {
     let target = format!("http://{}", server.address);
     let replayed = run(&["replay", &at("c.capture"), "--target", &target, "--out", &at("r.run"), "--quiet"]);
     assert!(matches!(replayed.status.code(), Some(0 | 5)), "{}", stderr(&replayed));
+    if replayed.status.code() == Some(5) {
+        eprintln!("skipped: the machine was too busy for a valid run");
+        return;
+    }
     let modelled = run(&["model", &at("r.run"), "--out", &at("out"), "--quiet"]);
     assert_eq!(modelled.status.code(), Some(3), "{}", stderr(&modelled));
     assert_eq!(stderr(&modelled).lines().count(), 1);
-    assert!(stderr(&modelled).contains("--stages") || stderr(&modelled).contains("bottleneck"), "{}", stderr(&modelled));
+    assert!(stderr(&modelled).contains("--stages"), "{}", stderr(&modelled));
 }

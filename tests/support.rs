@@ -13,6 +13,8 @@ use captures::{
     Request, Response, SessionId, SessionKey, Tally, Version,
 };
 
+// Named, because the benchmarks take this file in from their own folder.
+#[path = "support/nginx.rs"]
 pub(crate) mod nginx;
 
 /// The longest any condition is waited for.

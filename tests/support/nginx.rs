@@ -10,7 +10,15 @@ use super::{Running, free_port, until};
 pub(crate) struct Nginx {
     pub(crate) port: u16,
     log: PathBuf,
-    _process: Running,
+    process: Running,
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Asked to end, the master ends its workers; killed, it would leave them behind.
+        let _ = Command::new("kill").arg(self.process.0.id().to_string()).status();
+        let _ = self.process.0.wait();
+    }
 }
 
 /// One line of the access log.
@@ -57,7 +65,7 @@ impl Nginx {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let nginx = Self { port, log, _process: Running(process) };
+        let nginx = Self { port, log, process: Running(process) };
         until("nginx to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
         nginx
     }
