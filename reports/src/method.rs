@@ -117,9 +117,9 @@ pub(crate) fn check_lead(check: &Check) -> String {
             let side = if deviation < 0.0 { "below" } else { "above" };
             format!(
                 "The model predicted {predicted} req/s{interval}. Loads around it were then replayed against a fresh \
-                 target: the limit lies at {} req/s. The prediction is {} {side} it.",
+                 target: the limit lies at {} req/s. The prediction is {:.1} % {side} it.",
                 words::rate(measured),
-                words::percent(deviation.abs())
+                deviation.abs() * 100.0
             )
         }
         (None, Some(measured)) => format!(
@@ -222,7 +222,7 @@ pub(crate) fn configurations(runs: &[Run]) -> Vec<Configuration> {
                 })
                 .collect();
             Configuration {
-                name: format!("{} against {}", header.capture, header.target),
+                name: format!("{} against {}", words::file_name(&header.capture), header.target),
                 facts: vec![
                     ("tool", header.tool.clone()),
                     ("started", words::moment(header.started)),

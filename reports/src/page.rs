@@ -12,6 +12,7 @@ use crate::evidence::Evidence;
 use crate::finding;
 use crate::method;
 use crate::table::{self, Table};
+use crate::words;
 
 /// What the template is filled with: text, ready to read.
 #[derive(Serialize)]
@@ -23,6 +24,8 @@ struct Page {
     alarms: Vec<String>,
     headline: String,
     facts: Vec<Fact>,
+    /// Facts in one row.
+    facts_abreast: usize,
     warnings: Vec<String>,
     parts: Vec<Link>,
     check: Option<Checked>,
@@ -109,6 +112,11 @@ fn page(evidence: &Evidence<'_>) -> Page {
         style: include_str!("page.css"),
         tone: found.tone.name(),
         alarms: found.alarms,
+        facts_abreast: match found.facts.len() {
+            count @ 0..=4 => count,
+            5 | 6 | 9 => 3,
+            _ => 4,
+        },
         headline: found.headline,
         facts: found
             .facts
@@ -167,7 +175,7 @@ fn run_part(evidence: &Evidence<'_>, at: usize, charts: Vec<String>) -> RunPart 
     let run = &evidence.runs[at];
     let level = crate::account::telling_level(run, evidence.objective());
     RunPart {
-        name: format!("{} against {}", run.header.capture, run.header.target),
+        name: format!("{} against {}", words::file_name(&run.header.capture), run.header.target),
         alarm: finding::is_invalid(run).then(|| "Not valid: the generator was the bottleneck.".to_owned()),
         lead: method::run_lead(run),
         charts,

@@ -33,7 +33,7 @@ pub(crate) fn scalability(model: Option<&Model>) -> String {
     let name = best.map_or("no family", |fit| family_name(fit.family));
     match &model.knee {
         Some(knee) => {
-            let at = words::number(knee.concurrency);
+            let at = words::about(knee.concurrency);
             format!("Beyond about {at} requests in flight, more of them buy little ({name} fits best)")
         }
         None => format!("Throughput still grows with the requests in flight ({name} fits best)"),

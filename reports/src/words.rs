@@ -124,13 +124,21 @@ pub(crate) fn limit(limit: &modeler::Limit) -> String {
     }
 }
 
-/// A multiple: `1.4×`, `10×`.
+/// A multiple: `1.4×`, `12.5×`, `250×`.
 pub(crate) fn times(factor: f64) -> String {
-    if factor >= 9.95 {
-        format!("{}×", number(factor.round()))
-    } else {
-        format!("{}×", number(round_to(factor, 1)))
-    }
+    let digits = if factor.abs() < 99.95 { 1 } else { 0 };
+    format!("{}×", number(round_to(factor, digits)))
+}
+
+/// A number of which only the size matters: `15`, `1,200`.
+pub(crate) fn about(value: f64) -> String {
+    let size = value.abs().max(1e-9).log10().floor() as i32;
+    number(round_to(value, 1 - size))
+}
+
+/// The last part of a path.
+pub(crate) fn file_name(path: &str) -> &str {
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
 }
 
 fn round_to(value: f64, digits: i32) -> f64 {
@@ -233,7 +241,11 @@ mod tests {
         assert_eq!(seconds(160.0), "2 min 40 s");
         assert_eq!(seconds(9_000.0), "2 h 30 min");
         assert_eq!(times(1.44), "1.4×");
-        assert_eq!(times(12.3), "12×");
+        assert_eq!(times(12.5), "12.5×");
+        assert_eq!(times(8.0), "8×");
+        assert_eq!(about(14.93), "15");
+        assert_eq!(about(1_234.0), "1,200");
+        assert_eq!(file_name("/srv/demo/shop.capture"), "shop.capture");
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! Nothing that was concluded is taken over from a file: the model is fitted again from the runs, with the
 //! objective and the seed that `model.json` names, so a report cannot outlive its data.
 
+mod growth;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use captures::{Rate, Run};
-use modeler::{Bounds, Model, ModelError, ModelRequest, Objective, Point, model, points};
+use modeler::{Bounds, Forecast, Model, ModelError, ModelRequest, Objective, Point, model, points};
 use reports::{Check, Evidence, Trial};
 use serde_json::Value;
 
@@ -44,10 +46,10 @@ pub(crate) fn run(args: &ReportArgs, globals: &Globals) -> Result<(), Complaint>
     if let Some(text) = &args.slo {
         found.objective = Some(objective(text, &format!("--slo {}", files::plain(text)), Exit::Usage)?);
     }
-    if found.runs.is_empty() {
+    if found.runs.is_empty() && found.forecast.is_none() {
         let place = args.inputs.first().map_or(Path::new("report"), PathBuf::as_path);
-        let mend = "give a run, or a folder that holds one";
-        return Err(Complaint::new(Exit::Input, place.display(), "holds no run", mend));
+        let mend = "give a run, or a folder that `highwater model`, `forecast` or `demo` wrote";
+        return Err(Complaint::new(Exit::Input, place.display(), "holds neither a run nor a forecast", mend));
     }
     let concluded = found.conclude(found.seed.unwrap_or(globals.seed))?;
     let runs: Vec<Run> = found.runs.into_iter().map(|(_, run)| run).collect();
@@ -57,7 +59,7 @@ pub(crate) fn run(args: &ReportArgs, globals: &Globals) -> Result<(), Complaint>
         runs: &runs,
         points: &concluded.points,
         model: concluded.model.as_ref(),
-        forecast: None,
+        forecast: found.forecast.as_ref(),
         check: found.check.as_ref(),
     };
     write_report(&evidence, &args.out)?;
@@ -91,8 +93,11 @@ pub(crate) fn write_report(evidence: &Evidence<'_>, folder: &Path) -> Result<Vec
 /// What stands at the top of a page of `runs` when nobody said.
 pub(crate) fn title_of(runs: &[Run]) -> String {
     match runs {
-        [] => "Highwater report".to_owned(),
-        [run] => format!("{} replayed against {}", run.header.capture, run.header.target),
+        [] => "Growth and capacity".to_owned(),
+        [run] => {
+            let capture = Path::new(&run.header.capture).file_name().unwrap_or_default().to_string_lossy();
+            format!("{capture} replayed against {}", run.header.target)
+        }
         [first, ..] => format!("{} runs against {}", runs.len(), first.header.target),
     }
 }
@@ -104,6 +109,7 @@ struct Found {
     runs: Vec<(String, Run)>,
     objective: Option<Objective>,
     seed: Option<u64>,
+    forecast: Option<Forecast>,
     check: Option<Check>,
 }
 
@@ -142,6 +148,7 @@ impl Found {
                 self.add_run(path)?;
             }
         }
+        self.forecast = growth::found_in(folder)?.or(self.forecast.take());
         let stored = folder.join("model.json");
         if stored.exists() {
             let facts = read_json(&stored)?;
@@ -154,6 +161,9 @@ impl Found {
     }
 
     fn conclude(&self, seed: u64) -> Result<Concluded, Complaint> {
+        if self.runs.is_empty() {
+            return Ok(Concluded::default());
+        }
         let mut gathered = Vec::new();
         for (name, run) in &self.runs {
             match points(run, name) {

@@ -39,11 +39,12 @@ impl Quantiles {
             let values = || self.lines.iter().flat_map(|line| &line.values);
             let highest = largest(values().map(|&(quantile, _)| quantile));
             let most = largest(values().map(|&(_, length)| length).chain(self.limits.iter().map(|it| it.at)));
+            // The fastest few, often files, would stretch the axis away from what is felt.
             let least = values()
+                .filter(|&&(quantile, length)| quantile >= 0.25 && length > 0.0)
                 .map(|&(_, length)| length)
-                .filter(|&length| length > 0.0)
                 .fold(f64::INFINITY, f64::min);
-            let y = Axis::log_milliseconds(least.max(most / 1e4) / 1.3, most * 1.3);
+            let y = Axis::log_milliseconds(least.max(most / 1e4) / 1.8, most * 1.3);
             let labels = self.end_labels();
             let right = room_for(labels.iter().map(|label| label.text.as_str()));
             let room = Room {

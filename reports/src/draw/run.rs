@@ -20,6 +20,10 @@ pub(super) fn timeline(run: &Run, name: String, objective: Option<&Objective>) -
         values: sums.iter().map(|sum| (sum.second as f64, value(sum))).collect(),
         planned,
     };
+    // What comes after the plan is only waiting for the last answers.
+    let planned_end = run.header.stages.iter().map(|stage| stage.end.as_secs_f64()).fold(0.0, f64::max);
+    let mut planned = line("planned", true, &|sum| sum.planned as f64 / seconds);
+    planned.values.retain(|&(second, _)| second < planned_end);
     let quantile = |name: &str, quantile: f64| {
         let values = sums.iter().filter_map(|sum| {
             let response = sum.overall().response;
@@ -44,16 +48,14 @@ pub(super) fn timeline(run: &Run, name: String, objective: Option<&Objective>) -
             format!(
                 "Replay of {} against {}; {every}; planned, response and errors by the second a request was due, \
                  the rest by the clock",
-                run.header.capture, run.header.target
+                words::file_name(&run.header.capture),
+                run.header.target
             ),
         ),
         panels: vec![
             panel(
                 "requests per second",
-                vec![
-                    line("planned", true, &|sum| sum.planned as f64 / seconds),
-                    line("completed", false, &|sum| sum.completed as f64 / seconds),
-                ],
+                vec![planned, line("completed", false, &|sum| sum.completed as f64 / seconds)],
             ),
             panel(
                 "requests in flight (mean)",
