@@ -114,6 +114,32 @@ fn every_flipped_byte_is_noticed_and_costs_at_most_its_block() {
 }
 
 #[test]
+fn a_thousand_random_flips_of_a_long_file_yield_no_wrong_record() {
+    let (count, per_block) = (4_000, 500);
+    let bytes = capture(count, per_block);
+    let mut draw = 42_u64;
+    for _ in 0..1_000 {
+        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let at = usize::try_from(draw >> 33).unwrap() % bytes.len();
+        let flip = u8::try_from(draw >> 25 & 0xFF).unwrap().max(1);
+        let mut damaged = bytes.clone();
+        damaged[at] ^= flip;
+        let mut reader = CaptureReader::open(&damaged[..]).unwrap();
+        let mut read = 0;
+        for got in reader.by_ref().map(Result::unwrap) {
+            assert_eq!(got, exchange(got.id.0), "byte {at}: a wrong record");
+            read += 1;
+        }
+        let damage = reader.damage();
+        assert!(!damage.is_empty(), "byte {at} went unnoticed");
+        let lost = damage.iter().filter_map(|place| place.records).map(u64::from).sum::<u64>();
+        assert!(read + lost <= count && read >= count - per_block, "byte {at}: {read} read, {lost} lost");
+        // A flip in a payload leaves the head, which says how much was lost.
+        assert!(lost == 0 || read + lost == count, "byte {at}: the loss is miscounted");
+    }
+}
+
+#[test]
 fn a_file_cut_anywhere_gives_every_whole_block_before_the_cut() {
     let bytes = capture(64, 8);
     let mut most = 0;
