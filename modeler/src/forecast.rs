@@ -29,7 +29,7 @@ use crate::bounds::Bounds;
 use crate::resample::{generator, normal, quantile_of};
 use crate::window::rate;
 use members::Series;
-use spread::Spread;
+use spread::{Learnt, Spread};
 
 /// A horizon may have so many steps.
 const MOST_STEPS: usize = 100_000;
@@ -60,7 +60,7 @@ pub fn forecast(history: &History, request: &ForecastRequest) -> Result<Forecast
         return Err(ForecastError::TooShort { count, needed });
     }
     let series = Series::new(&volumes, history.step);
-    let (spread, score) = Spread::learn(&series, request.steps, &mut generator(request.seed, 2));
+    let Learnt { spread, score } = Spread::learn(&series, request.steps, &mut generator(request.seed, 2));
     let expected = members::ahead(&series, request.steps);
     let begin = history.observations.last().map_or(DateTime::default(), |last| last.at);
     let moments: Vec<DateTime> =

@@ -246,6 +246,3 @@ fn measures(
     }
     Ok(measures)
 }
-
-#[cfg(test)]
-mod tests;

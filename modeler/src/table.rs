@@ -48,7 +48,8 @@ pub fn points_from_table(text: &str, name: &str) -> Result<Vec<Point>, ModelErro
     let columns: Vec<Column> = heading.split(',').map(column_of).collect();
     let has = |column: Column| columns.contains(&column);
     let open = has(Column::Offered);
-    if !open && !(has(Column::Concurrency) && has(Column::Throughput)) {
+    let closed = has(Column::Concurrency) && has(Column::Throughput);
+    if !open && !closed {
         return Err(wrong(first, "the columns are neither n,x nor rate,p95,…".to_owned()));
     }
     let measured = columns

@@ -5,11 +5,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use modeler::{ForecastRequest, History, PeakFactor, forecast, moment_of};
+use modeler::{CapacityGiven, Event, ForecastRequest, History, PeakFactor, forecast, moment_of};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 #[derive(Default)]
 struct Scores {
     mase: Vec<f64>,
+    naive: Vec<f64>,
     inside_80: Vec<f64>,
     inside_95: Vec<f64>,
     peak_held: Vec<f64>,
@@ -56,6 +59,7 @@ fn real_series_are_forecast_as_well_as_by_the_best_single_models() {
         let steps_of_season: Vec<f64> =
             (season..begin).filter_map(|at| Some((past[at]? - past[at - season]?).abs())).collect();
         let scores = all.entry(cells[0]).or_default();
+        let mut naive_errors: Vec<f64> = Vec::new();
         let (mut errors, mut in_80, mut in_95, mut highest, mut bound) =
             (Vec::new(), Vec::new(), Vec::new(), 0.0_f64, 0.0_f64);
         for (index, step) in made.steps.iter().enumerate() {
@@ -65,10 +69,12 @@ fn real_series_are_forecast_as_well_as_by_the_best_single_models() {
             };
             assert_eq!(history.observations[begin + index].at, step.at);
             errors.push((truth - step.volume).abs());
+            naive_errors.extend(past[begin - season + index % season].map(|same| (truth - same).abs()));
             in_80.push(f64::from(u8::from(step.interval_80.low <= truth && truth <= step.interval_80.high)));
             in_95.push(f64::from(u8::from(step.interval_95.low <= truth && truth <= step.interval_95.high)));
             highest = highest.max(truth);
         }
+        scores.naive.push(mean(&naive_errors) / mean(&steps_of_season));
         scores.mase.push(mean(&errors) / mean(&steps_of_season));
         scores.inside_80.push(mean(&in_80));
         scores.inside_95.push(mean(&in_95));
@@ -76,7 +82,7 @@ fn real_series_are_forecast_as_well_as_by_the_best_single_models() {
     }
     let mut mases: Vec<f64> = all.values().map(|scores| mean(&scores.mase)).collect();
     for (name, scores) in &all {
-        println!(
+        eprintln!(
             "{name:24} MASE {:.3} c80 {:.2} c95 {:.2}",
             mean(&scores.mase),
             mean(&scores.inside_80),
@@ -89,7 +95,10 @@ fn real_series_are_forecast_as_well_as_by_the_best_single_models() {
         mean(&all.values().map(|scores| mean(of(scores))).collect::<Vec<f64>>())
     };
     let (covered_80, covered_95) = (over(|scores| &scores.inside_80), over(|scores| &scores.inside_95));
-    println!(
+    let mut naive: Vec<f64> = all.values().map(|scores| mean(&scores.naive)).collect();
+    naive.sort_by(f64::total_cmp);
+    eprintln!("seasonal naive: MASE mean {:.3} median {:.3}", mean(&naive), naive[naive.len() / 2]);
+    eprintln!(
         "{} series: MASE mean {:.3} median {median:.3}, c80 {:.1} %, c95 {:.1} %, peak held {:.0} %",
         mases.len(),
         mean(&mases),
@@ -97,4 +106,103 @@ fn real_series_are_forecast_as_well_as_by_the_best_single_models() {
         covered_95 * 100.0,
         over(|scores| &scores.peak_held) * 100.0
     );
+    assert!(mean(&mases) < 0.9 * mean(&naive), "worse than 0.9 of the seasonal naive");
+    assert!(median < 1.45);
+    assert!((0.75..0.88).contains(&covered_80), "{covered_80}");
+    assert!(covered_95 > 0.86, "{covered_95}");
+}
+
+/// A year of days that grow by 0.12 % a day, with a week and some noise: (text, the first day not in it).
+fn growing(days: usize, seed: u64) -> String {
+    let mut chance = ChaCha8Rng::seed_from_u64(seed);
+    let begin = jiff::civil::date(2025, 9, 1);
+    let week = [1.0, 1.05, 1.1, 1.05, 1.0, 0.7, 0.6];
+    let mut text = "ds,y\n".to_owned();
+    for day in 0..days {
+        let date = begin.saturating_add(jiff::SignedDuration::from_hours(24 * day as i64));
+        // The sum of twelve uniform numbers is nearly normal.
+        let noise: f64 = (0..12).map(|_| chance.random::<f64>()).sum::<f64>() - 6.0;
+        let volume = 20e6 * week[day % 7] * (GROWTH * day as f64 + 0.04 * noise).exp();
+        text.push_str(&format!("{date},{volume:.0}\n"));
+    }
+    text
+}
+
+const GROWTH: f64 = 0.0012;
+
+#[test]
+fn steady_growth_is_continued_and_meets_the_capacity_when_it_must() {
+    let days = 420;
+    // The best weekday, Wednesday (1.1), reaches this volume on day 510.
+    let volume = 20e6 * 1.1 * (GROWTH * 510.0).exp();
+    let capacity = CapacityGiven {
+        rate: captures::Rate::per_second(volume / 86_400.0).expect("is a rate"),
+        interval: None,
+    };
+    let (mut hits, mut errors) = (0, Vec::new());
+    for seed in 0..20 {
+        let history = History::parse(&growing(days, seed)).expect("is a history");
+        let request = ForecastRequest {
+            steps: 182,
+            until: None,
+            capacity: Some(capacity),
+            events: Vec::new(),
+            peak_factor: PeakFactor::MeanOnly,
+            seed: 1,
+        };
+        let made = forecast(&history, &request).expect("is long enough");
+        let last = made.steps.last().expect("has steps");
+        let truth = 20e6
+            * [1.0, 1.05, 1.1, 1.05, 1.0, 0.7, 0.6][(days + 181) % 7]
+            * (GROWTH * (days + 181) as f64).exp();
+        errors.push((last.volume / truth - 1.0).abs());
+        let exhaustion = made.exhaustion.expect("has a capacity");
+        let day = |at: Option<jiff::civil::DateTime>| {
+            at.map_or(f64::INFINITY, |at| at.duration_since(made.history[0].at).as_secs() as f64 / 86_400.0)
+        };
+        eprintln!(
+            "P10 {} P50 {} P90 {} beyond {}",
+            day(exhaustion.p10),
+            day(exhaustion.p50),
+            day(exhaustion.p90),
+            exhaustion.beyond_ratio
+        );
+        // Noise lets single days reach it earlier than the curve does.
+        hits += usize::from(day(exhaustion.p10) <= 510.0 && 480.0 <= day(exhaustion.p90));
+    }
+    errors.sort_by(f64::total_cmp);
+    eprintln!(
+        "26 weeks ahead: error median {:.3}, largest {:.3}; dates held {hits}/20",
+        errors[10], errors[19]
+    );
+    assert!(errors[10] < 0.1);
+    assert!(hits >= 16);
+}
+
+#[test]
+fn an_event_multiplies_its_day_and_only_that() {
+    let history = History::parse(&growing(420, 1)).expect("is a history");
+    let day = jiff::civil::date(2026, 11, 27);
+    let event = Event { name: "Black Friday".to_owned(), first: day, last: day, multiple: 10.0 };
+    let mut request = ForecastRequest {
+        steps: 60,
+        until: None,
+        capacity: CapacityGiven {
+            rate: captures::Rate::per_second(900.0).expect("is a rate"),
+            interval: None,
+        }
+        .into(),
+        events: Vec::new(),
+        peak_factor: PeakFactor::Given(1.5),
+        seed: 1,
+    };
+    let without = forecast(&history, &request).expect("is long enough");
+    request.events.push(event);
+    let with = forecast(&history, &request).expect("is long enough");
+    for (one, other) in without.steps.iter().zip(&with.steps) {
+        let times = if one.at.date() == day { 10.0 } else { 1.0 };
+        assert!((other.volume / one.volume / times - 1.0).abs() < 1e-9);
+    }
+    assert_eq!(without.exhaustion.expect("has a capacity").beyond_ratio, 1.0);
+    assert_eq!(with.exhaustion.expect("has a capacity").p50.map(|at| at.date()), Some(day));
 }

@@ -71,8 +71,9 @@ fn run_of(rates: &[f64], seconds: f64, answered: &[(f64, f64)]) -> Run {
         interval.planned += 1;
         interval.route_mut(0).count(&outcome);
         intervals[done as usize].completed += 1;
-        for second in due as usize..=done as usize {
-            intervals[second].in_flight += done.min(second as f64 + 1.0) - due.max(second as f64);
+        for interval in &mut intervals[due as usize..=done as usize] {
+            let second = interval.second as f64;
+            interval.in_flight += done.min(second + 1.0) - due.max(second);
         }
     }
     let stage = |index: usize, rate: f64| Stage {
@@ -142,7 +143,7 @@ fn check(name: &str, service: Service, rates: &[f64], seconds: f64, (slo, limit)
         covered += usize::from(interval.low <= truth && truth <= interval.high);
     }
     errors.sort_by(f64::total_cmp);
-    println!(
+    eprintln!(
         "{name}: truth {truth:.0}, errors {:+.3} … {:+.3} … {:+.3}, covered {covered}/20",
         errors[0], errors[10], errors[19]
     );
@@ -178,7 +179,8 @@ fn the_capacity_of_a_single_worker_is_found() {
 fn without_a_saturated_stage_the_answer_says_how_far_it_reaches() {
     let fitted = model_of(SHOP, &[50.0, 100.0, 150.0, 200.0, 250.0], 8.0, "p95<200ms", 3);
     let capacity = &fitted.capacity;
-    println!("{capacity:?}\n{:#?}", fitted.warnings);
+    let interval = capacity.interval.map(Rate::as_per_second);
+    assert!(interval.low < 385.0 && 385.0 < interval.high, "{interval:?}");
     assert!(!capacity.bracketed && capacity.lowest_fail.is_none());
     assert!(capacity.verdict > modeler::Verdict::Measured);
 }

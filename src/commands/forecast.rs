@@ -105,7 +105,8 @@ fn usage(place: String, what: &str, mend: &str) -> Complaint {
 }
 
 fn read_history(paths: &[PathBuf]) -> Result<History, Complaint> {
-    let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|error| Complaint::cannot_open(path, &error));
+    let read =
+        |path: &PathBuf| std::fs::read_to_string(path).map_err(|error| Complaint::cannot_open(path, &error));
     let parsed = |path: &PathBuf| History::parse(&read(path)?).map_err(|error| complaint(path, &error));
     let mut histories = Vec::new();
     for path in paths {
@@ -137,13 +138,19 @@ fn capacity_of(args: &ForecastArgs) -> Result<Option<CapacityGiven>, Complaint> 
     let stored: StoredModel =
         serde_json::from_str(&text).map_err(|error| wrong(format!("is not a model: {error}")))?;
     if stored.version != STORED_MODEL_VERSION {
-        return Err(wrong(format!("is of version {}, this program reads {STORED_MODEL_VERSION}", stored.version)));
+        return Err(wrong(format!(
+            "is of version {}, this program reads {STORED_MODEL_VERSION}",
+            stored.version
+        )));
     }
     if stored.held_back_ratio > 0.0 && !args.accept_partial_mix {
         return Err(Complaint::new(
             Exit::Usage,
             path.display(),
-            format!("is of a partial mix: {:.1} % of the requests were held back", stored.held_back_ratio * 100.0),
+            format!(
+                "is of a partial mix: {:.1} % of the requests were held back",
+                stored.held_back_ratio * 100.0
+            ),
             "replay all of them, or give --accept-partial-mix",
         ));
     }
@@ -166,9 +173,14 @@ fn horizon_of(text: &str) -> Result<Duration, Complaint> {
         "m" | "min" => Some(60),
         _ => None,
     };
-    let length = digits.parse::<u64>().ok().zip(seconds).and_then(|(count, seconds)| count.checked_mul(seconds));
+    let length =
+        digits.parse::<u64>().ok().zip(seconds).and_then(|(count, seconds)| count.checked_mul(seconds));
     length.filter(|length| *length > 0).map(Duration::from_secs).ok_or_else(|| {
-        usage(format!("--horizon {typed}"), "is not a length of time above zero", "write e.g. 26w, 28d or 168h")
+        usage(
+            format!("--horizon {typed}"),
+            "is not a length of time above zero",
+            "write e.g. 26w, 28d or 168h",
+        )
     })
 }
 
@@ -178,8 +190,9 @@ fn steps_of(horizon: Duration, step: Step) -> usize {
 }
 
 fn until_of(text: &str) -> Result<DateTime, Complaint> {
-    moment_of(text.trim())
-        .ok_or_else(|| usage(format!("--until {text}"), "is not a moment", "write e.g. 2026-03-01 or 2026-03-01T12:00:00Z"))
+    moment_of(text.trim()).ok_or_else(|| {
+        usage(format!("--until {text}"), "is not a moment", "write e.g. 2026-03-01 or 2026-03-01T12:00:00Z")
+    })
 }
 
 fn peak_factor_of(factor: Option<f64>) -> Result<PeakFactor, Complaint> {
@@ -252,7 +265,11 @@ fn summary(made: &Forecast) -> String {
             date(exhaustion.p10),
             date(exhaustion.p90)
         );
-        let _ = writeln!(text, "  it lasts beyond the horizon in {:.0} % of the paths", exhaustion.beyond_ratio * 100.0);
+        let _ = writeln!(
+            text,
+            "  it lasts beyond the horizon in {:.0} % of the paths",
+            exhaustion.beyond_ratio * 100.0
+        );
     }
     if let Some(last) = made.steps.last() {
         let _ = writeln!(

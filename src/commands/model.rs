@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use captures::{Rate, Run};
 use modeler::{
-    Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, Verdict, model, points, points_from_table,
+    Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, Verdict, model, points,
+    points_from_table,
 };
 
 use crate::Globals;
@@ -48,7 +49,12 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
     let runs = args.runs.iter().map(|path| files::read_run(path)).collect::<Result<Vec<Run>, _>>()?;
     let rate_at_1x = rate_at_1x(&runs);
     if rate_at_1x.is_none() && at.iter().any(|load| matches!(load, Load::Scale(_))) {
-        return Err(Complaint::new(Exit::Usage, "--at", "there is no 1x to multiply", "give loads as numbers, e.g. --at 128"));
+        return Err(Complaint::new(
+            Exit::Usage,
+            "--at",
+            "there is no 1x to multiply",
+            "give loads as numbers, e.g. --at 128",
+        ));
     }
     for (path, run) in args.runs.iter().zip(&runs) {
         if !run.damage.is_empty() && !globals.quiet {
@@ -64,7 +70,8 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
         force: args.force,
         seed: globals.seed,
     };
-    let place = args.points.as_deref().or(args.runs.first().map(PathBuf::as_path)).unwrap_or(Path::new("model"));
+    let place =
+        args.points.as_deref().or(args.runs.first().map(PathBuf::as_path)).unwrap_or(Path::new("model"));
     let concluded = model(points, &request).map_err(|error| complaint(place, &error))?;
     let text = serde_json::to_string_pretty(&StoredModel::from(&concluded))
         .map_err(|error| Complaint::new(Exit::Fault, "model.json", error, "report this as a bug"))?;
@@ -86,20 +93,27 @@ fn draw(_folder: &Path, _runs: &[Run], _model: &Model) -> Result<(), Complaint> 
 }
 
 fn objective_of(text: &str) -> Result<Objective, Complaint> {
-    Objective::parse(text)
-        .map_err(|error| Complaint::new(Exit::Usage, format!("--slo {}", files::plain(text)), error.clone(), error.mend()))
+    Objective::parse(text).map_err(|error| {
+        Complaint::new(Exit::Usage, format!("--slo {}", files::plain(text)), error.clone(), error.mend())
+    })
 }
 
 /// `128`, `500rps` or `12x`.
 fn load_of(text: &str) -> Result<Load, Complaint> {
     let typed = text.trim();
-    let number = |digits: &str| digits.trim().parse::<f64>().ok().filter(|load| load.is_finite() && *load > 0.0);
+    let number =
+        |digits: &str| digits.trim().parse::<f64>().ok().filter(|load| load.is_finite() && *load > 0.0);
     let load = match typed.strip_suffix('x') {
         Some(digits) => number(digits).map(Load::Scale),
         None => number(typed.strip_suffix("rps").unwrap_or(typed)).map(Load::Plain),
     };
     load.ok_or_else(|| {
-        Complaint::new(Exit::Usage, format!("--at {typed}"), "is not a load above zero", "write e.g. --at 128,256 or --at 12x")
+        Complaint::new(
+            Exit::Usage,
+            format!("--at {typed}"),
+            "is not a load above zero",
+            "write e.g. --at 128,256 or --at 12x",
+        )
     })
 }
 
@@ -166,7 +180,9 @@ fn summary(model: &Model) -> String {
         if capacity.bracketed { "bracketed by measurement" } else { "not bracketed by measurement" },
         capacity.verdict.as_str().replace('_', " "),
     );
-    let bound = |name: &str, rate: Option<Rate>| rate.map(|rate| format!("  {name} {} req/s\n", rps(rate))).unwrap_or_default();
+    let bound = |name: &str, rate: Option<Rate>| {
+        rate.map(|rate| format!("  {name} {} req/s\n", rps(rate))).unwrap_or_default()
+    };
     if model.objective.is_some() {
         text += &bound("highest measured pass:", capacity.highest_pass);
         text += &bound("lowest measured fail: ", capacity.lowest_fail);
@@ -176,8 +192,11 @@ fn summary(model: &Model) -> String {
         text += &format!("  ceiling {} req/s ({how})\n", rps(ceiling.rate));
     }
     for fit in model.families.iter().filter(|fit| fit.weight >= 0.01) {
-        let named: Vec<String> =
-            fit.parameters.iter().map(|parameter| format!("{} {:.4e}", parameter.name, parameter.value)).collect();
+        let named: Vec<String> = fit
+            .parameters
+            .iter()
+            .map(|parameter| format!("{} {:.4e}", parameter.name, parameter.value))
+            .collect();
         text += &format!("  {:>3.0} % {}: {}\n", fit.weight * 100.0, fit.family.name(), named.join(", "));
     }
     for each in &model.predictions {

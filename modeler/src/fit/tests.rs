@@ -43,8 +43,8 @@ fn known_parameters_are_recovered_exactly_by_every_family() {
     ] {
         let points: Vec<(f64, f64)> = loads.iter().map(|&n| (n, family.throughput_at(&truth, n))).collect();
         let found = solve(family, &observed(&points), None);
-        for index in 0..family.names().len() {
-            assert!((found.values[index] / truth[index] - 1.0).abs() < 1e-6, "{family:?} {:?}", found.values);
+        for (value, truth) in found.values.iter().zip(truth).take(family.names().len()) {
+            assert!((value / truth - 1.0).abs() < 1e-6, "{family:?} {:?}", found.values);
         }
         let fits = fit_all(&observed(&points));
         let best = fits.iter().max_by(|a, b| a.weight.total_cmp(&b.weight)).expect("there are families");
@@ -68,4 +68,25 @@ fn a_collapse_is_foretold_only_when_one_was_measured() {
     let mut fallen = rising;
     fallen.extend([32.0, 64.0].map(|n| (n, Family::Usl.throughput_at(&[0.02, 0.002, 100.0], n))));
     assert!(usl(&fallen).weight > 0.9);
+}
+
+#[test]
+fn intervals_hold_the_truth_as_often_as_they_say() {
+    let truth = [0.03, 0.0004, 250.0];
+    let loads = [1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0];
+    let mut chance = crate::resample::generator(11, 0);
+    let mut held = [0_u32; 3];
+    for _ in 0..400 {
+        let noisy: Vec<(f64, f64)> = loads
+            .iter()
+            .map(|&n| (n, Family::Usl.throughput_at(&truth, n) + 40.0 * crate::resample::normal(&mut chance)))
+            .collect();
+        let solution = solve(Family::Usl, &observed(&noisy), None);
+        for (index, parameter) in parameters(Family::Usl, &solution, noisy.len()).iter().enumerate() {
+            let interval = parameter.interval.expect("has degrees of freedom");
+            held[index] += u32::from(interval.low <= truth[index] && truth[index] <= interval.high);
+        }
+    }
+    // 95 % of 400 are 380, with a standard deviation of 4.4.
+    assert!(held.iter().all(|held| (364..=394).contains(held)), "{held:?}");
 }

@@ -78,20 +78,23 @@ impl Series {
 /// The average of the members, `steps` ahead, on the logarithm.
 pub(crate) fn ahead(series: &Series, steps: usize) -> Vec<f64> {
     let (adjusted, season) = adjusted(series);
-    let members = [
-        regressed(series, steps),
-        seasonal(&theta(&adjusted, steps), &season, series.values.len()),
-        seasonal(&damped(&adjusted, steps), &season, series.values.len()),
-        naive(series, steps),
-    ];
+    let drift = steady_drift(series, &adjusted);
+    // Members see the ups and downs around the steady drift; the drift itself does not fade.
+    let around = |values: &[f64]| -> Vec<f64> {
+        values.iter().enumerate().map(|(at, value)| value - drift * at as f64).collect()
+    };
+    let drifting = |member: Vec<f64>| -> Vec<f64> {
+        let begin = adjusted.len();
+        member.iter().enumerate().map(|(step, value)| value + drift * (begin + step) as f64).collect()
+    };
+    let level = Series { values: around(&series.values), ..series.clone() };
+    let smooth = around(&adjusted);
+    let regressed = drifting(regressed(&level, steps));
+    let smoothed = seasonal(&drifting(theta(&smooth, steps)), &season, series.values.len());
     let highest = series.values.iter().copied().fold(0.0, f64::max);
-    (0..steps)
-        .map(|step| {
-            let sum: f64 = members.iter().map(|member| member[step]).sum();
-            // Whatever a slope says: not beyond twenty times what was ever seen.
-            (sum / members.len() as f64).clamp(0.0, highest + 3.0)
-        })
-        .collect()
+    let average = |(one, other): (&f64, &f64)| REGRESSED_SHARE * one + (1.0 - REGRESSED_SHARE) * other;
+    // Whatever a slope says: not beyond twenty times what was ever seen.
+    regressed.iter().zip(&smoothed).map(average).map(|sum| sum.clamp(0.0, highest + 3.0)).collect()
 }
 
 /// As one season before; the mean of the last two.
@@ -173,6 +176,24 @@ fn theta(values: &[f64], steps: usize) -> Vec<f64> {
     (1..=steps).map(|step| level + drift * step as f64).collect()
 }
 
+/// The growth per step that both halves of the last year agree on: it is believed as far as they do.
+///
+/// A trend that came and went is left to the members, which damp it; one that held for a year will meet the
+/// capacity, and damping would hide that.
+fn steady_drift(series: &Series, adjusted: &[f64]) -> f64 {
+    let per_year = YEAR_DAYS * 86_400.0 / series.step.length().as_secs_f64();
+    let recent = &adjusted[adjusted.len().saturating_sub(per_year as usize)..];
+    if recent.len() < 8 * series.season() {
+        return 0.0;
+    }
+    let third = recent.len() / 3;
+    let slopes = [slope(&recent[..third]), slope(&recent[third..2 * third]), slope(&recent[2 * third..])];
+    let whole = slope(recent);
+    let disagreement =
+        slopes.iter().map(|each| (each - whole).abs()).fold(0.0, f64::max) / whole.abs().max(1e-12);
+    whole * (1.0 - disagreement / 2.0).clamp(0.0, 1.0)
+}
+
 /// The slope of the line through all values.
 fn slope(values: &[f64]) -> f64 {
     let count = values.len() as f64;
@@ -183,40 +204,6 @@ fn slope(values: &[f64]) -> f64 {
         squares += (at as f64 - middle).powi(2);
     }
     if squares > 0.0 { cross / squares } else { 0.0 }
-}
-
-/// Smoothing of level and damped trend. Source: Gardner and McKenzie (1985).
-fn damped(values: &[f64], steps: usize) -> Vec<f64> {
-    let fit = |alpha: f64, beta: f64, kept: f64| {
-        let (mut level, mut trend, mut squares) = (values[0], 0.0, 0.0);
-        for value in &values[1..] {
-            let expected = level + kept * trend;
-            let miss = value - expected;
-            squares += miss * miss;
-            level = expected + alpha * miss;
-            trend = kept * trend + alpha * beta * miss;
-        }
-        (squares, level, trend, kept)
-    };
-    let mut best = (f64::INFINITY, values[0], 0.0, 0.9);
-    for alpha in [0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 0.95] {
-        for beta in [0.005, 0.02, 0.05, 0.1, 0.2] {
-            for kept in [0.85, 0.9, 0.95, 0.98] {
-                let found = fit(alpha, beta, kept);
-                if found.0 < best.0 {
-                    best = found;
-                }
-            }
-        }
-    }
-    let (_, mut level, mut trend, kept) = best;
-    (0..steps)
-        .map(|_| {
-            trend *= kept;
-            level += trend;
-            level
-        })
-        .collect()
 }
 
 /// Damped line and Fourier terms through linfa; recent observations weigh more.
@@ -242,29 +229,70 @@ fn regressed(series: &Series, steps: usize) -> Vec<f64> {
         });
         [1.0, bent(trend(at))].into_iter().chain(waves).collect::<Vec<f64>>()
     };
+    let mut values = series.values.clone();
     let rows: Vec<Vec<f64>> =
         used.iter().map(|&at| row(at as f64).iter().map(|value| value * root(at)).collect()).collect();
-    let target: Vec<f64> = used.iter().map(|&at| series.values[at] * root(at)).collect();
     let width = 2 + 2 * terms.len();
     let columns: Vec<Vec<f64>> =
         (0..width).map(|column| rows.iter().map(|row| row[column]).collect()).collect();
-    let Some(found) = regression::linear(&columns, &target) else {
+    let solve = |values: &[f64]| {
+        let target: Vec<f64> = used.iter().map(|&at| values[at] * root(at)).collect();
+        regression::linear(&columns, &target)
+    };
+    let Some(mut found) = solve(&values) else {
         return naive(series, steps);
     };
+    for _ in 0..ROBUST_PASSES {
+        let expected: Vec<f64> = used
+            .iter()
+            .map(|&at| row(at as f64).iter().zip(&found).map(|(value, weight)| value * weight).sum())
+            .collect();
+        let mut misses: Vec<f64> =
+            used.iter().zip(&expected).map(|(&at, expected)| (series.values[at] - expected).abs()).collect();
+        misses.sort_by(f64::total_cmp);
+        let most = ROBUST_SPREAD * 1.4826 * quantile_of(&misses, 0.5);
+        for (&at, expected) in used.iter().zip(&expected) {
+            values[at] = series.values[at].clamp(expected - most, expected + most);
+        }
+        match solve(&values) {
+            Some(better) => found = better,
+            None => break,
+        }
+    }
     let fitted = |at: f64| row(at).iter().zip(&found).map(|(value, weight)| value * weight).sum::<f64>();
-    // What the line missed of late, fading: short memory.
-    let recent = (season as usize).max(3).min(count);
-    let missed =
-        (count - recent..count).map(|at| series.values[at] - fitted(at as f64)).sum::<f64>() / recent as f64;
+    // What the line missed of late: what a month agrees on stays, the rest fades.
+    let length = (season as usize).max(3);
+    let mut missed: Vec<f64> = (0..LASTING_SEASONS)
+        .filter(|back| (back + 1) * length <= count)
+        .map(|back| {
+            let end = count - back * length;
+            (end - length..end).map(|at| values[at] - fitted(at as f64)).sum::<f64>() / length as f64
+        })
+        .collect();
+    let latest = missed.first().copied().unwrap_or(0.0);
+    missed.sort_by(f64::total_cmp);
+    let lasting = quantile_of(&missed, 0.5);
     (0..steps)
-        .map(|step| fitted((count + step) as f64) + missed * MEMORY.powf(step as f64 / season))
+        .map(|step| {
+            fitted((count + step) as f64)
+                + lasting
+                + (latest - lasting) * MEMORY.powf(step as f64 / season.max(1.0))
+        })
         .collect()
 }
 
+/// The share of the regression in the average; the rest is smoothing, which follows a new level at once.
+const REGRESSED_SHARE: f64 = 2.0 / 3.0;
+/// Outliers are cut at so many standard deviations, as the median of the misses tells them, …
+const ROBUST_SPREAD: f64 = 3.0;
+/// … and so many times over.
+const ROBUST_PASSES: usize = 2;
+/// So many seasons must agree before a new level is taken to last.
+const LASTING_SEASONS: usize = 5;
 /// Seasons until an observation weighs half.
-const HALF_LIFE_SEASONS: f64 = 8.0;
+const HALF_LIFE_SEASONS: f64 = 26.0;
 /// Of what was missed of late, so much is left after a season.
-const MEMORY: f64 = 0.8;
+const MEMORY: f64 = 0.5;
 
 /// The periods of the Fourier terms, in steps.
 fn harmonics(series: &Series) -> Vec<f64> {

@@ -29,33 +29,34 @@ pub(crate) struct Spread {
     scale: f64,
 }
 
+/// What the history taught.
+pub(crate) struct Learnt {
+    pub(crate) spread: Spread,
+    pub(crate) score: Option<ForecastScore>,
+}
+
 /// One origin: the misses of its forecast, on the logarithm, as far as they are known.
 struct Trial {
-    begin: usize,
     expected: Vec<f64>,
     misses: Vec<Option<f64>>,
 }
 
 impl Spread {
     /// Learns from `series`; the score is that of the forecasts that were tried.
-    pub(crate) fn learn(
-        series: &Series,
-        steps: usize,
-        chance: &mut ChaCha8Rng,
-    ) -> (Self, Option<ForecastScore>) {
+    pub(crate) fn learn(series: &Series, steps: usize, chance: &mut ChaCha8Rng) -> Learnt {
         let season = series.season().max(if series.step.season() == 7 { 7 } else { 1 });
         let trials = trials(series, steps, season);
         let mut spread = Self { season, slow: 0.1, growth: 0.5, fast: Vec::new(), scale: 1.0 };
         if trials.is_empty() {
             spread.slow = 0.3;
             spread.fast = vec![vec![0.0; season]];
-            return (spread, None);
+            return Learnt { spread, score: None };
         }
         spread.learn_slow(&trials);
         spread.learn_fast(&trials);
         spread.calibrate(&trials, chance);
         let score = spread.score(series, &trials, chance);
-        (spread, Some(score))
+        Learnt { spread, score: Some(score) }
     }
 
     fn learn_slow(&mut self, trials: &[Trial]) {
@@ -99,7 +100,7 @@ impl Spread {
         }
     }
 
-    /// Scales so that 82 % of what was observed lies inside the 80 % interval.
+    /// Scales so that 86 % of the trials' misses lie inside the 80 % interval: the trials overlap, and were seen.
     fn calibrate(&mut self, trials: &[Trial], chance: &mut ChaCha8Rng) {
         let longest = trials.iter().map(|trial| trial.misses.len()).max().unwrap_or(1);
         let paths: Vec<Vec<f64>> = (0..EXAM_PATHS).map(|_| self.path(longest, chance)).collect();
@@ -116,7 +117,7 @@ impl Spread {
             );
         }
         ratios.sort_by(f64::total_cmp);
-        self.scale = quantile_of(&ratios, 0.82).clamp(0.5, 2.5);
+        self.scale = quantile_of(&ratios, 0.86).clamp(0.5, 3.0);
     }
 
     /// A path of misses, `steps` long.
@@ -174,32 +175,33 @@ impl Spread {
     }
 }
 
-/// Forecasts from earlier origins, the latest first, as far apart as they are long; half a horizon at least.
+/// Forecasts from earlier origins, as long as the history allows.
 fn trials(series: &Series, steps: usize, season: usize) -> Vec<Trial> {
     let count = series.values.len();
+    let trial = |begin: usize| {
+        let expected = ahead(&series.first(begin), steps.min(count / 2).min(count - begin));
+        let miss = |(step, expected): (usize, &f64)| {
+            series.known[begin + step].then(|| series.values[begin + step] - expected)
+        };
+        let misses = expected.iter().enumerate().map(miss).collect();
+        Trial { expected, misses }
+    };
+    origins(count, steps, season).into_iter().map(trial).collect()
+}
+
+/// Where trials begin: the latest one season before the end.
+fn origins(count: usize, steps: usize, season: usize) -> Vec<usize> {
     let least = (3 * season).max(count / 3);
-    let length = steps.min(count.saturating_sub(least).max(1)).min(count / 2);
-    if length == 0 || count < least + season.min(length) {
+    let shortest = season.min(steps).min(count / 2).max(1);
+    if count < least + shortest {
         return Vec::new();
     }
-    let apart = ((count - least) / MOST_ORIGINS).max(season.min(length) / 2).max(1);
-    let mut trials = Vec::new();
-    let mut begin = count - season.min(length);
-    while begin >= least && trials.len() < MOST_ORIGINS {
-        let ahead = ahead(&series.first(begin), length.min(count - begin));
-        let misses = ahead
-            .iter()
-            .enumerate()
-            .map(|(step, expected)| {
-                series.known[begin + step].then(|| series.values[begin + step] - expected)
-            })
-            .collect();
-        trials.push(Trial { begin, expected: ahead, misses });
-        let Some(next) = begin.checked_sub(apart) else { break };
-        begin = next;
-    }
-    trials.sort_by_key(|trial| trial.begin);
-    trials
+    let apart = ((count - least) / MOST_ORIGINS).max(shortest / 2).max(1);
+    let last = count - shortest;
+    let mut origins: Vec<usize> =
+        (0..MOST_ORIGINS).map_while(|at| last.checked_sub(at * apart)).filter(|at| *at >= least).collect();
+    origins.reverse();
+    origins
 }
 
 fn mean_of(misses: &[Option<f64>]) -> Option<f64> {
