@@ -185,23 +185,29 @@ fn tone_at_most_warning(tone: Tone, model: &Model) -> Tone {
 
 fn capacity_facts(model: &Model, facts: &mut Vec<Fact>) {
     let capacity = &model.capacity;
+    let interval = match (&model.objective, &model.ceiling) {
+        (None, Some(ceiling)) => &ceiling.interval,
+        _ => &capacity.interval,
+    };
+    let note = match (&model.objective, capacity.bracketed) {
+        (Some(_), true) => "between a load that passed and one that failed",
+        (Some(_), false) => "not bracketed by measurement",
+        (None, true) => "the curve was seen to flatten",
+        (None, false) => "the curve was not seen to flatten",
+    };
     facts.push(Fact {
         name: "95 % interval",
-        value: format!("{} req/s", words::rates(&capacity.interval)),
-        note: if capacity.bracketed {
-            "between a load that passed and one that failed".to_owned()
-        } else {
-            "not bracketed by measurement".to_owned()
-        },
+        value: format!("{} req/s", words::rates(interval)),
+        note: note.to_owned(),
         anchor: "how-capacity",
     });
     if let Some(scale) = capacity.scale {
-        let recorded = model
-            .rate_at_1x
-            .map_or_else(String::new, |one| format!("recorded: {} req/s on average", words::rate(one)));
+        let recorded = model.rate_at_1x.map_or_else(String::new, |one| {
+            format!("of the recorded traffic, {} req/s on average", words::rate(one))
+        });
         facts.push(Fact {
             name: "headroom",
-            value: format!("{} recorded traffic", words::times(scale)),
+            value: format!("{} recorded", words::times(scale)),
             note: recorded,
             anchor: "levels",
         });
@@ -295,24 +301,24 @@ fn growth_headline(forecast: &Forecast) -> (Tone, String) {
 
 /// When it runs out, and how sure that is.
 fn exhaustion_words(exhaustion: &Exhaustion) -> (String, String) {
-    let day = |at: Option<jiff::civil::DateTime>| {
-        at.map_or_else(|| "after the horizon".to_owned(), |at| words::date(at.date()))
-    };
     let value = match exhaustion.p50 {
         Some(at) => words::date(at.date()),
         None => "not within the horizon".to_owned(),
     };
     let share = words::percent(1.0 - exhaustion.beyond_ratio);
-    let note = format!(
-        "{share} of paths within the horizon; 10 % by: {}; 90 % by: {}",
-        day(exhaustion.p10),
-        day(exhaustion.p90)
-    );
-    (value, note)
+    let early = exhaustion
+        .p10
+        .map_or_else(String::new, |at| format!("; on one in ten by {}", words::date(at.date())));
+    (value, format!("on {share} of the simulated paths within the horizon{early}"))
 }
 
 /// A growth as percent with its sign.
 pub(crate) fn signed_percent(ratio: f64) -> String {
     let sign = if ratio < 0.0 { "−" } else { "+" };
-    format!("{sign}{}", words::percent(ratio.abs()))
+    let size = ratio.abs();
+    if size < 0.1 {
+        format!("{sign}{}", words::percent(size))
+    } else {
+        format!("{sign}{:.0} %", size * 100.0)
+    }
 }

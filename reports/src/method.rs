@@ -88,8 +88,12 @@ pub(crate) fn capacity(model: &Model) -> Vec<String> {
         }
     });
     lines.push(format!(
-        "The next load worth running: {} (it narrows the interval most). Seed {}.",
-        words::rate(capacity.next_load),
+        "The next load worth running: {} {} (it narrows the interval most). Seed {}.",
+        words::about(capacity.next_load.as_per_second()),
+        match model.load_unit {
+            LoadUnit::Offered => "requests per second",
+            LoadUnit::Concurrency => "requests in flight",
+        },
         model.seed
     ));
     lines

@@ -148,6 +148,12 @@ fn page(evidence: &Evidence<'_>) -> Page {
         configurations: method::configurations(evidence.runs),
     };
     page.parts = page.present_parts();
+    let present = |anchor: &str| page.parts.iter().any(|part| part.anchor == anchor);
+    for fact in &mut page.facts {
+        if fact.anchor != "how-capacity" && !present(fact.anchor) {
+            fact.anchor = "method";
+        }
+    }
     page
 }
 

@@ -218,21 +218,41 @@ pub(crate) fn marker_height(markers: &[Marker], x: &Axis, left: f64, right: f64)
 }
 
 /// For each marker its row, counted from the plot upwards, and where its label begins.
+///
+/// Short labels lie low: a line ends below its own label, so it crosses only labels in lower rows, and those
+/// are kept clear of it.
 fn marker_rows(markers: &[Marker], x: &Axis, left: f64, right: f64) -> Vec<(usize, f64)> {
+    const BESIDE: f64 = 7.0;
+    let widths: Vec<f64> = markers.iter().map(|marker| width_of(&marker.text, size::LABEL * 1.05)).collect();
+    let mut order: Vec<usize> = (0..markers.len()).collect();
+    order.sort_by(|&one, &other| widths[one].total_cmp(&widths[other]));
     let mut rows: Vec<Vec<(f64, f64)>> = Vec::new();
-    let mut places = Vec::new();
-    for marker in markers {
-        let width = width_of(&marker.text, size::LABEL * 1.05);
-        let begin = (x.place(marker.at) - width / 2.0).min(right + 60.0 - width).max(left);
-        let is_free = |row: &Vec<(f64, f64)>| {
-            row.iter().all(|&(from, to)| begin > to + 12.0 || begin + width < from - 12.0)
+    let mut places = vec![(0, left); markers.len()];
+    for (rank, &at) in order.iter().enumerate() {
+        let (place, width) = (x.place(markers[at].at), widths[at]);
+        let within = |begin: f64| begin.min(right + 60.0 - width).max(left);
+        let crossed = |begin: f64| {
+            order[rank + 1..].iter().any(|&other| {
+                let line = x.place(markers[other].at);
+                line > begin - BESIDE + 1.0 && line < begin + width + BESIDE - 1.0
+            })
         };
-        let row = rows.iter().position(is_free).unwrap_or(rows.len());
+        let free = |row: &[(f64, f64)], begin: f64| {
+            row.iter().all(|&(from, to)| begin > to + 10.0 || begin + width < from - 10.0)
+        };
+        let centred = within(place - width / 2.0);
+        let candidates = [centred, within(place + BESIDE), within(place - width - BESIDE)];
+        let found = (0..=rows.len()).find_map(|row| {
+            let taken = rows.get(row).map_or(&[][..], Vec::as_slice);
+            let begin = candidates.into_iter().find(|&begin| free(taken, begin) && !crossed(begin))?;
+            Some((row, begin))
+        });
+        let (row, begin) = found.unwrap_or((rows.len(), centred));
         if row == rows.len() {
             rows.push(Vec::new());
         }
         rows[row].push((begin, begin + width));
-        places.push((row, begin));
+        places[at] = (row, begin);
     }
     places
 }
@@ -276,6 +296,26 @@ fn clipped(line: &[Px], room: &Room) -> Vec<Vec<Px>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn marker(at: f64, text: &str) -> Marker {
+        let stroke = Stroke::new(Ink::Good, 1.0);
+        Marker { at, interval: None, text: text.to_owned(), ink: Ink::Good, stroke }
+    }
+
+    #[test]
+    fn no_line_of_a_marker_crosses_the_label_of_another() {
+        let x = Axis::to_edge(1_000.0, 5).between(0.0, 1_000.0);
+        let long = "a label that is so long that it reaches the other marker";
+        // At one place: side by side. Near each other: the long one above.
+        assert!(matches!(
+            marker_rows(&[marker(500.0, "short"), marker(500.0, long)], &x, 0.0, 1_000.0)[..],
+            [(0, short), (0, beside)] if short > 500.0 && beside < 500.0
+        ));
+        assert!(matches!(
+            marker_rows(&[marker(900.0, long), marker(800.0, "short")], &x, 0.0, 1_000.0)[..],
+            [(1, _), (0, _)]
+        ));
+    }
 
     #[test]
     fn a_line_is_cut_where_it_leaves_and_begins_again_where_it_returns() {

@@ -47,6 +47,23 @@ impl Table {
         self.rows.push(Row { tone, cells: cells.into_iter().collect() });
     }
 
+    /// Leaves out columns in which no row says anything.
+    fn without_empty_columns(mut self) -> Self {
+        let says = |at: usize| {
+            self.rows
+                .iter()
+                .any(|row| row.cells.get(at).is_some_and(|cell| !matches!(cell.as_str(), "" | "–")))
+        };
+        let kept: Vec<bool> = (0..self.columns.len()).map(says).collect();
+        let mut keep = kept.iter();
+        self.columns.retain(|_| keep.next().copied().unwrap_or(true));
+        for row in &mut self.rows {
+            let mut keep = kept.iter();
+            row.cells.retain(|_| keep.next().copied().unwrap_or(true));
+        }
+        self
+    }
+
     fn noted(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
         self
@@ -134,9 +151,13 @@ pub(crate) fn levels(evidence: &Evidence<'_>) -> Option<Table> {
         );
     }
     let named = objective.map_or_else(String::new, |it| format!(" Objective: {}.", words::objective(it)));
-    Some(table.noted(format!(
-        "Steady windows, warm-up cut; answered without error; response = done − ready, failures included.{named}"
-    )))
+    let table = table.without_empty_columns();
+    let measured = if points.iter().all(|point| point.windows.is_empty()) {
+        "As the table of points has it."
+    } else {
+        "Steady windows, warm-up cut; answered without error; response = done − ready, failures included."
+    };
+    Some(table.noted(format!("{measured}{named}")))
 }
 
 /// The routes of a stretch of `run`; `None` without any.

@@ -255,6 +255,39 @@ fn a_whole_report_names_the_capacity_first() {
 }
 
 #[test]
+fn models_of_tables_are_reports_too() {
+    let closed = "n,x\n1,95\n2,184\n4,345\n8,600\n16,860\n32,985\n64,1002\n";
+    let open = "rate,p50,p95,errors\n100,10,40,0\n200,11,44,0\n400,12,50,0\n600,15,70,0\n800,30,150,0\n950,70,420,0\n";
+    for (table, objective, expected) in
+        [(closed, None, "Would carry at most"), (open, Some("p95<200ms"), "with p95 &lt; 200 ms")]
+    {
+        let request = ModelRequest {
+            objective: objective.map(|text| Objective::parse(text).unwrap()),
+            at: Vec::new(),
+            rate_at_1x: None,
+            held_back_ratio: 0.0,
+            force: false,
+            seed: 1,
+        };
+        let model = modeler::model(modeler::points_from_table(table, "table").unwrap(), &request).unwrap();
+        let evidence = Evidence {
+            title: "A table",
+            runs: &[],
+            points: &[],
+            model: Some(&model),
+            forecast: None,
+            check: None,
+        };
+
+        let page = html(&evidence);
+
+        look(&format!("table-{}.html", objective.is_some()), &page);
+        check_page(&page);
+        assert!(page.contains(expected), "{}", text(&evidence));
+    }
+}
+
+#[test]
 fn an_invalid_run_says_so_before_anything_else() {
     let mut run = run();
     run.header.held_back_ratio = 0.12;

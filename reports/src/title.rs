@@ -1,7 +1,8 @@
 //! The titles of charts: each states what its chart shows.
 
 use captures::Run;
-use modeler::{Binding, Exhaustion, Forecast, LatencyMeasure, Model, Objective};
+use jiff::civil::Date;
+use modeler::{Binding, Event, Exhaustion, Forecast, LatencyMeasure, Model, Objective};
 
 use crate::account::{Account, Level};
 use crate::finding::{binding, is_invalid, signed_percent};
@@ -12,12 +13,22 @@ pub(crate) fn throughput(model: Option<&Model>) -> String {
     let Some(model) = model else { return "What was answered of what was offered".to_owned() };
     let capacity = words::rate(model.capacity.rate);
     match (&model.ceiling, &model.objective) {
-        (Some(ceiling), Some(_)) => format!(
+        (Some(ceiling), Some(_)) if ceiling.measured => format!(
             "{capacity} requests per second hold the objective; the service stops at {}",
             words::rate(ceiling.rate)
         ),
-        (Some(ceiling), None) => {
+        (Some(ceiling), Some(_)) => format!(
+            "{capacity} requests per second hold the objective; the curves end at {}, which was not reached",
+            words::rate(ceiling.rate)
+        ),
+        (Some(ceiling), None) if ceiling.measured => {
             format!("The service answers at most {} requests per second", words::rate(ceiling.rate))
+        }
+        (Some(ceiling), None) => {
+            format!(
+                "The curves end at {} requests per second, which was not reached",
+                words::rate(ceiling.rate)
+            )
         }
         (None, _) => {
             let most = words::number(model.largest_load);
@@ -140,15 +151,23 @@ pub(crate) fn quantiles(level: &Level, account: &Account) -> String {
 pub(crate) fn growth(forecast: &Forecast) -> String {
     let growth = signed_percent(forecast.growth_per_year_ratio);
     match &forecast.exhaustion {
-        Some(Exhaustion { p50: Some(at), .. }) => {
-            format!("Capacity runs out around {} (traffic {growth} a year)", words::date(at.date()))
-        }
+        Some(Exhaustion { p50: Some(at), .. }) => match event_on(forecast, at.date()) {
+            Some(event) => {
+                format!("{} is likely to exceed the capacity on {}", event.name, words::date(at.date()))
+            }
+            None => format!("Capacity runs out around {} (traffic {growth} a year)", words::date(at.date())),
+        },
         Some(Exhaustion { p50: None, beyond_ratio, .. }) => format!(
             "Capacity lasts beyond the horizon on {} of the paths (traffic {growth} a year)",
             words::percent(*beyond_ratio)
         ),
         None => format!("Traffic changes by {growth} a year"),
     }
+}
+
+/// The event on `day`.
+fn event_on(forecast: &Forecast, day: Date) -> Option<&Event> {
+    forecast.events.iter().find(|event| event.first <= day && day <= event.last)
 }
 
 /// The name of the quantile that an objective judges first: `p95`.

@@ -1,5 +1,7 @@
 //! Response quantiles against offered load, on a logarithmic axis, with the limit and the capacity.
 
+use std::cmp::Ordering;
+
 use super::throughput::capacity_marker;
 use super::{Caption, Dot, EDGE, Limit, Mark, Step, largest, room_for_ticks, split_at};
 use crate::axis::Axis;
@@ -86,11 +88,13 @@ impl Response {
         (x, y)
     }
 
+    /// The line that is limited is the subject; those below and above it have a colour each.
     fn ink_of(&self, line: usize) -> Ink {
-        match self.lines.len() - line {
-            1 if self.lines.len() > 1 => Ink::Third,
-            2 => Ink::Main,
-            _ => Ink::Second,
+        let subject = self.lines.iter().position(|line| line.limited).unwrap_or(self.lines.len() / 2);
+        match line.cmp(&subject) {
+            Ordering::Less => Ink::Second,
+            Ordering::Equal => Ink::Main,
+            Ordering::Greater => Ink::Third,
         }
     }
 

@@ -296,7 +296,7 @@ fn growth_meets_capacity() {
         running_out: Some(RunningOut {
             at: begin + 75.0 * week,
             interval: Some((begin + 66.0 * week, begin + 79.0 * week)),
-            label: "runs out 14 Jun 2027 (80 %: 12 Apr 2027 – beyond the horizon)".to_owned(),
+            label: "runs out 14 Jun 2027 (on 61 % of the paths by the horizon)".to_owned(),
         }),
     };
     check("growth", &chart.svg());

@@ -150,8 +150,8 @@ impl Throughput {
         placer.take_line(&plot.curve(&inner, Stroke::new(Ink::Main, 2.6)));
         placer.take_line(&plot.curve(&outer, Stroke::new(Ink::Main, 2.2).dashed()));
         plot.floor(&self.x_name);
-        self.paint_border(plot);
         plot.markers(markers);
+        self.paint_border(plot);
         if let Some(mark) = &self.capacity {
             let x = plot.x.place(mark.at);
             placer.take_line(&[(x, plot.room.top), (x, plot.room.bottom)]);
@@ -168,7 +168,7 @@ impl Throughput {
         }
         let (x, y) = (plot.x.place(self.measured_to), plot.room.bottom - 8.0);
         plot.canvas.line(&[(x, plot.room.top), (x, plot.room.bottom)], Stroke::new(Ink::Muted, 1.0).dotted());
-        let letters = Letters::new(Ink::Muted, size::TICK);
+        let letters = Letters::new(Ink::Muted, size::TICK).rimmed();
         plot.canvas.text((x - 7.0, y), "measured", letters.aligned(Align::Right));
         if plot.room.right - x > 90.0 {
             plot.canvas.text((x + 7.0, y), "extrapolated", letters);

@@ -87,14 +87,18 @@ fn running_out(forecast: &Forecast) -> Option<RunningOut> {
     let horizon = forecast.steps.last().map(|step| epoch(step.at));
     let late = exhaustion.p90.map(epoch).or(horizon);
     let day = |at: DateTime| words::date(at.date());
-    let until = exhaustion.p90.map_or_else(|| "beyond the horizon".to_owned(), day);
+    let early = exhaustion.p10.filter(|&early| early < middle);
+    let sure = match (early, exhaustion.p90) {
+        (Some(early), Some(late)) => format!("80 %: {} – {}", day(early), day(late)),
+        (None, Some(late)) => format!("90 % by {}", day(late)),
+        (_, None) => {
+            format!("on {} of the paths by the horizon", words::percent(1.0 - exhaustion.beyond_ratio))
+        }
+    };
     Some(RunningOut {
         at: epoch(middle),
-        interval: exhaustion.p10.map(epoch).zip(late),
-        label: match exhaustion.p10 {
-            Some(early) => format!("runs out {} (80 %: {} – {until})", day(middle), day(early)),
-            None => format!("runs out {}", day(middle)),
-        },
+        interval: early.map(epoch).zip(late),
+        label: format!("runs out {} ({sure})", day(middle)),
     })
 }
 
