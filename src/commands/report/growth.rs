@@ -120,7 +120,7 @@ fn step_of(seconds: u64) -> Option<Step> {
         3_600 => Some(Step::Hour),
         86_400 => Some(Step::Day),
         604_800 => Some(Step::Week),
-        _ if seconds > 0 && seconds % 60 == 0 => u32::try_from(seconds / 60).ok().map(Step::Minutes),
+        _ if seconds > 0 && seconds.is_multiple_of(60) => u32::try_from(seconds / 60).ok().map(Step::Minutes),
         _ => None,
     }
 }
