@@ -88,3 +88,13 @@ pub(crate) fn found(
             .collect::<Vec<_>>(),
     })
 }
+
+/// When a `forecast.json` says that growth meets the capacity, in words.
+pub(crate) fn exhaustion(path: &Path) -> String {
+    let facts: Value =
+        fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    match facts["exhaustion"]["p50"].as_str().and_then(|moment| moment.get(..10)) {
+        Some(day) => format!("meets the capacity on {day}, as likely as not before"),
+        None => "does not meet the capacity within the horizon, more likely than not".to_owned(),
+    }
+}

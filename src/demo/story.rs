@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::check::{self, Measured, Objective, Trial};
 use super::children::{Ended, Part, Stage, interrupted};
 use super::folder::Folder;
-use super::prediction::{Prediction, found};
+use super::prediction::{self, Prediction, found};
 use super::visit::Visited;
 use super::{folder, history, visit, visitors};
 use crate::complain::{Complaint, Exit, reason};
@@ -27,7 +27,7 @@ use crate::complain::{Complaint, Exit, reason};
 const RECORDED: Duration = Duration::from_secs(20);
 /// The levels of the replay, as multiples of the recorded rate: 30 requests a second and a ceiling near
 /// 390 make five of them easy, two near the knee and two too much.
-const LEVELS: [f64; 9] = [1.0, 3.0, 5.0, 7.5, 10.0, 11.5, 13.0, 14.0, 16.0];
+const LEVELS: [f64; 9] = [1.0, 3.0, 5.0, 7.5, 10.0, 11.5, 12.5, 14.0, 16.0];
 /// How long each level is held.
 const LEVEL_SECONDS: u64 = 5;
 /// How many loads are tried to check the prediction.
@@ -102,9 +102,9 @@ impl Story {
         let measured = check::measured(&trials, &OBJECTIVE);
         let found = found(&OBJECTIVE, capture_rate, &visited, &predicted, &trials, measured);
         self.write(&self.folder.check(), &format!("{found:#}\n"))?;
-        self.forecast(&predicted)?;
+        let exhaustion = self.forecast(&predicted)?;
         self.refresh_report()?;
-        self.conclude(capture_rate, &predicted, &trials, measured);
+        self.conclude(capture_rate, &predicted, &trials, measured, &exhaustion);
         Ok(found)
     }
 
@@ -213,7 +213,8 @@ impl Story {
         Ok(trials)
     }
 
-    fn forecast(&self, predicted: &Prediction) -> Result<(), Complaint> {
+    /// When the synthetic growth meets the capacity, in words.
+    fn forecast(&self, predicted: &Prediction) -> Result<String, Complaint> {
         self.say("5/6 forecasting growth on a synthetic year of traffic");
         let history = self.folder.history();
         self.write(&history, &history::invent(self.seed, predicted.rate_per_second))?;
@@ -221,8 +222,8 @@ impl Story {
             "forecast",
             &arguments(["forecast", "--history"])
                 .with(&history)
-                .with("--capacity")
-                .with(format!("{:.1}rps", predicted.rate_per_second))
+                .with("--model")
+                .with(self.folder.root())
                 .with("--peak-factor")
                 .with(history::PEAK_FACTOR.to_string())
                 .with("--horizon")
@@ -232,7 +233,8 @@ impl Story {
                 .with("--out")
                 .with(self.folder.forecast()),
         )?;
-        succeeded(part.finish(SOON)?)
+        succeeded(part.finish(SOON)?)?;
+        Ok(prediction::exhaustion(&self.folder.forecast().join("forecast.json")))
     }
 
     /// Draws the page again, now with the check in it.
@@ -251,6 +253,7 @@ impl Story {
         predicted: &Prediction,
         trials: &[Trial],
         measured: Option<Measured>,
+        exhaustion: &str,
     ) {
         self.say("");
         self.say(&format!("recorded rate       {capture_rate:.1} req/s"));
@@ -269,7 +272,7 @@ impl Story {
             None => self.say("measured by check   no answer: the machine was too busy to send on time"),
         }
         self.say(&format!("report              {}", self.folder.page().display()));
-        self.say(&format!("growth (synthetic)  {}", self.folder.forecast().display()));
+        self.say(&format!("synthetic growth    {} ({})", exhaustion, self.folder.forecast().display()));
     }
 
     /// Replays the capture against a fresh shop. Whether the run may be believed: not when the generator was

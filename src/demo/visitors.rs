@@ -20,11 +20,11 @@ use super::shop::password_of;
 
 /// Visitors a second, in the mean.
 const ARRIVALS_PER_SECOND: f64 = 3.9;
-/// How far the wave of arrivals goes up and down.
+/// How far the wave of arrivals goes up and down: it ebbs in the middle.
 const WAVE_RATIO: f64 = 0.12;
 /// How many visitors the newsletter sends, within one second.
 const RUSH: usize = 5;
-/// Where in the plan the newsletter goes out.
+/// Where in the plan the newsletter goes out: near the ebb, so that every quarter is about as busy.
 const RUSH_AT_RATIO: f64 = 0.6;
 /// The longest visit, from which earlier arrivals are counted.
 const LONGEST_VISIT: Duration = Duration::from_secs(25);
@@ -90,7 +90,7 @@ pub(crate) fn plan(seed: u64, span: Duration) -> Vec<Visit> {
 fn arrivals(span: Duration, chance: &mut ChaCha8Rng) -> Vec<f64> {
     let (first, last) = (-LONGEST_VISIT.as_secs_f64(), span.as_secs_f64());
     let slot = 1.0 / ARRIVALS_PER_SECOND;
-    let wave = |moment: f64| moment + WAVE_RATIO * last / TAU * (TAU * moment / last).sin();
+    let wave = |moment: f64| moment - WAVE_RATIO * last / TAU * (TAU * moment / last).sin();
     let mut moments: Vec<f64> = std::iter::successors(Some(first), |moment| Some(moment + slot))
         .take_while(|moment| *moment < last)
         .map(|moment| wave(moment + slot * chance.random::<f64>()))
