@@ -37,7 +37,7 @@ fn check_report(folder: &Path) {
         if path.extension().is_some_and(|extension| extension == "svg") {
             let text = std::fs::read_to_string(&path).unwrap();
             assert!(text.trim_start().starts_with("<svg") || text.starts_with("<?xml"), "{}", path.display());
-            assert!(text.contains("<title>") && text.trim_end().ends_with("</svg>"), "{}", path.display());
+            assert!(text.contains("<title") && text.trim_end().ends_with("</svg>"), "{}", path.display());
             charts += 1;
         }
     }
@@ -184,7 +184,8 @@ fn steady_growth_reaches_capacity_when_arithmetic_says() {
     assert!(("2026-08-24".."2026-10-05").contains(&median), "{without}");
     // Ten times the traffic on one day is beyond any capacity near today's.
     let with_event = forecast(&["--capacity", "2000rps", "--event", "Black Friday=2026-11-27:10x"]);
-    assert_eq!(with_event["exhaustion"]["p50"], "2026-11-27", "{with_event}");
+    let shortage = with_event["exhaustion"]["p50"].as_str().unwrap();
+    assert!(shortage.starts_with("2026-11-27"), "{with_event}");
     let table = std::fs::read_to_string(out.join("forecast.csv")).unwrap();
     assert_eq!(table.lines().next(), Some("ds,yhat,lo80,hi80,lo95,hi95"));
     assert_eq!(table.lines().count(), 1 + 26 * 7);

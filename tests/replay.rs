@@ -97,7 +97,7 @@ fn a_capture_is_replayed_with_its_mix_its_curve_and_its_order() {
     let recorded = shop(10);
     write_capture(&capture, &recorded);
     let expected = routes(recorded.iter().map(|request| (request.method, request.target.as_str())));
-    let mut curve = vec![0_u64; 10];
+    let mut curve = [0_u64; 10];
     recorded.iter().for_each(|request| curve[request.arrived.as_secs() as usize] += 1);
 
     for scale in [1_u64, 10] {
@@ -341,6 +341,34 @@ fn every_planned_request_has_one_outcome_whatever_the_target_does() {
     let run = Run::read(std::fs::File::open(out).unwrap()).unwrap();
     assert_eq!(run.overall().total(), 120);
     assert_eq!(run.samples.iter().filter(|sample| sample.is_error()).count(), 100);
+}
+
+#[test]
+fn a_missed_threshold_is_exit_code_99_and_the_run_is_there_all_the_same() {
+    let _quiet = quiet_machine();
+    let server = PoolServer::start(8, Duration::from_millis(20));
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("c.capture");
+    write_capture(&capture, &even(50, 2));
+    for (threshold, code) in [("p95<2s,errors<1%", 0), ("p95<10ms", 99), ("fast", 2)] {
+        let out = folder.path().join(format!("{code}.run"));
+        let output = run(&[
+            "replay",
+            capture.to_str().unwrap(),
+            "--target",
+            &format!("http://{}", server.address),
+            "--threshold",
+            threshold,
+            "--out",
+            out.to_str().unwrap(),
+        ]);
+        if output.status.code() == Some(5) {
+            eprintln!("skipped: the machine was too busy for a valid run");
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert_eq!(out.exists(), code != 2);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use captures::Rate;
+use captures::{Histogram, Rate};
 
 use crate::latency::LatencyMeasure;
 
@@ -47,6 +47,28 @@ impl Objective {
     pub fn parse(text: &str) -> Result<Self, ObjectiveError> {
         let limits = text.split(',').map(parse_limit).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { limits })
+    }
+
+    /// The first limit that a measurement broke, as "limit, but measured"; `None` when it met them all.
+    ///
+    /// `error_ratio` is in `0..=1`.
+    pub fn broken_by(&self, response: &Histogram, error_ratio: f64, throughput: Rate) -> Option<String> {
+        self.limits.iter().find_map(|limit| match *limit {
+            Limit::Latency(measure, length) => {
+                let measured = match measure {
+                    LatencyMeasure::Mean => response.mean(),
+                    LatencyMeasure::Quantile(quantile) => response.quantile(quantile),
+                };
+                let millis = measured.as_secs_f64() * 1_000.0;
+                (measured >= length).then(|| format!("{limit}, but it was {millis:.1} ms"))
+            }
+            Limit::Errors(most) => {
+                (error_ratio >= most).then(|| format!("{limit}, but they were {:.3} %", error_ratio * 100.0))
+            }
+            Limit::Throughput(least) => {
+                (throughput <= least).then(|| format!("{limit}, but it was {throughput}"))
+            }
+        })
     }
 
     /// The limits on the response.
@@ -212,6 +234,22 @@ mod tests {
                 Objective::parse(typed).map(|objective| objective.to_string()).as_deref(),
                 Ok(understood)
             );
+        }
+    }
+
+    #[test]
+    fn a_measurement_meets_an_objective_or_breaks_a_limit_of_it() {
+        let mut response = Histogram::new();
+        (1..=100).for_each(|millis| response.record(Duration::from_millis(millis)));
+        for (objective, broken) in [
+            ("p95<200ms,errors<1%", None),
+            ("p95<90ms,errors<1%", Some("p95<90ms, but it was 95.0 ms")),
+            ("mean<51ms,errors<0.1%", Some("errors<0.1%, but they were 0.500 %")),
+            ("throughput>100rps", Some("throughput>100rps, but it was 80.0 req/s")),
+        ] {
+            let objective = Objective::parse(objective).unwrap();
+            let found = objective.broken_by(&response, 0.005, Rate::per_second(80.0).unwrap());
+            assert_eq!(found.as_deref(), broken);
         }
     }
 

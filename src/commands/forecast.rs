@@ -10,10 +10,12 @@ use modeler::{
     Bounds, CapacityGiven, Event, Forecast, ForecastError, ForecastRequest, History, PeakFactor,
     STORED_MODEL_VERSION, Step, StoredForecast, StoredModel, forecast, moment_of,
 };
+use reports::Evidence;
 
 use crate::Globals;
 use crate::commands::files;
 use crate::commands::model::show;
+use crate::commands::report::{title_of, write_report};
 use crate::complain::{Complaint, Exit};
 
 /// Says when growth exhausts capacity
@@ -86,17 +88,23 @@ pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complain
         let file = args.out.join(name);
         std::fs::write(&file, content).map_err(|error| Complaint::cannot_write(&file, &error))?;
     }
-    draw(&args.out, &made)?;
+    let evidence = Evidence {
+        title: &title_of(&[]),
+        runs: &[],
+        points: &[],
+        model: None,
+        forecast: Some(&made),
+        check: None,
+    };
+    write_report(&evidence, &args.out)?;
+    if !globals.quiet {
+        eprintln!("wrote {} and the files beside it", args.out.join("index.html").display());
+    }
     let summary = summary(&made);
     show(&if args.json { format!("{text}\n") } else { summary.clone() })?;
     if args.json && !globals.quiet {
         eprint!("{summary}");
     }
-    Ok(())
-}
-
-/// Charts and page are drawn here by `crate::commands::report`, from `forecast`, into `folder`.
-fn draw(_folder: &Path, _forecast: &Forecast) -> Result<(), Complaint> {
     Ok(())
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complain
     };
     let mut inspection = Inspection::default();
     let mut kept = Vec::new();
-    while let Some(exchange) = reader.next() {
+    for exchange in reader.by_ref() {
         let exchange = exchange.map_err(|error| Complaint::unreadable(&args.capture, &error))?;
         inspection.count(&exchange);
         if let Some((path, writer)) = &mut salvaged {

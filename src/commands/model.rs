@@ -9,9 +9,11 @@ use modeler::{
     Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, Verdict, model, points,
     points_from_table,
 };
+use reports::Evidence;
 
 use crate::Globals;
 use crate::commands::files;
+use crate::commands::report::{title_of, write_report};
 use crate::complain::{Complaint, Exit};
 
 /// Fits capacity curves to runs and finds the highest load that meets an objective
@@ -78,17 +80,23 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
     std::fs::create_dir_all(&args.out).map_err(|error| Complaint::cannot_write(&args.out, &error))?;
     let file = args.out.join("model.json");
     std::fs::write(&file, format!("{text}\n")).map_err(|error| Complaint::cannot_write(&file, &error))?;
-    draw(&args.out, &runs, &concluded)?;
+    let evidence = Evidence {
+        title: &title_of(&runs),
+        runs: &runs,
+        points: &[],
+        model: Some(&concluded),
+        forecast: None,
+        check: None,
+    };
+    write_report(&evidence, &args.out)?;
+    if !globals.quiet {
+        eprintln!("wrote {} and the files beside it", args.out.join("index.html").display());
+    }
     let shown = if args.json { format!("{text}\n") } else { summary(&concluded) };
     show(&shown)?;
     if args.json && !globals.quiet {
         eprint!("{}", summary(&concluded));
     }
-    Ok(())
-}
-
-/// Charts and page are drawn here by `crate::commands::report`, from `runs` and `model`, into `folder`.
-fn draw(_folder: &Path, _runs: &[Run], _model: &Model) -> Result<(), Complaint> {
     Ok(())
 }
 

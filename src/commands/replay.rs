@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use captures::{CaptureHeader, Failure, Histogram, RouteInterval, RunHeader, Stage};
+use captures::{CaptureHeader, Failure, Histogram, Rate, RouteInterval, RunHeader, Stage};
+use modeler::Objective;
 use replayer::{
     Config, Finished, Plan, Planner, Progress, ReplayError, Rewriting, StagesError, Target, Totals,
 };
@@ -63,6 +64,9 @@ pub(crate) struct ReplayArgs {
     /// The most requests that may wait for their turn; more are skipped and counted
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     max_backlog: usize,
+    /// What the whole run must meet, e.g. 'p95<500ms,errors<1%'; exits 99 when it does not
+    #[arg(long, value_name = "SLO")]
+    threshold: Option<String>,
     /// Show the plan and send nothing
     #[arg(long)]
     dry_run: bool,
@@ -77,6 +81,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         Complaint::new(Exit::Usage, format!("--target {}", args.target), &error, error.mend())
     })?;
     let timeout = length("--timeout", &args.timeout)?;
+    let threshold = args.threshold.as_deref().map(threshold_of).transpose()?;
     let (header, plan) = load(args, &target)?;
     let stages = stages(args, &plan)?;
     let addresses = target.resolve().map_err(|error| {
@@ -145,7 +150,29 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
             ));
         }
     };
-    conclude(args, globals, &plan, &finished, out)
+    conclude(args, globals, &plan, &finished, out)?;
+    threshold.map_or(Ok(()), |objective| gate(&objective, &finished, out))
+}
+
+fn threshold_of(text: &str) -> Result<Objective, Complaint> {
+    Objective::parse(text)
+        .map_err(|error| Complaint::new(Exit::Usage, format!("--threshold {text}"), &error, error.mend()))
+}
+
+/// Whether the whole run met the threshold.
+fn gate(objective: &Objective, finished: &Finished, out: &Path) -> Result<(), Complaint> {
+    let overall = &finished.totals.overall;
+    let error_ratio = overall.errors() as f64 / overall.total().max(1) as f64;
+    let throughput = Rate::of(finished.totals.ok(), finished.elapsed);
+    match objective.broken_by(&overall.response, error_ratio, throughput) {
+        Some(broken) => Err(Complaint::new(
+            Exit::Gate,
+            out.display(),
+            format!("threshold missed: {broken}"),
+            "the run is written; `highwater model` says which load meets it",
+        )),
+        None => Ok(()),
+    }
 }
 
 fn length(flag: &str, text: &str) -> Result<Duration, Complaint> {
