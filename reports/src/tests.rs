@@ -1,3 +1,5 @@
+//! The page and the facts drawn from whole evidence.
+
 use std::time::Duration;
 
 use captures::{Bytes, Failure, Interval, Offset, Rate, RouteInterval, Run, RunEnd, RunHeader, Stage};

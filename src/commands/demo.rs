@@ -33,8 +33,9 @@ mod scenes {
 /// Records visitors of a built-in shop, replays them at rising multiples against a second one, fits the
 /// capacity curve, writes the report, and then checks its own prediction by replaying just below and just
 /// above it. Ends with a forecast on a synthetic history.
+///
+/// Example: highwater demo --out demo-report
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  highwater demo --out demo-report")]
 pub(crate) struct DemoArgs {
     /// The folder to write; an earlier demo's is overwritten, any other must be empty
     #[arg(long, default_value = "demo-report", value_name = "DIR")]

@@ -1,3 +1,5 @@
+//! The fits, against published and constructed truths.
+
 use super::*;
 
 /// SPEC SDM91 on a SPARCcenter 2000, as in Gunther's *Guerrilla Capacity Planning* (2007).

@@ -1,3 +1,5 @@
+//! The charts, byte for byte against their goldens, and what must hold in all of them.
+
 use std::path::Path;
 
 use super::*;
