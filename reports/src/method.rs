@@ -148,11 +148,11 @@ pub(crate) fn run_lead(run: &Run) -> String {
         .collect();
     let failures = if failures.is_empty() { String::new() } else { format!(" ({})", failures.join(", ")) };
     format!(
-        "{} requests planned in {}, {} completed; {} errors{failures}; {} connections; generator: {} of a core at most, lag \
+        "{} requests planned in {}, {} answered; {} errors{failures}; {} connections; generator: {} of a core at most, lag \
          p99 {}.",
         words::count(account.planned),
         words::seconds(account.seconds as f64),
-        words::count(account.completed),
+        words::count(account.overall.answered()),
         words::count(account.overall.errors()),
         words::count(account.connections_opened),
         words::percent(account.generator_cpu_most),

@@ -54,8 +54,12 @@ fn run_text(out: &mut String, run: &Run) {
             format!("{} ({})", words::count(account.planned), per_second(account.planned_per_second())),
         ),
         (
-            "completed",
-            format!("{} ({})", words::count(account.completed), per_second(account.completed_per_second())),
+            "answered",
+            format!(
+                "{} ({} while the plan ran)",
+                words::count(account.overall.answered()),
+                per_second(account.completed_per_second())
+            ),
         ),
         ("errors", format!("{} ({})", words::count(overall.errors()), words::percent(account.error_ratio()))),
     ];
