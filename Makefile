@@ -6,10 +6,10 @@ OUT ?= demo-report
 .PHONY: help demo test bench soak install-deps
 
 help:
-	@echo 'make demo          the whole story on loopback, in about two minutes after compiling'
+	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
 	@echo 'make test          everything that continuous integration runs'
-	@echo 'make bench         the ratios of DESIGN, measured side by side on this machine'
-	@echo 'make soak          the long runs'
+	@echo 'make bench         ratios, measured side by side on this machine'
+	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
 	@echo 'make install-deps  the system packages that the above need, by apt'
 
 # Installs what is missing, builds, runs the demo and says where its report is.

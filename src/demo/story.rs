@@ -242,7 +242,10 @@ impl Story {
         self.say("6/6 writing the report");
         let part = self.stage.start(
             "report",
-            &arguments(["report"]).with(self.folder.root()).with("--out").with(self.folder.root()),
+            &arguments(["report", "--title", "The demo's shop"])
+                .with(self.folder.root())
+                .with("--out")
+                .with(self.folder.root()),
         )?;
         succeeded(part.finish(SOON)?)
     }
