@@ -47,7 +47,6 @@ pub(crate) struct ClockSecond {
 pub(crate) struct Ledger {
     open: BTreeMap<u64, OpenSecond>,
     workers: Vec<Offset>,
-    given_out: u64,
     totals: Totals,
     failures_kept: u64,
     sample_every: u64,
@@ -83,6 +82,16 @@ pub struct Totals {
 }
 
 impl Totals {
+    fn add(&mut self, delta: &RouteInterval) {
+        self.overall.merge(delta);
+        let route = usize::from(delta.route);
+        while self.routes.len() <= route {
+            let number = u16::try_from(self.routes.len()).unwrap_or(u16::MAX);
+            self.routes.push(RouteInterval { route: number, ..RouteInterval::default() });
+        }
+        self.routes[route].merge(delta);
+    }
+
     /// Requests that left, answered or not.
     pub fn sent(&self) -> u64 {
         self.overall.service.len()
@@ -105,7 +114,6 @@ impl Ledger {
         Self {
             open: BTreeMap::new(),
             workers: vec![Offset::ZERO; workers],
-            given_out: 0,
             totals: Totals::default(),
             failures_kept: 0,
             sample_every: (expected / MAX_SAMPLES).max(1),
@@ -146,13 +154,6 @@ impl Ledger {
 
     fn on_outcome(&mut self, outcome: &Outcome) {
         self.second(outcome.due.second()).delta.route_mut(outcome.route).count(outcome);
-        self.totals.overall.count(outcome);
-        let route = usize::from(outcome.route);
-        while self.totals.routes.len() <= route {
-            let number = u16::try_from(self.totals.routes.len()).unwrap_or(u16::MAX);
-            self.totals.routes.push(RouteInterval { route: number, ..RouteInterval::default() });
-        }
-        self.totals.routes[route].count(outcome);
         let drawn = mix(self.seed ^ mix(outcome.due.as_nanos() ^ outcome.exchange.0))
             .is_multiple_of(self.sample_every);
         if outcome.is_error() && self.failures_kept < MAX_SAMPLES {
@@ -168,14 +169,15 @@ impl Ledger {
         let left = self.workers.iter().min().map_or(0, |until| until.second());
         let later = self.open.split_off(&left);
         let settled = std::mem::replace(&mut self.open, later);
-        self.given_out = self.given_out.max(left);
-        settled
+        let settled: Vec<Interval> = settled
             .into_values()
             .map(|open| {
                 let busiest = open.cpu.iter().max().copied().unwrap_or_default();
                 Interval { generator_cpu: busiest.as_secs_f64(), ..open.delta }
             })
-            .collect()
+            .collect();
+        settled.iter().flat_map(|interval| &interval.routes).for_each(|route| self.totals.add(route));
+        settled
     }
 
     /// The outcomes to be kept whole since this was last asked.
@@ -183,6 +185,7 @@ impl Ledger {
         std::mem::take(&mut self.samples)
     }
 
+    /// What all settled seconds came to.
     pub(crate) const fn totals(&self) -> &Totals {
         &self.totals
     }
