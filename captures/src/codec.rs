@@ -379,6 +379,9 @@ pub(crate) fn decode_run_header(payload: &[u8]) -> Option<RunHeader> {
     })
 }
 
+/// No run is longer than a year: readers may step through its seconds.
+const LAST_SECOND: u64 = 366 * 86_400;
+
 #[derive(Serialize, Deserialize)]
 struct StoredInterval {
     second: u64,
@@ -465,6 +468,9 @@ fn restored_histogram(stored: &[(u64, u64)]) -> Histogram {
 
 pub(crate) fn each_interval(payload: &[u8], mut take: impl FnMut(Interval)) -> Option<()> {
     each(payload, |stored: StoredInterval| {
+        if stored.second > LAST_SECOND || !stored.in_flight.is_finite() || !stored.generator_cpu.is_finite() {
+            return None;
+        }
         take(Interval {
             second: stored.second,
             planned: stored.planned,

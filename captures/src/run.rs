@@ -143,7 +143,7 @@ impl RouteInterval {
         for &(failure, count) in &other.failures {
             bump(&mut self.failures, failure, count);
         }
-        self.unexpected += other.unexpected;
+        self.unexpected = self.unexpected.saturating_add(other.unexpected);
         self.response.merge(&other.response);
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
@@ -152,35 +152,40 @@ impl RouteInterval {
 
     /// Outcomes that are answers, whatever their status.
     pub fn answered(&self) -> u64 {
-        self.statuses.iter().map(|&(_, count)| count).sum()
+        sum(&self.statuses, |_| true)
     }
 
     /// Requests that were never sent, by our own decision.
     pub fn skipped(&self) -> u64 {
-        self.failures.iter().filter(|(failure, _)| failure.is_skip()).map(|&(_, count)| count).sum()
+        sum(&self.failures, |failure| failure.is_skip())
     }
 
     /// Requests that were sent and have no answer.
     pub fn failed(&self) -> u64 {
-        self.failures.iter().filter(|(failure, _)| !failure.is_skip()).map(|&(_, count)| count).sum()
+        sum(&self.failures, |failure| !failure.is_skip())
     }
 
     /// Errors: failures, skips, 5xx, and 4xx where the recording had a 2xx or 3xx.
     pub fn errors(&self) -> u64 {
-        let server_errors: u64 =
-            self.statuses.iter().filter(|(status, _)| *status >= 500).map(|&(_, count)| count).sum();
-        server_errors + self.unexpected + self.failed() + self.skipped()
+        [sum(&self.statuses, |status| status >= 500), self.unexpected, self.failed(), self.skipped()]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 
     /// All outcomes.
     pub fn total(&self) -> u64 {
-        self.answered() + self.failed() + self.skipped()
+        self.answered().saturating_add(self.failed()).saturating_add(self.skipped())
     }
+}
+
+/// The counts of the keys that are `wanted`. A file may claim anything: sums saturate.
+fn sum<K: Copy>(counts: &[(K, u64)], wanted: impl Fn(K) -> bool) -> u64 {
+    counts.iter().filter(|(key, _)| wanted(*key)).fold(0, |sum, &(_, count)| sum.saturating_add(count))
 }
 
 fn bump<K: Ord + Copy>(counts: &mut Vec<(K, u64)>, key: K, by: u64) {
     match counts.binary_search_by_key(&key, |&(known, _)| known) {
-        Ok(at) => counts[at].1 += by,
+        Ok(at) => counts[at].1 = counts[at].1.saturating_add(by),
         Err(at) => counts.insert(at, (key, by)),
     }
 }
@@ -200,13 +205,13 @@ impl Interval {
 
     /// Adds a further delta to the same second.
     pub fn merge(&mut self, other: &Self) {
-        self.planned += other.planned;
-        self.completed += other.completed;
+        self.planned = self.planned.saturating_add(other.planned);
+        self.completed = self.completed.saturating_add(other.completed);
         self.in_flight += other.in_flight;
-        self.bytes_out = Bytes::new(self.bytes_out.as_u64() + other.bytes_out.as_u64());
-        self.bytes_in = Bytes::new(self.bytes_in.as_u64() + other.bytes_in.as_u64());
-        self.connections_opened += other.connections_opened;
-        self.retried += other.retried;
+        self.bytes_out = self.bytes_out.plus(other.bytes_out);
+        self.bytes_in = self.bytes_in.plus(other.bytes_in);
+        self.connections_opened = self.connections_opened.saturating_add(other.connections_opened);
+        self.retried = self.retried.saturating_add(other.retried);
         self.generator_cpu = self.generator_cpu.max(other.generator_cpu);
         for route in &other.routes {
             self.route_mut(route.route).merge(route);

@@ -124,6 +124,11 @@ impl Bytes {
     pub const fn as_u64(self) -> u64 {
         self.0
     }
+
+    /// Both together; the largest number is the limit.
+    pub const fn plus(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
 }
 
 impl fmt::Display for Bytes {

@@ -137,8 +137,8 @@ impl Ledger {
             let open = self.second(of_clock.second);
             open.delta.completed += of_clock.completed;
             open.delta.in_flight += of_clock.in_flight;
-            open.delta.bytes_out = Bytes::new(open.delta.bytes_out.as_u64() + of_clock.bytes_out);
-            open.delta.bytes_in = Bytes::new(open.delta.bytes_in.as_u64() + of_clock.bytes_in);
+            open.delta.bytes_out = open.delta.bytes_out.plus(Bytes::new(of_clock.bytes_out));
+            open.delta.bytes_in = open.delta.bytes_in.plus(Bytes::new(of_clock.bytes_in));
             open.delta.connections_opened += of_clock.connections_opened;
             open.delta.retried += of_clock.retried;
             open.cpu.resize(workers, Duration::ZERO);
@@ -146,8 +146,8 @@ impl Ledger {
             let totals = &mut self.totals;
             totals.connections_opened += of_clock.connections_opened;
             totals.retried += of_clock.retried;
-            totals.bytes_out = Bytes::new(totals.bytes_out.as_u64() + of_clock.bytes_out);
-            totals.bytes_in = Bytes::new(totals.bytes_in.as_u64() + of_clock.bytes_in);
+            totals.bytes_out = totals.bytes_out.plus(Bytes::new(of_clock.bytes_out));
+            totals.bytes_in = totals.bytes_in.plus(Bytes::new(of_clock.bytes_in));
             totals.cpu += of_clock.cpu;
         }
     }
