@@ -2,12 +2,13 @@
 
 mod commands;
 mod complain;
+mod demo;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use commands::{demo, forecast, inspect, model, record, replay, report};
+use commands::{forecast, inspect, model, record, replay, report};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -47,7 +48,7 @@ enum Command {
     Model(model::ModelArgs),
     Forecast(forecast::ForecastArgs),
     Report(report::ReportArgs),
-    Demo(demo::DemoArgs),
+    Demo(commands::demo::DemoArgs),
 }
 
 fn main() -> ExitCode {
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
         Command::Model(args) => model::run(args, &globals),
         Command::Forecast(args) => forecast::run(args, &globals),
         Command::Report(args) => report::run(args, &globals),
-        Command::Demo(args) => demo::run(args, &globals),
+        Command::Demo(args) => commands::demo::run(args, &globals),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

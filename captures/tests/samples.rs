@@ -1,7 +1,5 @@
 //! Every format version that was ever released still reads.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
-
 use std::fs::File;
 
 use captures::{CaptureReader, Exchange, Masking, Run, SessionKey, header_value};

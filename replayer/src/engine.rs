@@ -51,7 +51,7 @@ pub struct Progress {
     pub elapsed: Duration,
     /// The planned length.
     pub total: Duration,
-    /// The scale now.
+    /// The scale in the middle of the second that was last settled; 0 once the plan is done.
     pub scale: f64,
     /// The planned rate of the second that was last settled.
     pub planned: Rate,
@@ -233,14 +233,15 @@ impl<W: Write> Accounts<W> {
         if let Err(error) = written {
             self.write_error.get_or_insert(error);
         }
-        let Some(newest) = settled.last() else { return };
+        // The newest second that the clock has left; late outcomes of older ones are no news of the load.
+        let Some(newest) = settled.iter().rfind(|interval| interval.generator_cpu > 0.0) else { return };
         let now = self.clock.now();
         let totals = self.ledger.totals();
         let second = Duration::from_secs(1);
         on_progress(&Progress {
             elapsed: now.since_start(),
             total: end.since_start(),
-            scale: scale_at(&config.stages, now),
+            scale: scale_at(&config.stages, Offset::from_secs(newest.second).plus(second / 2)),
             planned: Rate::of(newest.planned, second),
             completed: Rate::of(newest.completed, second),
             in_flight: newest.in_flight,
