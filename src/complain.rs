@@ -5,6 +5,15 @@
 
 use std::fmt;
 
+/// Says one line on stderr. What cannot be said (a closed pipe, a full disk) is no reason to stop.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($what)*);
+    }};
+}
+pub(crate) use say;
+
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -42,9 +51,33 @@ impl Complaint {
         Self { exit, place: one_line(place), what: one_line(what), mend: one_line(mend) }
     }
 
+    /// A command line that makes no sense: the first line of what clap says, which names the flag.
+    pub(crate) fn of_flags(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let mut parts: Vec<&str> = text
+            .split("\n\n")
+            .next()
+            .unwrap_or_default()
+            .lines()
+            .map(|line| line.trim().trim_start_matches("error: ").trim_end_matches(':'))
+            .filter(|line| !line.is_empty())
+            .collect();
+        if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            parts = vec!["a command is missing"];
+        }
+        let what = match parts.split_first() {
+            Some((first, [])) => (*first).to_owned(),
+            Some((first, rest)) => format!("{first}: {}", rest.join(", ")),
+            None => "cannot be understood".to_owned(),
+        };
+        Self::new(Exit::Usage, "command line", what, "--help says what there is, with an example")
+    }
+
     /// A file that cannot be read as what it should be.
     pub(crate) fn unreadable(path: &std::path::Path, error: &captures::ReadError) -> Self {
-        Self::new(Exit::Input, path.display(), error, error.mend())
+        // The system's own words end in a number that helps nobody.
+        let what = error.to_string();
+        Self::new(Exit::Input, path.display(), what.split(" (os error").next().unwrap_or(&what), error.mend())
     }
 
     /// A file or folder that cannot be opened for reading.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use commands::{forecast, inspect, model, record, replay, report};
+use complain::{Complaint, say};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -52,7 +53,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let CommandLine { globals, command } = CommandLine::parse();
+    let CommandLine { globals, command } = match CommandLine::try_parse() {
+        Ok(typed) => typed,
+        Err(error) if error.use_stderr() => return end(Err(Complaint::of_flags(&error))),
+        // Help and version: clap prints them well.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+    };
     let done = match &command {
         Command::Record(args) => record::run(args, &globals),
         Command::Inspect(args) => inspect::run(args, &globals),
@@ -62,10 +71,15 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(args, &globals),
         Command::Demo(args) => commands::demo::run(args, &globals),
     };
+    end(done)
+}
+
+/// One line for a complaint, and the exit code.
+fn end(done: Result<(), Complaint>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(complaint) => {
-            eprintln!("{complaint}");
+            say!("{complaint}");
             ExitCode::from(complaint.exit as u8)
         }
     }

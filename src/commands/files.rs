@@ -1,13 +1,13 @@
 //! Opens and makes the files that commands share, and shows what is in them as plain text.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use captures::{CaptureHeader, CaptureReader, CaptureWriter, Run, RunHeader, RunWriter, Sha256};
 
-use crate::complain::{Complaint, Exit};
+use crate::complain::{Complaint, Exit, reason};
 
 /// A capture, opened for reading.
 pub(crate) fn open_capture(path: &Path) -> Result<CaptureReader<BufReader<File>>, Complaint> {
@@ -50,6 +50,19 @@ fn create_new(path: &Path) -> Result<File, Complaint> {
             Complaint::cannot_write(path, &error)
         }
     })
+}
+
+/// Writes to stdout. A reader that has seen enough (`| head`) is no fault.
+pub(crate) fn to_stdout(
+    write: impl FnOnce(&mut BufWriter<io::StdoutLock<'_>>) -> io::Result<()>,
+) -> Result<(), Complaint> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Complaint::new(Exit::Fault, "stdout", reason(&error), "make room, or send it elsewhere"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// SHA-256 of a whole file.

@@ -1,6 +1,7 @@
 //! `highwater forecast`: continues a history of requests and says when growth meets the capacity.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,9 +15,8 @@ use reports::Evidence;
 
 use crate::Globals;
 use crate::commands::files;
-use crate::commands::model::show;
 use crate::commands::report::{title_of, write_report};
-use crate::complain::{Complaint, Exit};
+use crate::complain::{Complaint, Exit, say};
 
 /// Says when growth exhausts capacity
 ///
@@ -98,12 +98,20 @@ pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complain
     };
     write_report(&evidence, &args.out)?;
     if !globals.quiet {
-        eprintln!("wrote {} and the files beside it", args.out.join("index.html").display());
+        say!("wrote {} and the files beside it", args.out.join("index.html").display());
     }
     let summary = summary(&made);
-    show(&if args.json { format!("{text}\n") } else { summary.clone() })?;
+    let shown = if args.json {
+        format!(
+            "{text}
+"
+        )
+    } else {
+        summary.clone()
+    };
+    files::to_stdout(|out| out.write_all(shown.as_bytes()))?;
     if args.json && !globals.quiet {
-        eprint!("{summary}");
+        say!("{}", summary.trim_end());
     }
     Ok(())
 }

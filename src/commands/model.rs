@@ -14,7 +14,7 @@ use reports::Evidence;
 use crate::Globals;
 use crate::commands::files;
 use crate::commands::report::{title_of, write_report};
-use crate::complain::{Complaint, Exit};
+use crate::complain::{Complaint, Exit, say};
 
 /// Fits capacity curves to runs and finds the highest load that meets an objective
 ///
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
     }
     for (path, run) in args.runs.iter().zip(&runs) {
         if !run.damage.is_empty() && !globals.quiet {
-            eprintln!("highwater: {}: {} damaged places were left out", path.display(), run.damage.len());
+            say!("highwater: {}: {} damaged places were left out", path.display(), run.damage.len());
         }
     }
     let points = gather(args, &runs)?;
@@ -90,12 +90,12 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
     };
     write_report(&evidence, &args.out)?;
     if !globals.quiet {
-        eprintln!("wrote {} and the files beside it", args.out.join("index.html").display());
+        say!("wrote {} and the files beside it", args.out.join("index.html").display());
     }
     let shown = if args.json { format!("{text}\n") } else { summary(&concluded) };
-    show(&shown)?;
+    files::to_stdout(|out| out.write_all(shown.as_bytes()))?;
     if args.json && !globals.quiet {
-        eprint!("{}", summary(&concluded));
+        say!("{}", summary(&concluded).trim_end());
     }
     Ok(())
 }
@@ -159,17 +159,6 @@ fn complaint(path: &Path, error: &ModelError) -> Complaint {
         | ModelError::Table { .. } => Exit::Input,
     };
     Complaint::new(exit, path.display(), error, error.mend())
-}
-
-/// Writes `text` to stdout; a closed pipe is no fault.
-pub(crate) fn show(text: &str) -> Result<(), Complaint> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Complaint::cannot_write(Path::new("stdout"), &error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The answer in a few lines, the verdict first.

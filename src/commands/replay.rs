@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Globals;
 use crate::commands::files;
-use crate::complain::{Complaint, Exit, reason};
+use crate::complain::{Complaint, Exit, reason, say};
 
 /// Re-issues a capture against a target at scale, open loop, and writes down what happened
 ///
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let finished = match replayed {
         Ok(finished) => finished,
         Err(ReplayError::Write { error, totals }) => {
-            eprintln!(
+            say!(
                 "highwater: {} requests planned, {} sent, {} errors",
                 totals.planned,
                 totals.sent(),
@@ -192,7 +192,7 @@ fn load(args: &ReplayArgs, target: &Target) -> Result<(CaptureHeader, Plan), Com
         planner.add(&exchange.map_err(|error| Complaint::unreadable(&args.capture, &error))?);
     }
     if let Some(first) = reader.damage().first() {
-        eprintln!("highwater: {}: {first}; the rest is replayed", args.capture.display());
+        say!("highwater: {}: {first}; the rest is replayed", args.capture.display());
     }
     let header = reader.header().clone();
     let plan = planner
@@ -303,7 +303,7 @@ fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
     if plan.held_back_ratio() > 0.0 {
         let reasons: Vec<String> =
             plan.held_back().iter().map(|(reason, count)| format!("{count} {}", reason.as_str())).collect();
-        eprintln!(
+        say!(
             "partial mix: {:.1} % of the recorded requests are held back ({}): the load is lighter than it was",
             plan.held_back_ratio() * 100.0,
             reasons.join(", ")
@@ -311,7 +311,7 @@ fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
     }
     let seconds: f64 = stages.iter().map(|stage| stage.end.since(stage.begin).as_secs_f64()).sum();
     let highest = stages.iter().map(|stage| stage.from.max(stage.to)).fold(0.0, f64::max);
-    eprintln!(
+    say!(
         "replaying {} requests of {} sessions on {} connections ({} at 1x) against {target}: {seconds:.0} s, up to {highest:.4}x = {:.0} req/s",
         plan.len(),
         plan.sessions(),
@@ -320,7 +320,7 @@ fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
         highest * plan.rate().as_per_second(),
     );
     if highest.fract() != 0.0 && plan.sessions() < 20 {
-        eprintln!(
+        say!(
             "warning: {} sessions are too few to take a fraction of; the load will miss its scale",
             plan.sessions()
         );
@@ -361,14 +361,7 @@ fn show_plan(args: &ReplayArgs, plan: &Plan, stages: &[Stage]) -> Result<(), Com
             );
         }
     }
-    write_stdout(&text)
-}
-
-fn write_stdout(text: &str) -> Result<(), Complaint> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Complaint::cannot_write(Path::new("stdout"), &error))
+    files::to_stdout(|out| out.write_all(text.as_bytes()))
 }
 
 /// The progress line: rewritten in place on a terminal, a line every five seconds elsewhere.
@@ -401,12 +394,16 @@ impl Live {
             millis(progress.response.quantile(0.99)),
             progress.errors,
         );
-        if self.in_place { eprint!("\r\x1b[K{line}") } else { eprintln!("{line}") }
+        if self.in_place {
+            let _ = write!(io::stderr(), "\r\x1b[K{line}");
+        } else {
+            say!("{line}");
+        }
     }
 
     fn end(&self) {
         if self.in_place && self.shown_at.is_some() {
-            eprintln!();
+            say!("");
         }
     }
 }
@@ -425,11 +422,11 @@ fn conclude(
 ) -> Result<(), Complaint> {
     let Finished { totals, end, elapsed } = finished;
     if !globals.quiet {
-        eprint!("{}", summary(plan, totals, *elapsed, end.interrupted));
-        eprintln!("wrote {}", out.display());
+        say!("{}", summary(plan, totals, *elapsed, end.interrupted).trim_end());
+        say!("wrote {}", out.display());
     }
     if args.json {
-        write_stdout(&format!("{}\n", shown(plan, finished)))?;
+        files::to_stdout(|out| writeln!(out, "{}", shown(plan, finished)))?;
     }
     match &end.invalid_reason {
         Some(reason) => Err(Complaint::new(

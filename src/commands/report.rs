@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::Globals;
 use crate::commands::files;
-use crate::complain::{Complaint, Exit};
+use crate::complain::{Complaint, Exit, say};
 
 /// Draws a report from what the others wrote
 ///
@@ -65,9 +65,9 @@ pub(crate) fn run(args: &ReportArgs, globals: &Globals) -> Result<(), Complaint>
     write_report(&evidence, &args.out)?;
     if !globals.quiet {
         if let Some(why) = concluded.why_not {
-            eprintln!("highwater: no model: {why}");
+            say!("highwater: no model: {why}");
         }
-        eprintln!("{}", args.out.join("index.html").display());
+        say!("{}", args.out.join("index.html").display());
     }
     Ok(())
 }
