@@ -1,9 +1,8 @@
 //! A capture: exchanges as they happened, streamed in and out.
 //!
-//! A capture holds one [`CaptureHeader`], then exchanges in the order in which they *ended*, and once a
-//! second a [`Tally`] of what the recorder saw and kept. Ids are in order of arrival.
+//! A capture holds one [`CaptureHeader`], then exchanges in the order in which they *ended*, and at
+//! least once a second a [`Tally`] of what the recorder saw and kept. Ids are in order of arrival.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use crate::codec;
@@ -72,11 +71,13 @@ pub enum DropReason {
     WriteFailed,
     /// The record was above the limit of a block.
     TooLarge,
+    /// The file was damaged after it had been recorded.
+    Damaged,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::QueueFull, Self::WriteFailed, Self::TooLarge];
+    pub const ALL: [Self; 4] = [Self::QueueFull, Self::WriteFailed, Self::TooLarge, Self::Damaged];
 
     /// The name in machine-readable output.
     pub const fn as_str(self) -> &'static str {
@@ -84,6 +85,7 @@ impl DropReason {
             Self::QueueFull => "queue_full",
             Self::WriteFailed => "write_failed",
             Self::TooLarge => "too_large",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -174,12 +176,15 @@ impl<W: Write> CaptureWriter<W> {
 pub struct CaptureReader<R> {
     blocks: BlockReader<R>,
     header: CaptureHeader,
-    ready: VecDeque<Exchange>,
+    /// The block whose exchanges are being given out, how much of it has been, and how many are left.
+    block: Option<Block>,
+    taken: usize,
+    left: u32,
     tallies: Vec<Tally>,
     failed: bool,
 }
 
-/// At most this many tallies are kept while reading: a day's worth, one a second. The newest is always kept.
+/// At most this many tallies are kept while reading: about half a day's worth. The newest is always kept.
 const MAX_TALLIES: usize = 86_400;
 
 impl<R: Read> CaptureReader<R> {
@@ -198,7 +203,9 @@ impl<R: Read> CaptureReader<R> {
                 return Ok(Self {
                     blocks,
                     header,
-                    ready: VecDeque::new(),
+                    block: None,
+                    taken: 0,
+                    left: 0,
                     tallies: Vec::new(),
                     failed: false,
                 });
@@ -233,27 +240,45 @@ impl<R: Read> CaptureReader<R> {
         self.blocks.closed()
     }
 
-    fn take_block(&mut self, block: &Block) {
-        let before = self.ready.len();
-        let understood = match block.kind {
+    fn take_block(&mut self, block: Block) {
+        match block.kind {
             BlockKind::Exchanges => {
-                codec::each_exchange(&block.payload, |exchange| self.ready.push_back(exchange))
+                (self.taken, self.left) = (0, block.records);
+                self.block = Some(block);
             }
-            BlockKind::Tallies => codec::decode_tally(&block.payload).map(|tally| {
-                if self.tallies.len() >= MAX_TALLIES {
-                    self.tallies.pop();
+            BlockKind::Tallies => match codec::decode_tally(&block.payload) {
+                Some(tally) => {
+                    if self.tallies.len() >= MAX_TALLIES {
+                        self.tallies.pop();
+                    }
+                    self.tallies.push(tally);
                 }
-                self.tallies.push(tally);
-            }),
+                None => self.blocks.note(codec::undecodable(&block)),
+            },
             // The second copy of the header.
-            BlockKind::Header => Some(()),
-            BlockKind::Intervals | BlockKind::Samples | BlockKind::End | BlockKind::Index => None,
-        };
-        if understood.is_none() {
-            // Nothing of a block that cannot be understood to its end is given out.
-            self.ready.truncate(before);
-            self.blocks.note(codec::undecodable(block));
+            BlockKind::Header => {}
+            BlockKind::Intervals | BlockKind::Samples | BlockKind::End | BlockKind::Index => {
+                self.blocks.note(codec::undecodable(&block));
+            }
         }
+    }
+
+    /// The next exchange of the block in hand, decoded as it is asked for: memory is that of one exchange.
+    fn next_of_block(&mut self) -> Option<Exchange> {
+        let block = self.block.as_ref()?;
+        let rest = &block.payload[self.taken..];
+        if self.left > 0
+            && let Some((exchange, length)) = codec::first_exchange(rest)
+        {
+            self.taken += length;
+            self.left -= 1;
+            return Some(exchange);
+        }
+        if self.left > 0 || !rest.is_empty() {
+            self.blocks.note(Damage { records: Some(self.left), ..codec::undecodable(block) });
+        }
+        self.block = None;
+        None
     }
 }
 
@@ -262,14 +287,14 @@ impl<R: Read> Iterator for CaptureReader<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(exchange) = self.ready.pop_front() {
+            if let Some(exchange) = self.next_of_block() {
                 return Some(Ok(exchange));
             }
             if self.failed {
                 return None;
             }
             match self.blocks.next_block() {
-                Ok(Some(block)) => self.take_block(&block),
+                Ok(Some(block)) => self.take_block(block),
                 Ok(None) => return None,
                 Err(error) => {
                     self.failed = true;

@@ -46,6 +46,37 @@ fn append<T: Serialize>(payload: &mut Vec<u8>, record: &T) -> io::Result<()> {
     Ok(())
 }
 
+/// The longest list in a record: a few bytes of a hostile file shall not become many of memory.
+const LONGEST_LIST: usize = 100_000;
+
+/// Decodes a list, but none above the limit.
+fn bounded<'de, D, T>(source: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Bounded<T>(std::marker::PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Bounded<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {LONGEST_LIST}")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == LONGEST_LIST {
+                    return Err(serde::de::Error::custom("a list above the limit"));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+    source.deserialize_seq(Bounded(std::marker::PhantomData))
+}
+
 /// Decodes exactly all of `bytes`.
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     let (record, read) = bincode::serde::borrow_decode_from_slice(bytes, config()).ok()?;
@@ -73,7 +104,7 @@ fn decode_owned<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 pub(crate) fn undecodable(block: &Block) -> Damage {
     Damage {
         offset: block.offset,
-        length: block.payload.len() as u64,
+        length: block.length,
         records: Some(block.records),
         kind: DamageKind::Undecodable,
     }
@@ -190,7 +221,7 @@ struct StoredRequest<'a> {
     #[serde(borrow)]
     target: &'a ByteString,
     version: u8,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "bounded")]
     headers: Vec<(&'a ByteString, &'a ByteString)>,
     #[serde(borrow)]
     body: StoredBody<'a>,
@@ -200,7 +231,7 @@ struct StoredRequest<'a> {
 struct StoredResponse<'a> {
     status: u16,
     version: u8,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "bounded")]
     headers: Vec<(&'a ByteString, &'a ByteString)>,
     #[serde(borrow)]
     body: StoredBody<'a>,
@@ -263,15 +294,11 @@ fn stored_body(body: &Body) -> StoredBody<'_> {
     StoredBody { length: body.length, stored: ByteString::new(&body.stored), digest: body.digest }
 }
 
-pub(crate) fn each_exchange(payload: &[u8], mut take: impl FnMut(Exchange)) -> Option<()> {
-    let mut rest = payload;
-    while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let (record, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        take(restored_exchange(&decode::<StoredExchange<'_>>(record)?)?);
-        rest = after;
-    }
-    Some(())
+/// The first exchange of `payload`, and how many bytes it took; `None` when it cannot be understood.
+pub(crate) fn first_exchange(payload: &[u8]) -> Option<(Exchange, usize)> {
+    let (length, after) = payload.split_first_chunk::<4>()?;
+    let record = after.get(..u32::from_le_bytes(*length) as usize)?;
+    Some((restored_exchange(&decode::<StoredExchange<'_>>(record)?)?, record.len() + 4))
 }
 
 fn restored_exchange(stored: &StoredExchange<'_>) -> Option<Exchange> {
@@ -393,18 +420,25 @@ struct StoredInterval {
     connections_opened: u64,
     retried: u64,
     generator_cpu: f64,
+    #[serde(deserialize_with = "bounded")]
     routes: Vec<StoredRouteInterval>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct StoredRouteInterval {
     route: u16,
+    #[serde(deserialize_with = "bounded")]
     statuses: Vec<(u16, u64)>,
+    #[serde(deserialize_with = "bounded")]
     failures: Vec<(u8, u64)>,
     unexpected: u64,
+    #[serde(deserialize_with = "bounded")]
     response: Vec<(u64, u64)>,
+    #[serde(deserialize_with = "bounded")]
     latency: Vec<(u64, u64)>,
+    #[serde(deserialize_with = "bounded")]
     service: Vec<(u64, u64)>,
+    #[serde(deserialize_with = "bounded")]
     lag: Vec<(u64, u64)>,
 }
 

@@ -87,6 +87,9 @@ pub enum DamageKind {
     Checksum,
     /// The file ends in the middle of a block: the writer was killed, or the file was cut.
     Torn,
+    /// The file ends after a whole block without having been closed: the writer was killed, or is still
+    /// writing. What it had not yet written is lost.
+    Unclosed,
     /// A block is sound but its records cannot be understood.
     Undecodable,
     /// Bytes after the end.
@@ -99,6 +102,7 @@ impl DamageKind {
         match self {
             Self::Checksum => "checksum",
             Self::Torn => "torn",
+            Self::Unclosed => "unclosed",
             Self::Undecodable => "undecodable",
             Self::Trailing => "trailing",
         }
@@ -107,7 +111,15 @@ impl DamageKind {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == DamageKind::Unclosed {
+            return write!(
+                f,
+                "byte {}: the file was not closed, its last moment may be missing",
+                self.offset
+            );
+        }
         let what = match self.kind {
+            DamageKind::Unclosed => "not closed",
             DamageKind::Checksum => "checksum mismatch",
             DamageKind::Torn => "the file ends in the middle of a block",
             DamageKind::Undecodable => "records that cannot be understood",

@@ -101,6 +101,8 @@ pub(crate) struct Block {
     pub(crate) kind: BlockKind,
     /// Where its head begins in the file.
     pub(crate) offset: u64,
+    /// The length of its head and its stored bytes.
+    pub(crate) length: u64,
     pub(crate) records: u32,
     pub(crate) payload: Vec<u8>,
 }
@@ -294,6 +296,7 @@ pub(crate) struct BlockReader<R> {
     offset: u64,
     exhausted: bool,
     closed: bool,
+    unclosed_noted: bool,
     damage: Vec<Damage>,
     damage_count: u64,
 }
@@ -314,6 +317,7 @@ impl<R: Read> BlockReader<R> {
             offset: 0,
             exhausted: false,
             closed: false,
+            unclosed_noted: false,
             damage: Vec::new(),
             damage_count: 0,
         };
@@ -363,6 +367,15 @@ impl<R: Read> BlockReader<R> {
         loop {
             let available = self.ensure(HEAD_LENGTH)?;
             if available == 0 {
+                if !self.closed && !self.unclosed_noted {
+                    self.unclosed_noted = true;
+                    self.note(Damage {
+                        offset: self.offset,
+                        length: 0,
+                        records: None,
+                        kind: DamageKind::Unclosed,
+                    });
+                }
                 return Ok(None);
             }
             if self.closed {
@@ -388,6 +401,7 @@ impl<R: Read> BlockReader<R> {
                     kind: DamageKind::Torn,
                 };
                 self.note(lost);
+                self.unclosed_noted = true;
                 self.consume(available);
                 return Ok(None);
             }
@@ -411,7 +425,8 @@ impl<R: Read> BlockReader<R> {
                 self.read_tail(offset)?;
                 continue;
             }
-            return Ok(Some(Block { kind, offset, records: head.records, payload }));
+            let length = (HEAD_LENGTH + stored_length) as u64;
+            return Ok(Some(Block { kind, offset, length, records: head.records, payload }));
         }
     }
 
@@ -499,6 +514,8 @@ impl<R: Read> BlockReader<R> {
             self.consume(available);
         }
         if self.offset > from {
+            // Where the file is torn it was not closed: one word for it is enough.
+            self.unclosed_noted |= kind == DamageKind::Torn;
             self.note(Damage { offset: from, length: self.offset - from, records: None, kind });
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! `highwater inspect`: reads captures and says what is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,40 +75,86 @@ pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complain
         None => None,
     };
     let mut inspection = Inspection::default();
-    let mut kept = Vec::new();
+    let mut lines = args.exchanges.then(|| InOrder::new(reader.header().started));
     for exchange in reader.by_ref() {
         let exchange = exchange.map_err(|error| Complaint::unreadable(&args.capture, &error))?;
         inspection.count(&exchange);
         if let Some((path, writer)) = &mut salvaged {
             writer.push(&exchange).map_err(|error| Complaint::cannot_write(path, &error))?;
         }
-        if args.exchanges {
-            kept.push(exchange);
+        if let Some(lines) = &mut lines {
+            lines.take(exchange)?;
         }
     }
+    let accounts = inspection.accounts(reader.tallies().last());
     if let Some((path, writer)) = salvaged {
-        let tally = reader.tallies().last().cloned().unwrap_or_default();
         writer
-            .finish(&tally)
+            .finish(&accounts)
             .and_then(|mut sink| sink.flush())
             .map_err(|error| Complaint::cannot_write(path, &error))?;
     }
-    let mut out = BufWriter::new(io::stdout().lock());
-    let written = if args.exchanges {
-        kept.sort_by_key(|exchange| (exchange.arrived, exchange.id));
-        kept.iter()
-            .try_for_each(|exchange| write_line(&mut out, &shown_exchange(exchange, reader.header().started)))
-    } else if args.json {
-        write_line(&mut out, &inspection.shown(&reader))
-    } else {
-        inspection.write_text(&mut out, &args.capture, &reader)
-    };
-    written
-        .and_then(|()| out.flush())
-        .map_err(|error| Complaint::cannot_write(Path::new("stdout"), &error))?;
+    match lines {
+        Some(lines) => lines.finish()?,
+        None if args.json => {
+            files::to_stdout(|out| write_line(out, &inspection.shown(&reader, &accounts)))?;
+        }
+        None => files::to_stdout(|out| inspection.write_text(out, &args.capture, &reader, &accounts))?,
+    }
     match reader.damage().first() {
         Some(first) if !args.salvage => Err(damaged(&args.capture, &reader, first)),
         _ => Ok(()),
+    }
+}
+
+/// Brings exchanges from the order in which they ended into that in which they arrived, in bounded memory.
+///
+/// An exchange that lasted longer than the window comes late.
+struct InOrder {
+    started: i128,
+    waiting: BTreeMap<(Offset, u64), ShownExchange>,
+    newest: Offset,
+    closed: bool,
+}
+
+impl InOrder {
+    const WINDOW: Duration = Duration::from_secs(60);
+    const MOST: usize = 100_000;
+
+    fn new(started: i128) -> Self {
+        Self { started, waiting: BTreeMap::new(), newest: Offset::ZERO, closed: false }
+    }
+
+    fn take(&mut self, exchange: Exchange) -> Result<(), Complaint> {
+        self.newest = self.newest.max(exchange.ended);
+        let shown = shown_exchange(&exchange, self.started);
+        self.waiting.insert((exchange.arrived, exchange.id.0), shown);
+        let settled = self.newest.minus(Self::WINDOW);
+        while let Some(first) = self.waiting.first_entry() {
+            if first.key().0 >= settled && self.waiting.len() <= Self::MOST {
+                break;
+            }
+            if let Some((_, shown)) = self.waiting.pop_first() {
+                self.write(&shown)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, shown: &ShownExchange) -> Result<(), Complaint> {
+        if self.closed {
+            return Ok(());
+        }
+        files::to_stdout(|out| {
+            write_line(out, shown)
+                .inspect_err(|error| self.closed = error.kind() == io::ErrorKind::BrokenPipe)
+        })
+    }
+
+    fn finish(mut self) -> Result<(), Complaint> {
+        while let Some((_, shown)) = self.waiting.pop_first() {
+            self.write(&shown)?;
+        }
+        Ok(())
     }
 }
 
@@ -184,9 +230,30 @@ impl Inspection {
         ranked
     }
 
-    fn shown<R: io::Read>(&self, reader: &CaptureReader<R>) -> Shown {
+    /// The recorder's last account, made to agree with what was read: a killed recorder had not booked its
+    /// last exchanges, and damage took some that were booked.
+    fn accounts(&self, last: Option<&Tally>) -> Tally {
+        let mut accounts = last.cloned().unwrap_or_default();
+        let unbooked = self.exchanges.saturating_sub(accounts.recorded);
+        let damaged = accounts.recorded.saturating_sub(self.exchanges);
+        accounts.seen += unbooked;
+        accounts.recorded = self.exchanges;
+        if damaged > 0 {
+            accounts.dropped.retain(|(reason, _)| *reason != DropReason::Damaged);
+            let before = last.map_or(0, |last| {
+                last.dropped
+                    .iter()
+                    .filter(|(reason, _)| *reason == DropReason::Damaged)
+                    .map(|&(_, count)| count)
+                    .sum()
+            });
+            accounts.dropped.push((DropReason::Damaged, before + damaged));
+        }
+        accounts
+    }
+
+    fn shown<R: io::Read>(&self, reader: &CaptureReader<R>, tally: &Tally) -> Shown {
         let header = reader.header();
-        let tally = reader.tallies().last().cloned().unwrap_or_default();
         Shown {
             tool: header.tool.clone(),
             recorded_from: epoch_seconds(header.started, Offset::ZERO),
@@ -236,7 +303,7 @@ impl Inspection {
             recorded: tally.recorded,
             filtered: tally.filtered,
             sampled_out: tally.sampled_out,
-            dropped: dropped(&tally),
+            dropped: dropped(tally),
             closed: reader.closed(),
             damage: reader.damage().iter().map(ShownDamage::of).collect(),
             damage_count: reader.damage_count(),
@@ -248,11 +315,22 @@ impl Inspection {
         out: &mut impl Write,
         path: &Path,
         reader: &CaptureReader<R>,
+        tally: &Tally,
     ) -> io::Result<()> {
         let header = reader.header();
-        let tally = reader.tallies().last().cloned().unwrap_or_default();
-        writeln!(out, "{}  recorded by {} on {}", path.display(), header.tool, files::utc(header.started))?;
-        writeln!(out, "  from {} to {}", header.listen.join(", "), header.upstream.join(", "))?;
+        writeln!(
+            out,
+            "{}  recorded by {} on {}",
+            path.display(),
+            files::plain(&header.tool),
+            files::utc(header.started)
+        )?;
+        writeln!(
+            out,
+            "  from {} to {}",
+            files::plain(&header.listen.join(", ")),
+            files::plain(&header.upstream.join(", "))
+        )?;
         writeln!(
             out,
             "  {} exchanges in {} sessions on {} connections, over {:.1} s: mean {}, busiest second {} requests",
@@ -301,9 +379,6 @@ impl Inspection {
                 millis(route.service.quantile(0.99)),
                 files::plain(name),
             )?;
-        }
-        if !reader.closed() {
-            writeln!(out, "\n  not closed: the recorder was killed, or is still recording")?;
         }
         for damage in reader.damage().iter().take(10) {
             writeln!(out, "  damage at {damage}")?;
