@@ -8,6 +8,7 @@
 //! 2. The replayer against wrk: CPU time per request of the whole process, both with 64 connections that ask
 //!    back to back, one sending thread, the same nginx and the same answer.
 
+#![expect(clippy::print_stderr, reason = "says what it skips and what it measured")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on says so by panicking")]
 #![expect(clippy::print_stdout, reason = "its output is its result")]
 

@@ -402,6 +402,95 @@ fn interrupt(process: u32) {
 }
 
 #[test]
+fn what_is_in_flight_at_an_interruption_was_sent_and_is_no_skip() {
+    // A server that takes every request and answers none.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = std::sync::Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let counter = std::sync::Arc::clone(&counter);
+            std::thread::spawn(move || {
+                let mut buffer = [0_u8; 4096];
+                while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (capture, out) = (folder.path().join("c.capture"), folder.path().join("r.run"));
+    write_capture(&capture, &even(20, 60));
+    let child = highwater()
+        .args([
+            "replay",
+            capture.to_str().unwrap(),
+            "--json",
+            "--target",
+            &format!("http://{address}"),
+            "--out",
+        ])
+        .arg(&out)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until("some requests", || (asked.load(Ordering::Relaxed) >= 20).then_some(()));
+    interrupt(child.id());
+    let output = child.wait_with_output().unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["sent"].as_u64().unwrap(), asked.load(Ordering::Relaxed) as u64, "{summary}");
+    assert_eq!(summary["errors"]["cut_off"], summary["sent"], "{summary}");
+    assert_eq!(summary["valid"], true, "{summary}");
+}
+
+#[test]
+fn a_target_that_lets_requests_down_late_is_not_the_generators_fault() {
+    // Answers the first request of a connection at once; sits on the second for 300 ms and closes.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let mut buffer = [0_u8; 4096];
+                if stream.read(&mut buffer).is_ok_and(|read| read > 0) {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+                    if stream.read(&mut buffer).is_ok_and(|read| read > 0) {
+                        let _ = stream.set_read_timeout(Some(Duration::from_millis(300)));
+                        let _ = stream.read(&mut buffer);
+                    }
+                }
+            });
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (capture, out) = (folder.path().join("c.capture"), folder.path().join("r.run"));
+    let mut requests = even(40, 2);
+    requests.iter_mut().enumerate().for_each(|(at, request)| request.connection = at as u64 / 2);
+    write_capture(&capture, &requests);
+    let output = run(&[
+        "replay",
+        capture.to_str().unwrap(),
+        "--json",
+        "--target",
+        &format!("http://{address}"),
+        "--out",
+        out.to_str().unwrap(),
+    ]);
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["ok"], 40, "{summary}");
+    assert_eq!(summary["errors"]["reset"], 40, "{summary}");
+    assert_eq!(summary["retried"], 0, "{summary}");
+    let service = summary["service_ms"]["p99"].as_f64().unwrap();
+    assert!(service >= 290.0, "the time the target took is its own: {summary}");
+    let reason = summary["invalid_reason"].as_str().unwrap_or_default();
+    assert!(!reason.contains("lag p99 3"), "{summary}");
+}
+
+#[test]
 fn a_killed_replay_keeps_all_but_its_last_seconds() {
     let server = PoolServer::start(8, Duration::from_millis(5));
     let folder = tempfile::tempdir().unwrap();

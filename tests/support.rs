@@ -86,13 +86,16 @@ impl Drop for Running {
     }
 }
 
-/// Whether a program is on this machine; says so when a test is skipped for want of it.
+/// Whether a program is on this machine; says so when a test is skipped for want of it. In continuous
+/// integration everything must be there.
 pub(crate) fn has(program: &str) -> bool {
     let found = std::env::var_os("PATH").is_some_and(|paths| {
         std::env::split_paths(&paths)
             .chain([PathBuf::from("/usr/sbin")])
             .any(|folder| folder.join(program).exists())
     });
+    // Where everything is to be tested, nothing is skipped in silence.
+    assert!(found || std::env::var_os("CI").is_none(), "{program} is not installed");
     if !found {
         eprintln!("skipped: {program} is not installed");
     }

@@ -88,13 +88,17 @@ pub enum Failure {
     SkippedPorts,
     /// Skipped: the process had no free descriptor, or the connection limit was reached.
     SkippedDescriptors,
-    /// Skipped: it was due, or in flight, when the run was ended from outside or by its drain limit.
+    /// Skipped: it was due, but still waited for its turn, when the run was ended from outside or by its
+    /// drain limit.
     SkippedEnded,
+    /// It had its turn, but no answer yet, when the run was ended from outside or by its drain limit: it
+    /// would have taken longer than what was measured.
+    CutOff,
 }
 
 impl Failure {
     /// All of them, in the order in which reports list them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Refused,
         Self::Unreachable,
         Self::Reset,
@@ -104,6 +108,7 @@ impl Failure {
         Self::SkippedPorts,
         Self::SkippedDescriptors,
         Self::SkippedEnded,
+        Self::CutOff,
     ];
 
     /// The name in machine-readable output.
@@ -118,6 +123,7 @@ impl Failure {
             Self::SkippedPorts => "ports",
             Self::SkippedDescriptors => "descriptors",
             Self::SkippedEnded => "ended",
+            Self::CutOff => "cut_off",
         }
     }
 

@@ -47,18 +47,22 @@ pub(crate) fn connected(socket: &OwnedFd) -> Result<(), Failure> {
 }
 
 pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> Moved {
-    moved(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL))
+    moved(|| rustix::net::send(socket, bytes, SendFlags::NOSIGNAL))
 }
 
 pub(crate) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Moved {
-    moved(rustix::net::recv(socket, buffer, RecvFlags::empty()).map(|(received, _)| received))
+    moved(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()).map(|(received, _)| received))
 }
 
-fn moved(result: Result<usize, Errno>) -> Moved {
-    match result {
-        Ok(count) => Moved::Bytes(count),
-        Err(Errno::AGAIN | Errno::INTR) => Moved::Blocked,
-        Err(_) => Moved::Broken,
+fn moved(mut attempt: impl FnMut() -> Result<usize, Errno>) -> Moved {
+    loop {
+        match attempt() {
+            Ok(count) => return Moved::Bytes(count),
+            Err(Errno::AGAIN) => return Moved::Blocked,
+            // A signal: edge-triggered, nobody would say again that there is something to do.
+            Err(Errno::INTR) => {}
+            Err(_) => return Moved::Broken,
+        }
     }
 }
 

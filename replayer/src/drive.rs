@@ -405,7 +405,9 @@ impl<'run> Worker<'run> {
             self.meter.at(now).bytes_in += received as u64;
             let Some(active) = active.filter(|active| active.sent.is_some()) else {
                 // Bytes that nobody asked for: whatever they are, they are no answer.
-                self.close(index);
+                if !self.on_broken(index) {
+                    self.advance(index);
+                }
                 return;
             };
             match active.reader.feed(&buffer[..received]) {
@@ -439,12 +441,12 @@ impl<'run> Worker<'run> {
     /// The connection broke. A safe request that had just left on a kept-alive connection, and got no byte
     /// back, is tried once more: the server closed as it left. Otherwise its turn ends; `false` then.
     fn on_broken(&mut self, index: u32) -> bool {
-        let plan = self.plan;
+        let (plan, now) = (self.plan, self.clock.now());
         let slot = &mut self.lanes[index as usize];
         let was_used = matches!(slot.link, Link::Open { used: true, .. });
         let retry = slot.lane.as_mut().and_then(|lane| lane.active.as_mut()).is_some_and(|active| {
             let request = &plan.requests[active.due.request as usize];
-            let again = was_used && request.is_safe && !active.retried && !active.reader.began();
+            let again = was_used && request.is_safe && active.crossed_a_close(now);
             if again {
                 active.reset_for_retry(request.is_head);
             }
@@ -452,7 +454,7 @@ impl<'run> Worker<'run> {
         });
         self.close(index);
         if retry {
-            self.meter.at(self.clock.now()).retried += 1;
+            self.meter.at(now).retried += 1;
             return self.set_off(index);
         }
         self.end_turn(index, Err(Failure::Reset));
@@ -532,7 +534,7 @@ impl<'run> Worker<'run> {
         self.waiting == 0 && self.meter.in_flight() == 0
     }
 
-    /// Books everything that still waits or is in flight as ended from outside.
+    /// Books what still waits as never sent, and what is in flight as cut off.
     fn abandon(&mut self) {
         let now = self.clock.now();
         for index in 0..u32::try_from(self.lanes.len()).unwrap_or(u32::MAX) {
@@ -543,7 +545,7 @@ impl<'run> Worker<'run> {
                     let request = &self.plan.requests[due.request as usize];
                     self.outcomes.push(skipped(due, request, Failure::SkippedEnded, now));
                 }
-                self.end_turn(index, Err(Failure::SkippedEnded));
+                self.end_turn(index, Err(Failure::CutOff));
             }
         }
     }

@@ -13,6 +13,9 @@ use crate::plan::PlannedRequest;
 use crate::response::ResponseReader;
 use crate::schedule::Due;
 
+/// A server's close and a request that leaves at the same time cross on the way: one round trip, at most.
+const CROSSING: Duration = Duration::from_millis(20);
+
 /// Which recorded connection, in which copy and which repetition of the capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LaneKey {
@@ -27,7 +30,7 @@ pub(crate) struct Lane {
     pub(crate) key: LaneKey,
     pub(crate) waiting: VecDeque<Due>,
     pub(crate) active: Option<Active>,
-    /// When its last request ended, or when it was made.
+    /// When its last request ended; zero before the first has.
     pub(crate) last_done: Offset,
 }
 
@@ -126,11 +129,17 @@ pub(crate) fn skipped(due: Due, request: &PlannedRequest, failure: Failure, now:
 }
 
 impl Active {
-    /// Forgets what happened on a connection that was closed as the request left, for its second try.
+    /// Whether a connection that broke at `now` may have been closed just as the request left: soon after it,
+    /// and without a byte of an answer. Later, it is the target that let the request down.
+    pub(crate) fn crossed_a_close(&self, now: Offset) -> bool {
+        !self.retried && !self.reader.began() && self.sent.is_none_or(|sent| now.since(sent) < CROSSING)
+    }
+
+    /// Forgets what happened on a connection that was closed as the request left, for its second try. The
+    /// moment of its first byte stays: what came after is not the generator's lateness.
     pub(crate) fn reset_for_retry(&mut self, is_head: bool) {
         self.retried = true;
         self.written = 0;
-        self.sent = None;
         self.connect_began = None;
         self.reader = ResponseReader::new(is_head);
     }
@@ -166,6 +175,20 @@ mod tests {
             assert_eq!(outcome.latency(), Duration::from_millis(latency));
         }
         assert!(lane.is_idle());
+    }
+
+    #[test]
+    fn only_a_close_that_crossed_the_request_is_a_reason_to_try_again() {
+        let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
+        lane.waiting.push_back(due(10, 0));
+        lane.begin_next(Offset::from_millis(10), Duration::from_secs(30), 1, |_| false);
+        let active = lane.active.as_mut().unwrap();
+        active.sent = Some(Offset::from_millis(10));
+        assert!(active.crossed_a_close(Offset::from_millis(11)));
+        assert!(!active.crossed_a_close(Offset::from_millis(510)), "the target sat on it");
+        active.reset_for_retry(false);
+        assert!(!active.crossed_a_close(Offset::from_millis(12)), "once is enough");
+        assert_eq!(active.sent, Some(Offset::from_millis(10)));
     }
 
     #[test]

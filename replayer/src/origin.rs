@@ -2,7 +2,8 @@
 //!
 //! Replaying against production is the one mistake that cannot be undone. The target is refused when any
 //! address it resolves to is one the recorder listened on or forwarded to, or when it is called by a name
-//! that recorded requests were addressed to, in any spelling.
+//! that recorded requests were addressed to, in any spelling. An address of this machine stands for all of
+//! them. Names that recorded requests were addressed to are compared as names: they are not looked up.
 
 use std::fmt;
 use std::io;
@@ -123,9 +124,8 @@ pub fn origin_conflict(
     addresses: &[SocketAddr],
 ) -> Option<Conflict> {
     let matching = |recorded: &[String]| {
-        let recorded: Vec<SocketAddr> =
-            recorded.iter().filter_map(|text| text.parse().ok()).map(canonical).collect();
-        addresses.iter().copied().find(|address| recorded.iter().any(|known| same(*known, *address)))
+        let mut recorded = recorded.iter().filter_map(|text| text.parse().ok()).map(canonical);
+        recorded.find(|known| addresses.iter().any(|address| same(*known, *address)))
     };
     if let Some(address) = matching(&header.listen) {
         return Some(Conflict::Listened(address));
@@ -149,9 +149,9 @@ fn same(recorded: SocketAddr, address: SocketAddr) -> bool {
     if recorded.ip() == address.ip() {
         return true;
     }
-    // A listener on all addresses is reached at every address of this machine, and the other way round.
-    (recorded.ip().is_unspecified() && is_local(address.ip()))
-        || (address.ip().is_unspecified() && is_local(recorded.ip()))
+    // On one machine, a port is one service until the contrary is known: a listener on all addresses is
+    // reached at each of them.
+    is_local(recorded.ip()) && is_local(address.ip())
 }
 
 /// Whether the address is one of this machine's: only such can be bound.
@@ -224,6 +224,8 @@ mod tests {
             "http://localhost.:9000",
             "http://LOCALHOST:9000",
             "http://0.0.0.0:9000",
+            "http://127.0.0.2:9000",
+            "http://[::1]:9000",
             "http://127.0.0.1:8080",
             "http://127.0.0.9:8080",
             "http://[::1]:8080",
@@ -239,12 +241,7 @@ mod tests {
 
     #[test]
     fn other_places_are_not() {
-        for target in [
-            "http://127.0.0.1:9001",
-            "http://127.0.0.2:9000",
-            "http://staging.test:9000",
-            "http://shop.test:81",
-        ] {
+        for target in ["http://127.0.0.1:9001", "http://staging.test:9000", "http://shop.test:81"] {
             check(target, false);
         }
     }

@@ -56,8 +56,8 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "TIME", default_value = "30s")]
     timeout: String,
     /// Sending threads [default: half of the cores]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// The most connections at a time [default: what the descriptor limit allows]
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         )
     })?;
     refuse_origin(args, &header, &plan, &target, &addresses)?;
-    let threads = args.threads.unwrap_or_else(default_threads).max(1);
+    let threads = args.threads.map_or_else(default_threads, usize::from);
     let run_header = RunHeader {
         tool: concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned(),
         started: jiff::Timestamp::now().as_nanosecond(),
@@ -193,6 +193,14 @@ fn load(args: &ReplayArgs, target: &Target) -> Result<(CaptureHeader, Plan), Com
     }
     if let Some(first) = reader.damage().first() {
         say!("highwater: {}: {first}; the rest is replayed", args.capture.display());
+    }
+    let lost: u64 =
+        reader.tallies().last().map_or(0, |tally| tally.dropped.iter().map(|&(_, count)| count).sum());
+    if lost > 0 {
+        say!(
+            "highwater: {}: {lost} exchanges were lost as it was recorded; the load is lighter than it was",
+            args.capture.display()
+        );
     }
     let header = reader.header().clone();
     let plan = planner
