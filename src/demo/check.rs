@@ -33,8 +33,8 @@ pub(crate) struct Objective {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Trial {
     /// The load that was asked for, as a share of the prediction.
-    pub(crate) share: f64,
-    /// The load that was offered, in requests per second.
+    pub(crate) share_asked: f64,
+    /// The load that was really offered, in requests per second.
     pub(crate) offered_per_second: f64,
     /// The objective's quantile of the response time.
     pub(crate) response_ms: f64,
@@ -66,7 +66,7 @@ impl Objective {
     }
 
     /// Reads a trial off its run, of which the first `seconds` seconds count.
-    pub(crate) fn judge(&self, share: f64, run: &Run, seconds: u64) -> Trial {
+    pub(crate) fn judge(&self, share_asked: f64, run: &Run, seconds: u64) -> Trial {
         let counted = run.intervals.iter().filter(|it| (WARM_UP_SECONDS..seconds).contains(&it.second));
         let (mut planned, mut outcomes) = (0, captures::RouteInterval::default());
         for interval in counted {
@@ -76,12 +76,19 @@ impl Objective {
         let response = outcomes.response.quantile(self.quantile);
         let error_ratio = outcomes.errors() as f64 / outcomes.total().max(1) as f64;
         Trial {
-            share,
+            share_asked,
             offered_per_second: planned as f64 / seconds.saturating_sub(WARM_UP_SECONDS).max(1) as f64,
             response_ms: response.as_secs_f64() * 1_000.0,
             error_ratio,
             met: response < self.response && error_ratio < self.error_ratio,
         }
+    }
+}
+
+impl Trial {
+    /// The load that was really offered, as a share of `predicted_per_second`.
+    pub(crate) fn share_of(&self, predicted_per_second: f64) -> f64 {
+        self.offered_per_second / predicted_per_second
     }
 }
 
@@ -91,9 +98,9 @@ pub(crate) fn next_share(trials: &[Trial]) -> f64 {
         return *share;
     }
     match bracket(trials) {
-        (Some(met), Some(missed)) => f64::midpoint(met.share, missed.share),
-        (Some(met), None) => met.share * WIDER,
-        (None, Some(missed)) => missed.share / WIDER,
+        (Some(met), Some(missed)) => f64::midpoint(met.share_asked, missed.share_asked),
+        (Some(met), None) => met.share_asked * WIDER,
+        (None, Some(missed)) => missed.share_asked / WIDER,
         (None, None) => 1.0,
     }
 }
@@ -138,10 +145,10 @@ mod tests {
     const OBJECTIVE: Objective =
         Objective { quantile: 0.95, response: Duration::from_millis(100), error_ratio: 0.01 };
 
-    fn trial(share: f64, response_ms: f64) -> Trial {
+    fn trial(share_asked: f64, response_ms: f64) -> Trial {
         Trial {
-            share,
-            offered_per_second: share * 400.0,
+            share_asked,
+            offered_per_second: share_asked * 400.0,
             response_ms,
             error_ratio: 0.0,
             met: response_ms < 100.0,
@@ -161,6 +168,15 @@ mod tests {
         assert_eq!(next_share(&trials), 1.15);
         trials.push(trial(1.15, 900.0));
         assert_eq!(next_share(&trials), 1.025);
+    }
+
+    #[test]
+    fn the_share_that_is_told_is_the_one_really_offered() {
+        let trial = Trial { offered_per_second: 380.0, ..trial(0.9, 20.0) };
+
+        assert_eq!(trial.share_of(400.0), 0.95);
+        // The search goes on from what was asked for.
+        assert_eq!(next_share(&[trial, Trial { share_asked: 1.15, ..trial }]), 1.15 * WIDER);
     }
 
     #[test]

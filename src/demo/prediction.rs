@@ -79,7 +79,8 @@ pub(crate) fn found(
         "trials": trials
             .iter()
             .map(|trial| json!({
-                "share_of_prediction": trial.share,
+                "share_of_prediction": trial.share_of(predicted.rate_per_second),
+                "share_asked": trial.share_asked,
                 "offered_per_second": trial.offered_per_second,
                 "response_ms": trial.response_ms,
                 "error_ratio": trial.error_ratio,

@@ -202,7 +202,7 @@ impl Story {
             self.say(&format!(
                 "    at {:.0} req/s ({:.0} % of the prediction): p{:.0} {:.0} ms, {:.1} % errors: {}",
                 trial.offered_per_second,
-                share * 100.0,
+                trial.share_of(predicted.rate_per_second) * 100.0,
                 OBJECTIVE.quantile * 100.0,
                 trial.response_ms,
                 trial.error_ratio * 100.0,
