@@ -1,0 +1,259 @@
+//! What a replay says: before it, while it goes on, and at its end.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use captures::{Failure, Histogram, RouteInterval, Stage};
+use replayer::{Finished, Plan, Progress, Target, Totals};
+use serde_json::{Map, Value, json};
+
+use crate::Globals;
+use crate::commands::files;
+use crate::complain::{Complaint, say};
+
+/// The first lines: what will be sent, what is held back, and what that means.
+pub(super) fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
+    if plan.held_back_ratio() > 0.0 {
+        let reasons: Vec<String> =
+            plan.held_back().iter().map(|(reason, count)| format!("{count} {}", reason.as_str())).collect();
+        say!(
+            "partial mix: {:.1} % of the recorded requests are held back ({}): the load is lighter than it was",
+            plan.held_back_ratio() * 100.0,
+            reasons.join(", ")
+        );
+    }
+    let seconds: f64 = stages.iter().map(|stage| stage.end.since(stage.begin).as_secs_f64()).sum();
+    let highest = stages.iter().map(|stage| stage.from.max(stage.to)).fold(0.0, f64::max);
+    say!(
+        "replaying {} requests of {} sessions on {} connections ({} at 1x) against {target}: {seconds:.0} s, up to {highest:.4}x = {:.0} req/s",
+        plan.len(),
+        plan.sessions(),
+        plan.connections(),
+        plan.rate(),
+        highest * plan.rate().as_per_second(),
+    );
+    if highest.fract() != 0.0 && plan.sessions() < 20 {
+        say!(
+            "warning: {} sessions are too few to take a fraction of; the load will miss its scale",
+            plan.sessions()
+        );
+    }
+}
+
+pub(super) fn show_plan(as_json: bool, plan: &Plan, stages: &[Stage]) -> Result<(), Complaint> {
+    let rate = plan.rate().as_per_second();
+    let shown = json!({
+        "requests": plan.len(),
+        "sessions": plan.sessions(),
+        "connections": plan.connections(),
+        "span_seconds": plan.span().as_secs_f64(),
+        "rate_per_second": rate,
+        "held_back_ratio": plan.held_back_ratio(),
+        "held_back": plan.held_back().iter().map(|(reason, count)| (reason.as_str().to_owned(), json!(count))).collect::<Map<_, _>>(),
+        "stages": stages.iter().map(|stage| json!({
+            "begin_seconds": stage.begin.as_secs_f64(), "end_seconds": stage.end.as_secs_f64(),
+            "from": stage.from, "to": stage.to,
+            "from_rate_per_second": stage.from * rate, "to_rate_per_second": stage.to * rate,
+        })).collect::<Vec<_>>(),
+        "routes": plan.routes(),
+    });
+    let mut text = String::new();
+    if as_json {
+        let _ = writeln!(text, "{shown}");
+    } else {
+        for stage in stages {
+            let _ = writeln!(
+                text,
+                "{:>9.1} s to {:>9.1} s  {:>8.4}x to {:>8.4}x  {:>9.1} to {:>9.1} req/s",
+                stage.begin.as_secs_f64(),
+                stage.end.as_secs_f64(),
+                stage.from,
+                stage.to,
+                stage.from * rate,
+                stage.to * rate
+            );
+        }
+    }
+    files::to_stdout(|out| out.write_all(text.as_bytes()))
+}
+
+/// The progress line: rewritten in place on a terminal, a line every five seconds elsewhere.
+pub(super) struct Live {
+    in_place: bool,
+    quiet: bool,
+    shown_at: Option<Duration>,
+}
+
+impl Live {
+    pub(super) fn new(globals: &Globals) -> Self {
+        Self { in_place: io::stderr().is_terminal(), quiet: globals.quiet, shown_at: None }
+    }
+
+    pub(super) fn show(&mut self, progress: &Progress) {
+        let pause = if self.in_place { Duration::ZERO } else { Duration::from_millis(4_500) };
+        if self.quiet || self.shown_at.is_some_and(|at| progress.elapsed < at + pause) {
+            return;
+        }
+        self.shown_at = Some(progress.elapsed);
+        let line = format!(
+            "{:>4.0} s of {:.0} s  {:>7.4}x  planned {:>7.1}/s  done {:>7.1}/s  in flight {:>6.1}  p50 {:>7.1} ms  p99 {:>7.1} ms  errors {}",
+            progress.elapsed.as_secs_f64(),
+            progress.total.as_secs_f64(),
+            progress.scale,
+            progress.planned.as_per_second(),
+            progress.completed.as_per_second(),
+            progress.in_flight,
+            millis(progress.response.quantile(0.5)),
+            millis(progress.response.quantile(0.99)),
+            progress.errors,
+        );
+        if self.in_place {
+            let _ = write!(io::stderr(), "\r\x1b[K{line}");
+        } else {
+            say!("{line}");
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if self.in_place && self.shown_at.is_some() {
+            say!("");
+        }
+    }
+}
+
+fn millis(length: Duration) -> f64 {
+    length.as_secs_f64() * 1e3
+}
+
+pub(super) fn summary(plan: &Plan, totals: &Totals, elapsed: Duration, interrupted: bool) -> String {
+    let mut text = String::new();
+    let overall = &totals.overall;
+    if interrupted {
+        text.push_str("interrupted: the plan was not carried out to its end\n");
+    }
+    let _ = writeln!(
+        text,
+        "planned {} = sent {} + never sent {}; {} answered well, {} errors ({:.3} %), in {:.1} s",
+        totals.planned,
+        totals.sent(),
+        totals.planned - totals.sent().min(totals.planned),
+        totals.ok(),
+        overall.errors(),
+        100.0 * overall.errors() as f64 / totals.planned.max(1) as f64,
+        elapsed.as_secs_f64(),
+    );
+    for (failure, count) in &overall.failures {
+        let _ = writeln!(
+            text,
+            "  {}{}: {count}",
+            if failure.is_skip() { "skipped, " } else { "" },
+            failure.as_str()
+        );
+    }
+    for (name, histogram) in [
+        ("response", &overall.response),
+        ("latency", &overall.latency),
+        ("service", &overall.service),
+        ("lag", &overall.lag),
+    ] {
+        let _ = writeln!(
+            text,
+            "  {name:<9} p50 {:>9.2} ms   p90 {:>9.2} ms   p99 {:>9.2} ms   max {:>9.2} ms",
+            millis(histogram.quantile(0.5)),
+            millis(histogram.quantile(0.9)),
+            millis(histogram.quantile(0.99)),
+            millis(histogram.max()),
+        );
+    }
+    let behind = overall.latency.mean().saturating_sub(overall.response.mean());
+    if behind > Duration::from_millis(1) && behind > overall.response.mean().mul_f64(0.1) {
+        let _ = writeln!(
+            text,
+            "  sessions were slowed: requests waited {:.1} ms on average for their predecessors, so the offered load fell behind the plan",
+            millis(behind)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "  {} connections, {} retried, {} sent, {} received, generator CPU {:.1} µs a request",
+        totals.connections_opened,
+        totals.retried,
+        totals.bytes_out,
+        totals.bytes_in,
+        totals.cpu.as_secs_f64() * 1e6 / totals.sent().max(1) as f64
+    );
+    let mut ranked: Vec<(&String, &RouteInterval)> = plan.routes().iter().zip(&totals.routes).collect();
+    ranked.sort_by_key(|(name, route)| (std::cmp::Reverse(route.total()), *name));
+    let _ = writeln!(text, "  {:>9} {:>8} {:>11} {:>11}  route", "requests", "errors", "p50", "p99");
+    for (name, route) in ranked.into_iter().take(12) {
+        let _ = writeln!(
+            text,
+            "  {:>9} {:>8} {:>8.1} ms {:>8.1} ms  {}",
+            route.total(),
+            route.errors(),
+            millis(route.response.quantile(0.5)),
+            millis(route.response.quantile(0.99)),
+            files::plain(name)
+        );
+    }
+    text
+}
+
+pub(super) fn shown(plan: &Plan, finished: &Finished) -> Value {
+    let Finished { totals, end, elapsed } = finished;
+    let overall = &totals.overall;
+    let of_kind = |skips: bool| -> Map<String, Value> {
+        Failure::ALL
+            .into_iter()
+            .filter(|failure| failure.is_skip() == skips)
+            .map(|failure| (failure.as_str().to_owned(), json!(totals.failures(failure))))
+            .collect()
+    };
+    let mut errors = of_kind(false);
+    let server: u64 =
+        overall.statuses.iter().filter(|(status, _)| *status >= 500).map(|&(_, count)| count).sum();
+    errors.insert("status_5xx".to_owned(), json!(server));
+    errors.insert("unexpected_4xx".to_owned(), json!(overall.unexpected));
+    json!({
+        "planned": totals.planned,
+        "sent": totals.sent(),
+        "skipped": of_kind(true),
+        "ok": totals.ok(),
+        "errors": errors,
+        "statuses": overall.statuses.iter().map(|(status, count)| (status.to_string(), json!(count))).collect::<Map<_, _>>(),
+        "response_ms": quantiles(&overall.response),
+        "latency_ms": quantiles(&overall.latency),
+        "service_ms": quantiles(&overall.service),
+        "lag_ms": quantiles(&overall.lag),
+        "valid": end.invalid_reason.is_none(),
+        "invalid_reason": end.invalid_reason,
+        "interrupted": end.interrupted,
+        "connections_opened": totals.connections_opened,
+        "retried": totals.retried,
+        "bytes_out": totals.bytes_out.as_u64(),
+        "bytes_in": totals.bytes_in.as_u64(),
+        "elapsed_seconds": elapsed.as_secs_f64(),
+        "generator_cpu_seconds": totals.cpu.as_secs_f64(),
+        "held_back_ratio": plan.held_back_ratio(),
+        "rate_at_1x_per_second": plan.rate().as_per_second(),
+        "routes": plan.routes().iter().zip(&totals.routes).map(|(name, route)| json!({
+            "route": name,
+            "requests": route.total(),
+            "errors": route.errors(),
+            "response_ms": quantiles(&route.response),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn quantiles(histogram: &Histogram) -> Value {
+    json!({
+        "mean": millis(histogram.mean()),
+        "p50": millis(histogram.quantile(0.5)),
+        "p90": millis(histogram.quantile(0.9)),
+        "p95": millis(histogram.quantile(0.95)),
+        "p99": millis(histogram.quantile(0.99)),
+        "p999": millis(histogram.quantile(0.999)),
+        "max": millis(histogram.max()),
+    })
+}
