@@ -117,6 +117,11 @@ fn flags_that_make_no_sense_are_named() {
     check(&replay(&["--target", "https://x"]), 2, &["TLS"]);
     check(&replay(&["--target", "http://127.0.0.1:9", "--scale", "0x"]), 2, &["--scale 0x"]);
     check(&replay(&["--target", "http://127.0.0.1:9", "--stages", "10s"]), 2, &["--stages 10s", "=10s:4x"]);
+    check(
+        &replay(&["--target", "http://127.0.0.1:9", "--stages", "=1h:99999x,=1h:999999x"]),
+        2,
+        &["999999x"],
+    );
     check(&replay(&["--target", "http://127.0.0.1:9", "--timeout", "soon"]), 2, &["--timeout soon"]);
     check(&["replay", capture, "--speedup", "2"], 2, &["--speedup"]);
     check(&["replay", capture], 2, &["--target"]);

@@ -83,6 +83,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let threshold = args.threshold.as_deref().map(threshold_of).transpose()?;
     let (header, plan) = load(args, &target)?;
     let stages = stages(args, &plan)?;
+    refuse_absurd(&stages, &plan)?;
     let addresses = target.resolve().map_err(|error| {
         Complaint::new(
             Exit::Unreachable,
@@ -221,6 +222,23 @@ fn stages(args: &ReplayArgs, plan: &Plan) -> Result<Vec<Stage>, Complaint> {
         None => plan.span(),
     };
     Ok(replayer::hold(scale, duration))
+}
+
+/// A plan that no machine could send, and that would only fill this one's memory.
+fn refuse_absurd(stages: &[Stage], plan: &Plan) -> Result<(), Complaint> {
+    const MOST_AT_ONCE: f64 = 20e6;
+    let seconds: f64 = stages.iter().map(|stage| stage.end.since(stage.begin).as_secs_f64()).sum();
+    let highest = stages.iter().map(|stage| stage.from.max(stage.to)).fold(0.0, f64::max);
+    let rate = highest * plan.rate().as_per_second();
+    if rate * seconds.min(1.0) <= MOST_AT_ONCE {
+        return Ok(());
+    }
+    Err(Complaint::new(
+        Exit::Usage,
+        format!("{highest}x"),
+        format!("is {rate:.0} requests a second, more than any machine sends"),
+        format!("1x of this capture is {}; lower the scale", plan.rate()),
+    ))
 }
 
 fn refuse_origin(
