@@ -2,7 +2,7 @@
 
 use crate::bounds::{Bounds, Verdict};
 use crate::capacity::{Binding, Capacity};
-use crate::fit::average_at;
+use crate::fit::{Observed, average_at};
 use crate::model::{LoadUnit, ModelRequest};
 use crate::study::{Draw, Study};
 use crate::window::rate;
@@ -13,6 +13,10 @@ const FARTHEST: f64 = 2.0;
 const NEXT_STEP: f64 = 1.4;
 /// A closed curve counts as flat when one more request in flight buys less than this share of the first.
 const FLAT_RATIO: f64 = 0.1;
+/// A plateau was measured when a load so much smaller than the largest…
+const PLATEAU_LOAD_RATIO: f64 = 0.8;
+/// … carried at least this share of the highest throughput.
+const PLATEAU_RATIO: f64 = 0.97;
 
 /// The capacity of the study.
 pub(crate) fn capacity(study: &Study<'_>, request: &ModelRequest) -> Capacity {
@@ -57,7 +61,9 @@ fn open(study: &Study<'_>, request: &ModelRequest) -> Capacity {
         interval: interval(0.95),
         interval_80,
         binding: if refused && !found.rate.is_finite() { Binding::Nothing } else { found.binding },
-        bracketed: found.highest_pass.is_some() && found.lowest_fail.is_some(),
+        bracketed: found.highest_pass.is_some()
+            && found.lowest_fail.is_some()
+            && verdict == Verdict::Measured,
         verdict,
         highest_pass: found.highest_pass.map(rate),
         lowest_fail: found.lowest_fail.map(rate),
@@ -75,7 +81,9 @@ fn closed(study: &Study<'_>) -> Capacity {
     let slope = |n: f64| (average_at(&study.fits, 1.01 * n) - average_at(&study.fits, n)) / (0.01 * n);
     let smallest = study.observed.first().map_or(1.0, |each| each.n);
     let first = average_at(&study.fits, smallest) / smallest;
-    let bracketed = study.declines || slope(largest) < FLAT_RATIO * first;
+    let verdict = Verdict::of(reached / largest);
+    let flat = slope(largest) < FLAT_RATIO * first && has_plateau(&study.observed);
+    let bracketed = verdict == Verdict::Measured && (study.declines || flat);
     let interval = |coverage: f64| {
         let noise = study.noise_at(reached);
         let drawn = study.interval(coverage, |draw| {
@@ -94,9 +102,52 @@ fn closed(study: &Study<'_>) -> Capacity {
         interval_80: interval(0.8),
         binding: if bracketed { Binding::Throughput } else { Binding::Nothing },
         bracketed,
-        verdict: Verdict::of(reached / largest),
+        verdict,
         highest_pass: Some(rate(best)),
         lowest_fail: None,
         next_load: rate(if bracketed { reached } else { NEXT_STEP * largest }),
+    }
+}
+
+/// Whether more load was measured to buy no more throughput, whatever the curves say.
+fn has_plateau(observed: &[Observed]) -> bool {
+    let largest = observed.iter().map(|each| each.n).fold(0.0, f64::max);
+    let best = observed.iter().map(|each| each.x).fold(0.0, f64::max);
+    observed.iter().any(|each| each.n <= PLATEAU_LOAD_RATIO * largest && each.x >= PLATEAU_RATIO * best)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Verdict, model, points_from_table};
+
+    fn check(throughput: impl Fn(f64) -> f64, bracketed: bool) {
+        let rows: String =
+            [1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 32.0].map(|n| format!("{n},{}\n", throughput(n))).concat();
+        let points = points_from_table(&format!("n,x\n{rows}"), "t").expect("is a table");
+        let request = crate::ModelRequest {
+            objective: None,
+            at: Vec::new(),
+            rate_at_1x: None,
+            held_back_ratio: 0.0,
+            force: false,
+            seed: 1,
+        };
+        let capacity = model(points, &request).expect("has enough loads").capacity;
+        assert_eq!(capacity.bracketed, bracketed, "{capacity:?}");
+        assert!(!capacity.bracketed || capacity.verdict == Verdict::Measured);
+    }
+
+    #[test]
+    fn a_throughput_that_still_rises_is_not_bracketed() {
+        check(|n| 100.0 * n, false);
+        // Amdahl with a share of 0.2: at 32 one more request buys 2 % of what the first one bought.
+        check(|n| 100.0 * n / (1.0 + 0.2 * (n - 1.0)), false);
+    }
+
+    #[test]
+    fn a_plateau_or_a_decline_that_was_measured_brackets() {
+        check(|n| 100.0 * n.min(14.0), true);
+        // The USL with its peak at 14.
+        check(|n| 100.0 * n / (1.0 + 0.02 * (n - 1.0) + 0.005 * n * (n - 1.0)), true);
     }
 }

@@ -1,7 +1,7 @@
 //! What a reader must know before believing a model.
 
 use crate::bounds::Verdict;
-use crate::capacity::{Binding, Capacity};
+use crate::capacity::Capacity;
 use crate::model::{LoadUnit, ModelRequest};
 use crate::point::Point;
 use crate::predict::Prediction;
@@ -106,7 +106,7 @@ fn capacity_warnings(study: &Study<'_>, capacity: &Capacity, say: &mut impl FnMu
     say(
         !open && !capacity.bracketed,
         format!(
-            "The throughput still rises at the largest load; measure higher ones, e.g. {next:.0} in flight."
+            "No plateau was measured: the throughput may still rise; measure higher loads, e.g. {next:.0} in flight."
         ),
     );
     let beyond = match capacity.verdict {
@@ -118,6 +118,6 @@ fn capacity_warnings(study: &Study<'_>, capacity: &Capacity, say: &mut impl FnMu
         ),
     };
     if let Some(beyond) = beyond {
-        say(capacity.binding != Binding::Nothing || open, format!("The capacity is {beyond}."));
+        say(true, format!("The capacity is {beyond}."));
     }
 }
