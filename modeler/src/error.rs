@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use captures::Offset;
+
 /// Why there is no model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelError {
@@ -35,6 +37,25 @@ pub enum ModelError {
         /// What is wrong with it.
         what: String,
     },
+    /// A table has a number that no service reaches.
+    TooLarge {
+        /// The line, counted from 1.
+        line: usize,
+        /// Which number, and what is the most.
+        what: String,
+    },
+    /// A table is too long.
+    TooManyRows {
+        /// The first line that is too many, counted from 1.
+        line: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// A run was interrupted before one of its levels was measured.
+    Interrupted {
+        /// When.
+        at: Offset,
+    },
     /// Points of open and of closed loads cannot be put together.
     MixedLoads,
     /// An objective needs points with offered load and responses.
@@ -67,6 +88,11 @@ impl ModelError {
                 "the first line names the columns: n,x (in flight, answers/s) or rate,p95,… (offered/s, ms)"
                     .to_owned()
             }
+            Self::TooLarge { .. } => {
+                "give loads and rates per second, and responses in milliseconds".to_owned()
+            }
+            Self::TooManyRows { .. } => "keep fewer rows, e.g. one for each level of load".to_owned(),
+            Self::Interrupted { .. } => "replay again and let it finish".to_owned(),
             Self::MixedLoads => "model runs and tables of concurrency apart".to_owned(),
             Self::NoOfferedLoad => "give runs, or a table with the columns rate and p95".to_owned(),
             Self::NoQuantile { column } => format!("add the column {column}, or ask for another quantile"),
@@ -87,7 +113,11 @@ impl fmt::Display for ModelError {
                 let plural = if *count == 1 { "" } else { "s" };
                 write!(f, "{count} load level{plural}, a fit needs {needed}")
             }
-            Self::Table { line, what } => write!(f, "line {line}: {what}"),
+            Self::Interrupted { at } => {
+                write!(f, "the run was interrupted at {at}, before one level of load was measured")
+            }
+            Self::TooManyRows { line, most } => write!(f, "line {line}: more than {most} rows"),
+            Self::Table { line, what } | Self::TooLarge { line, what } => write!(f, "line {line}: {what}"),
             Self::MixedLoads => write!(f, "some points have an offered rate and some do not"),
             Self::NoOfferedLoad => write!(f, "an objective needs points with offered rate and responses"),
             Self::NoQuantile { column } => write!(f, "the points have no {column}"),

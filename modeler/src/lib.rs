@@ -54,4 +54,4 @@ pub use stored::{
     StoredLatency, StoredLatencyStep, StoredModel, StoredPoint, StoredPrediction, StoredStep,
 };
 pub use table::points_from_table;
-pub use window::points;
+pub use window::{interruption, points};

@@ -18,7 +18,11 @@ use crate::error::ModelError;
 use crate::point::{Point, QuantileAt};
 
 /// The most rows a table may have.
-const MOST_ROWS: usize = 100_000;
+const MOST_ROWS: usize = 10_000;
+/// The most requests in flight, or per second, that are believed.
+const MOST_LOAD: f64 = 1e12;
+/// The longest response that is believed, in milliseconds: eleven days.
+const LONGEST_MS: f64 = 1e9;
 
 /// Below this share of the offered rate, a row of a table counts as saturated.
 const ACHIEVED_RATIO: f64 = 0.99;
@@ -61,11 +65,14 @@ pub fn points_from_table(text: &str, name: &str) -> Result<Vec<Point>, ModelErro
     let mut points = Vec::new();
     for (at, line) in lines {
         if points.len() >= MOST_ROWS {
-            return Err(wrong(at, format!("more than {MOST_ROWS} rows")));
+            return Err(ModelError::TooManyRows { line: at + 1, most: MOST_ROWS });
         }
         let cells: Vec<&str> = line.split(',').collect();
         if cells.len() != columns.len() {
             return Err(wrong(at, format!("{} cells under {} columns", cells.len(), columns.len())));
+        }
+        if let Some(what) = too_large(&columns, &cells) {
+            return Err(ModelError::TooLarge { line: at + 1, what });
         }
         points
             .push(row(&columns, &cells, format!("{name}, line {}", at + 1)).map_err(|what| wrong(at, what))?);
@@ -91,6 +98,21 @@ fn column_of(title: &str) -> Column {
             _ => Column::Other,
         },
     }
+}
+
+/// The first cell that no service reaches; arithmetic on it would lose all meaning.
+fn too_large(columns: &[Column], cells: &[&str]) -> Option<String> {
+    columns.iter().zip(cells).find_map(|(column, cell)| {
+        let cell = cell.trim().trim_matches('"');
+        let (most, unit) = match column {
+            Column::Concurrency => (MOST_LOAD, "requests in flight"),
+            Column::Throughput | Column::Offered => (MOST_LOAD, "requests per second"),
+            Column::Quantile(_) | Column::Mean => (LONGEST_MS, "milliseconds"),
+            Column::Errors | Column::Other => return None,
+        };
+        let number = cell.parse::<f64>().ok()?;
+        (number > most).then(|| format!("'{cell}' is more than {most:e} {unit}"))
+    })
 }
 
 fn row(columns: &[Column], cells: &[&str], source: String) -> Result<Point, String> {
@@ -183,5 +205,10 @@ mod tests {
         assert_eq!(error("a,b\n1,2\n"), "line 1: the columns are neither n,x nor rate,p95,…");
         assert_eq!(error("n,x\n0,2\n"), "line 2: the concurrency must be above zero");
         assert_eq!(error(""), "line 1: the table is empty");
+        assert_eq!(error("n,x\n1,2\n1e300,3\n"), "line 3: '1e300' is more than 1e12 requests in flight");
+        assert_eq!(error("n,x\n1,2e12\n"), "line 2: '2e12' is more than 1e12 requests per second");
+        assert_eq!(error("rate,p95\n1,2e9\n"), "line 2: '2e9' is more than 1e9 milliseconds");
+        let long = format!("n,x\n{}", "1,2\n".repeat(MOST_ROWS + 1));
+        assert_eq!(error(&long), "line 10002: more than 10000 rows");
     }
 }

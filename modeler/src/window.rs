@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use captures::{Interval, Rate, Run, Stage};
+use captures::{Failure, Interval, Offset, Rate, Run, Stage};
 
 use crate::error::ModelError;
 use crate::point::{Point, QUANTILES, QuantileAt, Window};
@@ -32,20 +32,77 @@ pub fn points(run: &Run, name: &str) -> Result<Vec<Point>, ModelError> {
     if refusals > MOST_REFUSALS {
         return Err(ModelError::Refusals { ratio: refusals });
     }
-    let seconds: BTreeMap<u64, &Interval> = run.intervals.iter().map(|each| (each.second, each)).collect();
+    let believed = believed(run);
+    let seconds: BTreeMap<u64, &Interval> = run
+        .intervals
+        .iter()
+        .filter(|each| believed.is_none_or(|believed| each.second < believed.until))
+        .map(|each| (each.second, each))
+        .collect();
     let points: Vec<Point> = run
         .header
         .stages
         .iter()
         .enumerate()
         .filter(|(_, stage)| stage.is_hold() && stage.from > 0.0)
+        .filter(|(_, stage)| believed.is_none_or(|believed| believed.holds(stage)))
         .filter_map(|(index, stage)| {
             let windows = steady(windows_of(stage, &seconds));
             (windows.len() >= 2).then(|| point(format!("{name}, stage {}", index + 1), stage.from, windows))
         })
         .filter(|point| point.offered.is_some_and(|offered| offered > Rate::ZERO))
         .collect();
-    if points.is_empty() { Err(ModelError::NoHolds) } else { Ok(points) }
+    match (points.is_empty(), believed) {
+        (false, _) => Ok(points),
+        (true, Some(_)) => Err(ModelError::Interrupted { at: end.ended }),
+        (true, None) => Err(ModelError::NoHolds),
+    }
+}
+
+/// What a reader must know of a run that was interrupted, which is called `name`; `None` of any other.
+pub fn interruption(run: &Run, name: &str) -> Option<String> {
+    let ended = run.end.as_ref().filter(|end| end.interrupted)?.ended;
+    Some(format!("{name}: the run was interrupted at {ended}; later levels are left out."))
+}
+
+/// What an interrupted run measured of the target, and not of its own end.
+#[derive(Clone, Copy, Debug)]
+struct Believed {
+    /// The first second that is not believed.
+    until: u64,
+    /// Whether requests still waited for their turn then. Nobody knows whether their level was carried, so it
+    /// gives no point at all: neither the half that looks good nor the half that was cut.
+    waited: bool,
+}
+
+impl Believed {
+    fn holds(self, stage: &Stage) -> bool {
+        !self.waited || stage.end <= Offset::from_secs(self.until)
+    }
+}
+
+/// `None` when all of `run` is believed. A plan that was carried out, up to its drain limit, is: requests that
+/// never had their turn are then the target's doing.
+fn believed(run: &Run) -> Option<Believed> {
+    let end = run.end.as_ref().filter(|end| end.interrupted)?;
+    let cut_short = |interval: &Interval, by: Failure| {
+        let failures = interval.routes.iter().flat_map(|route| &route.failures);
+        failures.into_iter().any(|&(failure, count)| failure == by && count > 0)
+    };
+    // The last second that was planned is planned in part.
+    let last = run.intervals.iter().rfind(|each| each.planned > 0).map_or(0, |each| each.second);
+    let mut until = last.min(end.ended.second());
+    for interval in run.intervals.iter().rev().filter(|each| each.second <= last) {
+        let near = interval.second + 1 >= until;
+        if near && cut_short(interval, Failure::CutOff) {
+            until = until.min(interval.second);
+        }
+    }
+    let skipped = run.intervals.iter().find(|each| cut_short(each, Failure::SkippedEnded));
+    Some(match skipped {
+        Some(interval) => Believed { until: until.min(interval.second), waited: true },
+        None => Believed { until, waited: false },
+    })
 }
 
 /// The whole seconds of a stage that the run has.

@@ -2,6 +2,8 @@
 //!
 //! The data live beside the project, not in it; without them these tests say so and pass.
 
+#![expect(clippy::print_stderr, reason = "says what it skips or measured")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

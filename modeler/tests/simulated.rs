@@ -1,11 +1,13 @@
 //! Simulated queues of known capacity, replayed in stages: the model must find that capacity again.
 
+#![expect(clippy::print_stderr, reason = "says what it skips or measured")]
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use captures::{ExchangeId, Interval, Offset, Outcome, Rate, Run, RunEnd, RunHeader, Stage};
-use modeler::{Model, ModelRequest, Objective, model, points};
+use captures::{ExchangeId, Failure, Interval, Offset, Outcome, Rate, Run, RunEnd, RunHeader, Stage};
+use modeler::{Model, ModelError, ModelRequest, Objective, interruption, model, points};
 use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -189,4 +191,67 @@ fn without_a_saturated_stage_the_answer_says_how_far_it_reaches() {
 fn the_same_run_and_seed_give_the_same_model() {
     let once = model_of(SHOP, &STAGES, 6.0, "p95<200ms", 7);
     assert_eq!(once, model_of(SHOP, &STAGES, 6.0, "p95<200ms", 7));
+}
+
+/// Stages of 20 s at 100, 200, 300 and 600 requests a second (the shop takes 400), interrupted at `second`.
+fn interrupted_at(second: u64) -> Run {
+    let rates = [100.0, 200.0, 300.0, 600.0];
+    let mut run = run_of(&rates, 20.0, &simulate(SHOP, &rates, 20.0, 1));
+    for interval in run.intervals.iter_mut().filter(|each| each.second > second) {
+        *interval = Interval { second: interval.second, ..Interval::default() };
+    }
+    run.end = Some(RunEnd {
+        ended: Offset::from_millis(second * 1_000 + 1_400),
+        interrupted: true,
+        invalid_reason: None,
+    });
+    run
+}
+
+#[test]
+fn an_interruption_leaves_the_whole_seconds_before_it() {
+    let points = points(&interrupted_at(50), "shop.run").expect("has points");
+    // 20 s lose their warm-up; of the third stage 10 s are whole, and lose a fifth.
+    assert_eq!(points.len(), 3);
+    assert_eq!(
+        points[2].windows.iter().map(|window| window.second).collect::<Vec<_>>(),
+        [42, 43, 44, 45, 46, 47, 48, 49]
+    );
+    assert!(points[2].error_ratio == 0.0 && !points[2].saturated);
+}
+
+#[test]
+fn requests_that_an_interruption_kept_from_their_turn_are_no_verdict_on_the_target() {
+    let mut run = interrupted_at(70);
+    for interval in run.intervals.iter_mut().filter(|each| (66..=70).contains(&each.second)) {
+        interval.route_mut(0).failures = vec![(Failure::SkippedEnded, 200)];
+    }
+    let points = points(&run, "shop.run").expect("has points");
+    // The level at which requests waited is left out whole: nobody knows how it would have ended.
+    assert_eq!(points.len(), 3);
+    assert!(points.iter().all(|point| point.error_ratio == 0.0 && !point.saturated));
+    assert_eq!(
+        interruption(&run, "shop.run").expect("was interrupted"),
+        "shop.run: the run was interrupted at 71.400 s; later levels are left out."
+    );
+}
+
+#[test]
+fn requests_that_an_interruption_cut_off_are_no_errors_of_the_target() {
+    let mut run = interrupted_at(50);
+    for interval in run.intervals.iter_mut().filter(|each| (48..=50).contains(&each.second)) {
+        interval.route_mut(0).failures = vec![(Failure::CutOff, 3)];
+    }
+    let points = points(&run, "shop.run").expect("has points");
+    assert_eq!(points[2].windows.last().map(|window| window.second), Some(47));
+    assert_eq!(points[2].error_ratio, 0.0);
+}
+
+#[test]
+fn a_run_that_was_interrupted_at_once_says_so() {
+    let error = points(&interrupted_at(2), "shop.run").expect_err("has no level");
+    assert_eq!(error, ModelError::Interrupted { at: Offset::from_millis(3_400) });
+    let rates = [100.0, 200.0, 300.0];
+    let whole = run_of(&rates, 20.0, &simulate(SHOP, &rates, 20.0, 1));
+    assert_eq!(interruption(&whole, "shop.run"), None);
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use captures::{Rate, Run};
 use modeler::{
-    Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, Verdict, model, points,
-    points_from_table,
+    Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, Verdict, interruption, model,
+    points, points_from_table,
 };
 use reports::Evidence;
 
@@ -74,7 +74,10 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
     };
     let place =
         args.points.as_deref().or(args.runs.first().map(PathBuf::as_path)).unwrap_or(Path::new("model"));
-    let concluded = model(points, &request).map_err(|error| complaint(place, &error))?;
+    let mut concluded = model(points, &request).map_err(|error| complaint(place, &error))?;
+    let interrupted =
+        args.runs.iter().zip(&runs).filter_map(|(path, run)| interruption(run, &file_name(path)));
+    concluded.warnings.extend(interrupted);
     let text = serde_json::to_string_pretty(&StoredModel::from(&concluded))
         .map_err(|error| Complaint::new(Exit::Fault, "model.json", error, "report this as a bug"))?;
     std::fs::create_dir_all(&args.out).map_err(|error| Complaint::cannot_write(&args.out, &error))?;
@@ -106,11 +109,14 @@ fn objective_of(text: &str) -> Result<Objective, Complaint> {
     })
 }
 
+/// The largest load that is asked about; beyond it arithmetic loses all meaning.
+const MOST_LOAD: f64 = 1e12;
+
 /// `128`, `500rps` or `12x`.
 fn load_of(text: &str) -> Result<Load, Complaint> {
     let typed = text.trim();
     let number =
-        |digits: &str| digits.trim().parse::<f64>().ok().filter(|load| load.is_finite() && *load > 0.0);
+        |digits: &str| digits.trim().parse::<f64>().ok().filter(|load| *load > 0.0 && *load <= MOST_LOAD);
     let load = match typed.strip_suffix('x') {
         Some(digits) => number(digits).map(Load::Scale),
         None => number(typed.strip_suffix("rps").unwrap_or(typed)).map(Load::Plain),
@@ -118,8 +124,8 @@ fn load_of(text: &str) -> Result<Load, Complaint> {
     load.ok_or_else(|| {
         Complaint::new(
             Exit::Usage,
-            format!("--at {typed}"),
-            "is not a load above zero",
+            format!("--at {}", files::plain(typed)),
+            format!("is not a load above zero and up to {MOST_LOAD:e}"),
             "write e.g. --at 128,256 or --at 12x",
         )
     })
@@ -156,6 +162,9 @@ fn complaint(path: &Path, error: &ModelError) -> Complaint {
         | ModelError::Refusals { .. }
         | ModelError::NoHolds
         | ModelError::TooFewLoads { .. }
+        | ModelError::Interrupted { .. }
+        | ModelError::TooLarge { .. }
+        | ModelError::TooManyRows { .. }
         | ModelError::Table { .. } => Exit::Input,
     };
     Complaint::new(exit, path.display(), error, error.mend())
