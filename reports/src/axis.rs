@@ -1,7 +1,8 @@
 //! Axes: from values to places, and the ticks between.
 //!
 //! Ticks stand at round values (1, 2 or 5 times a power of ten; whole minutes; first days of months), so
-//! that a reader can count them. A value outside the axis is placed outside; the plot clips.
+//! that a reader can count them. A value outside the axis is placed outside; the plot clips. Whatever the
+//! values, an axis has a width and its places are numbers.
 
 use jiff::ToSpan;
 use jiff::civil::{Date, date};
@@ -37,7 +38,7 @@ pub(crate) struct Axis {
 impl Axis {
     /// From zero to a round number at or above `largest`.
     pub(crate) fn from_zero(largest: f64, about: usize) -> Self {
-        let largest = if largest.is_finite() && largest > 0.0 { largest } else { 1.0 };
+        let largest = if largest > 0.0 { largest.clamp(1e-6, FARTHEST) } else { 1.0 };
         let step = round_step(largest / about as f64);
         let high = (largest / step - 1e-9).ceil().max(1.0) * step;
         Self::linear(0.0, high, about, words::tick)
@@ -82,8 +83,8 @@ impl Axis {
     /// Milliseconds on a logarithmic axis that holds `low` and `high`.
     pub(crate) fn log_milliseconds(low: f64, high: f64) -> Self {
         let usable = |value: f64, other: f64| if value.is_finite() && value > 0.0 { value } else { other };
-        let low = usable(low, 1.0).max(1e-3);
-        let high = usable(high, 10.0).max(low * 2.0);
+        let low = usable(low, 1.0).clamp(1e-3, FARTHEST / 2.0);
+        let high = usable(high, 10.0).clamp(low * 2.0, FARTHEST);
         let mut ticks = Vec::new();
         let dense = (high / low).log10() < 2.2;
         let first = low.log10().floor() as i32;
@@ -96,7 +97,7 @@ impl Axis {
                 }
             }
         }
-        Self::of(Scale::Log, low, high, ticks)
+        Self::of(Scale::Log, low, high, ticks).thinned(14)
     }
 
     /// Counts on a logarithmic axis that holds `low` and `high`.
@@ -156,11 +157,12 @@ impl Axis {
         self
     }
 
-    /// The place of `value`.
+    /// The place of `value`; that of the lower end for what is no number.
     pub(crate) fn place(&self, value: f64) -> f64 {
         let (low, high) = (self.stretched(self.low), self.stretched(self.high));
         let share = (self.stretched(value) - low) / (high - low);
-        self.from + share.clamp(-20.0, 20.0) * (self.to - self.from)
+        let share = if share.is_nan() { 0.0 } else { share.clamp(-20.0, 20.0) };
+        self.from + share * (self.to - self.from)
     }
 
     /// Whether `value` lies on the axis.
@@ -178,10 +180,15 @@ impl Axis {
     }
 }
 
+/// The largest number on an axis: the width of an axis is a number too.
+const FARTHEST: f64 = 1e300;
+
+/// Two finite ends, the lower first, far enough apart that values between them differ.
 fn ordered(low: f64, high: f64) -> (f64, f64) {
-    let low = if low.is_finite() { low } else { 0.0 };
-    let high = if high.is_finite() { high } else { low + 1.0 };
-    if high > low { (low, high) } else { (low, low + 1.0) }
+    let low = if low.is_finite() { low.clamp(-FARTHEST, FARTHEST) } else { 0.0 };
+    let high = if high.is_finite() { high.clamp(-FARTHEST, FARTHEST) } else { low };
+    let least = 1e-9 * low.abs().max(high.abs()).max(1.0);
+    if high - low >= least { (low, high) } else { (low, low + (low.abs() * 1e-6).max(1.0)) }
 }
 
 /// The smallest of 1, 2, 2.5, 5 times a power of ten that is at least `least`.
@@ -197,6 +204,9 @@ fn round_step(least: f64) -> f64 {
 fn clock(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     let (hours, minutes, seconds) = (whole / 3_600, whole / 60 % 60, whole % 60);
+    if hours >= 10_000 {
+        return format!("{} h", words::number(hours as f64));
+    }
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
@@ -271,6 +281,8 @@ mod tests {
         assert_eq!(labels(&Axis::from_zero(11_800.0, 4)), ["0", "5k", "10k", "15k"]);
         assert_eq!(labels(&Axis::from_zero(0.0, 4)), ["0", "0.25", "0.5", "0.75", "1"]);
         assert_eq!(labels(&Axis::from_zero(f64::NAN, 2)), ["0", "0.5", "1"]);
+        assert_eq!(labels(&Axis::from_zero(9e9, 3)), ["0", "5G", "10G"]);
+        assert_eq!(labels(&Axis::from_zero(1e100, 2)), ["0", "5e99", "1e100"]);
     }
 
     #[test]

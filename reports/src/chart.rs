@@ -135,7 +135,7 @@ pub(crate) fn room_for<'a>(texts: impl Iterator<Item = &'a str>) -> f64 {
 /// The room left of a plot that its ticks need.
 pub(crate) fn room_for_ticks(axis: &crate::axis::Axis) -> f64 {
     let widest = axis.ticks.iter().map(|tick| label::width_of(&tick.label, size::TICK)).fold(0.0, f64::max);
-    EDGE + widest + 10.0
+    EDGE + widest.min(120.0) + 10.0
 }
 
 /// The part of `values` up to `border` and the part from there on, meeting at the border.
@@ -164,5 +164,7 @@ pub(crate) fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.filter(|value| value.is_finite()).fold(0.0, f64::max)
 }
 
+#[cfg(test)]
+mod any_numbers;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,11 @@
 //!
 //! Marks are given in values and clipped to the plot. What lies at the border of a plot (names, ticks,
 //! labels at the ends of lines, markers above) is drawn here, so that all charts look alike.
+//!
+//! Invariant: the room of a plot has a width and a height, whatever lies around it.
 
 use crate::axis::Axis;
+use crate::chart::WIDTH;
 use crate::label::{self, Room, width_of};
 use crate::svg::{Align, Canvas, Letters, Px, Stroke};
 use crate::theme::{Ink, size};
@@ -40,8 +43,19 @@ pub(crate) type BandAt = (f64, f64, f64);
 /// The height of one row of marker labels above a plot.
 pub(crate) const MARKER_ROW: f64 = 18.0;
 
+/// More rows of labels than this would eat the plot. What has no row is a line without a label.
+const MOST_ROWS: usize = 8;
+
+/// The least width and height of a plot.
+const LEAST_SIDE: f64 = 20.0;
+
 impl<'c, 'a> Plot<'c, 'a> {
     pub(crate) fn new(canvas: &'c Canvas<'a>, room: Room, x: Axis, y: Axis) -> Self {
+        let room = Room {
+            right: room.right.max(room.left + LEAST_SIDE),
+            bottom: room.bottom.max(room.top + LEAST_SIDE),
+            ..room
+        };
         let (x, y) = (x.between(room.left, room.right), y.between(room.bottom, room.top));
         Self { canvas, room, x, y }
     }
@@ -197,15 +211,21 @@ impl<'c, 'a> Plot<'c, 'a> {
     pub(crate) fn markers(&self, markers: &[Marker]) {
         let Room { left, top, right, bottom } = self.room;
         let rows = marker_rows(markers, &self.x, left, right);
-        for (marker, &(row, begin)) in markers.iter().zip(&rows) {
+        for (marker, place) in markers.iter().zip(&rows) {
             let x = self.x.place(marker.at);
             if let Some((low, high)) = marker.interval {
                 self.column(low, high, marker.ink, 0.13);
             }
-            let foot = top - 5.0 - row as f64 * MARKER_ROW;
-            self.canvas.line(&[(x, bottom), (x, foot)], marker.stroke);
+            let Some((row, begin)) = *place else {
+                self.canvas.line(&[(x, bottom), (x, top)], marker.stroke);
+                continue;
+            };
+            let base = top - 8.0 - row as f64 * MARKER_ROW;
+            // Below the descenders of its own label.
+            self.canvas.line(&[(x, bottom), (x, base + 5.0)], marker.stroke);
             let letters = Letters::new(marker.ink, size::LABEL).bold().rimmed();
-            self.canvas.text((begin, foot - 3.0), &marker.text, letters);
+            let text = label::cut_to(&marker.text, size::LABEL * 1.05, label_end(right) - left);
+            self.canvas.text((begin, base), &text, letters);
         }
     }
 }
@@ -213,24 +233,32 @@ impl<'c, 'a> Plot<'c, 'a> {
 /// The height above a plot that labels of `markers` take, when the plot reaches from `left` to `right`.
 pub(crate) fn marker_height(markers: &[Marker], x: &Axis, left: f64, right: f64) -> f64 {
     let x = x.clone().between(left, right);
-    let rows = marker_rows(markers, &x, left, right).iter().map(|&(row, _)| row + 1).max();
+    let rows = marker_rows(markers, &x, left, right).into_iter().flatten().map(|(row, _)| row + 1).max();
     rows.unwrap_or(0) as f64 * MARKER_ROW
 }
 
-/// For each marker its row, counted from the plot upwards, and where its label begins.
+/// How far right the label of a marker may reach, when the plot ends at `right`.
+fn label_end(right: f64) -> f64 {
+    (right + 60.0).min(WIDTH - 8.0)
+}
+
+/// For each marker its row, counted from the plot upwards, and where its label begins; `None` when all rows
+/// are full.
 ///
 /// Short labels lie low: a line ends below its own label, so it crosses only labels in lower rows, and those
 /// are kept clear of it.
-fn marker_rows(markers: &[Marker], x: &Axis, left: f64, right: f64) -> Vec<(usize, f64)> {
+fn marker_rows(markers: &[Marker], x: &Axis, left: f64, right: f64) -> Vec<Option<(usize, f64)>> {
     const BESIDE: f64 = 7.0;
-    let widths: Vec<f64> = markers.iter().map(|marker| width_of(&marker.text, size::LABEL * 1.05)).collect();
+    let end = label_end(right);
+    let width = |marker: &Marker| width_of(&marker.text, size::LABEL * 1.05).min(end - left);
+    let widths: Vec<f64> = markers.iter().map(width).collect();
     let mut order: Vec<usize> = (0..markers.len()).collect();
     order.sort_by(|&one, &other| widths[one].total_cmp(&widths[other]));
     let mut rows: Vec<Vec<(f64, f64)>> = Vec::new();
-    let mut places = vec![(0, left); markers.len()];
+    let mut places = vec![None; markers.len()];
     for (rank, &at) in order.iter().enumerate() {
         let (place, width) = (x.place(markers[at].at), widths[at]);
-        let within = |begin: f64| begin.min(right + 60.0 - width).max(left);
+        let within = |begin: f64| begin.min(end - width).max(left);
         let crossed = |begin: f64| {
             order[rank + 1..].iter().any(|&other| {
                 let line = x.place(markers[other].at);
@@ -242,17 +270,18 @@ fn marker_rows(markers: &[Marker], x: &Axis, left: f64, right: f64) -> Vec<(usiz
         };
         let centred = within(place - width / 2.0);
         let candidates = [centred, within(place + BESIDE), within(place - width - BESIDE)];
-        let found = (0..=rows.len()).find_map(|row| {
+        let found = (0..=rows.len()).take(MOST_ROWS).find_map(|row| {
             let taken = rows.get(row).map_or(&[][..], Vec::as_slice);
             let begin = candidates.into_iter().find(|&begin| free(taken, begin) && !crossed(begin))?;
             Some((row, begin))
         });
-        let (row, begin) = found.unwrap_or((rows.len(), centred));
+        let above = (rows.len() < MOST_ROWS).then_some((rows.len(), centred));
+        let Some((row, begin)) = found.or(above) else { continue };
         if row == rows.len() {
             rows.push(Vec::new());
         }
         rows[row].push((begin, begin + width));
-        places[at] = (row, begin);
+        places[at] = Some((row, begin));
     }
     places
 }
@@ -309,12 +338,20 @@ mod tests {
         // At one place: side by side. Near each other: the long one above.
         assert!(matches!(
             marker_rows(&[marker(500.0, "short"), marker(500.0, long)], &x, 0.0, 1_000.0)[..],
-            [(0, short), (0, beside)] if short > 500.0 && beside < 500.0
+            [Some((0, short)), Some((0, beside))] if short > 500.0 && beside < 500.0
         ));
         assert!(matches!(
             marker_rows(&[marker(900.0, long), marker(800.0, "short")], &x, 0.0, 1_000.0)[..],
-            [(1, _), (0, _)]
+            [Some((1, _)), Some((0, _))]
         ));
+    }
+
+    #[test]
+    fn labels_of_many_markers_leave_room_for_the_plot() {
+        let x = Axis::to_edge(1_000.0, 5);
+        let many: Vec<Marker> = (0..200).map(|at| marker(500.0 + f64::from(at), "an event")).collect();
+
+        assert_eq!(marker_height(&many, &x, 0.0, 900.0), MOST_ROWS as f64 * MARKER_ROW);
     }
 
     #[test]

@@ -6,12 +6,19 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-/// A number with three significant digits, thousands set apart: `0.125`, `12.5`, `1,250`, `12,500`.
+/// A number with three significant digits, thousands set apart: `0.125`, `12.5`, `1,250`, `12,500`; `1.5e20`
+/// where nobody counts digits any more.
 pub(crate) fn number(value: f64) -> String {
     if !value.is_finite() {
         return if value > 0.0 { "∞".to_owned() } else { "–".to_owned() };
     }
     let size = value.abs();
+    if size >= 1e15 {
+        let text = format!("{value:.2e}");
+        let (lead, power) = text.split_once('e').unwrap_or((&text, "0"));
+        let lead = lead.trim_end_matches('0').trim_end_matches('.');
+        return format!("{}e{power}", lead.replace('-', "−"));
+    }
     let digits = if !(5e-7..100.0).contains(&size) {
         0
     } else {
@@ -29,16 +36,16 @@ pub(crate) fn count(value: u64) -> String {
     grouped(&value.to_string())
 }
 
-/// A tick on an axis whose largest tick is `largest`: `k` and `M` once numbers are long.
+/// A tick on an axis whose largest tick is `largest`: `k`, `M`, `G` and `T` once numbers are long.
 pub(crate) fn tick(value: f64, largest: f64) -> String {
+    const UNITS: [(f64, f64, &str); 5] =
+        [(2e15, 1.0, ""), (2e12, 1e12, "T"), (2e9, 1e9, "G"), (2e6, 1e6, "M"), (1e4, 1e3, "k")];
     if value == 0.0 {
-        "0".to_owned()
-    } else if largest >= 2e6 {
-        format!("{}M", number(value / 1e6))
-    } else if largest >= 1e4 {
-        format!("{}k", number(value / 1e3))
-    } else {
-        number(value)
+        return "0".to_owned();
+    }
+    match UNITS.into_iter().find(|&(least, ..)| largest >= least) {
+        Some((_, unit, name)) => format!("{}{name}", number(value / unit)),
+        None => number(value),
     }
 }
 
@@ -214,6 +221,8 @@ mod tests {
             (1_250.4, "1,250"),
             (1_234_567.0, "1,234,567"),
             (-1_500.0, "−1,500"),
+            (1e100, "1e100"),
+            (-1.25e20, "−1.25e20"),
             (f64::INFINITY, "∞"),
             (f64::NAN, "–"),
         ] {

@@ -165,7 +165,9 @@ impl Growth {
         let known = self.history.iter().filter(|(_, value)| value.is_some()).count();
         if known <= 120 {
             for (at, value) in self.history.iter().filter_map(|&(at, value)| Some((at, value?))) {
-                plot.canvas.dot(plot.at(at, value), 1.8, Ink::Text);
+                if plot.x.holds(at) && plot.y.holds(value) {
+                    plot.canvas.dot(plot.at(at, value), 1.8, Ink::Text);
+                }
             }
         }
     }

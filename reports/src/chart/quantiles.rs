@@ -87,6 +87,7 @@ impl Quantiles {
 fn paint_limit(plot: &Plot<'_, '_>, limit: &Limit) {
     let end = limit.quantile.unwrap_or(plot.x.high);
     let (x, y) = plot.at(end, limit.at);
+    let x = x.clamp(plot.room.left, plot.room.right);
     let stroke = Stroke::new(Ink::Alarm, 1.8).dashed();
     plot.canvas.line(&[(plot.room.left, y), (x, y), (x, plot.room.bottom)], stroke);
     let text = format!("SLO {}", limit.label);

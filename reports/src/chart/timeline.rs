@@ -95,7 +95,8 @@ impl Timeline {
     fn paint_stages(&self, canvas: &Canvas<'_>, whole: Room, across: &Axis) {
         let foot = whole.top + STAGE_ROW - 8.0;
         for (at, stage) in self.stages.iter().enumerate() {
-            let (from, to) = (across.place(stage.begin), across.place(stage.end).min(whole.right));
+            let place = |second: f64| across.place(second).clamp(whole.left, whole.right);
+            let (from, to) = (place(stage.begin), place(stage.end));
             if at % 2 == 0 {
                 canvas.rectangle((from, whole.top), (to, whole.bottom), Ink::Shade, 1.0);
             }
