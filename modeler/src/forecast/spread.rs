@@ -12,6 +12,10 @@ use crate::resample::{normal, quantile_of};
 
 /// So many origins at most.
 const MOST_ORIGINS: usize = 16;
+/// So many origins the exam needs: each is held against an interval that was learnt from the others.
+const LEAST_ORIGINS: usize = 2;
+/// So many steps of an origin are examined at most.
+const MOST_EXAMINED: usize = 5_000;
 /// Draws for the coverage of the exam.
 const EXAM_PATHS: usize = 200;
 
@@ -46,20 +50,28 @@ impl Spread {
     pub(crate) fn learn(series: &Series, steps: usize, chance: &mut ChaCha8Rng) -> Learnt {
         let season = series.season().max(if series.step.season() == 7 { 7 } else { 1 });
         let trials = trials(series, steps, season);
-        let mut spread = Self { season, slow: 0.1, growth: 0.5, fast: Vec::new(), scale: 1.0 };
         if trials.is_empty() {
-            spread.slow = 0.3;
-            spread.fast = vec![vec![0.0; season]];
-            return Learnt { spread, score: None };
+            let fast = vec![vec![0.0; season]];
+            return Learnt { spread: Self { season, slow: 0.3, growth: 0.5, fast, scale: 1.0 }, score: None };
         }
-        spread.learn_slow(&trials);
-        spread.learn_fast(&trials);
-        spread.calibrate(&trials, chance);
-        let score = spread.score(series, &trials, chance);
-        Learnt { spread, score: Some(score) }
+        let all: Vec<&Trial> = trials.iter().collect();
+        let (spread, _) = Self::of(&all, season, chance);
+        let score = (trials.len() >= LEAST_ORIGINS).then(|| score(series, &trials, season, chance));
+        Learnt { spread, score }
     }
 
-    fn learn_slow(&mut self, trials: &[Trial]) {
+    /// What `trials`, of which there are some, teach; and the paths, not scaled, that it was scaled with.
+    fn of(trials: &[&Trial], season: usize, chance: &mut ChaCha8Rng) -> (Self, Vec<Vec<f64>>) {
+        let mut spread = Self { season, slow: 0.1, growth: 0.5, fast: Vec::new(), scale: 1.0 };
+        spread.learn_slow(trials);
+        spread.learn_fast(trials);
+        let longest = trials.iter().map(|trial| trial.misses.len()).max().unwrap_or(1);
+        let paths: Vec<Vec<f64>> = (0..EXAM_PATHS).map(|_| spread.path(longest, chance)).collect();
+        spread.calibrate(trials, &paths);
+        (spread, paths)
+    }
+
+    fn learn_slow(&mut self, trials: &[&Trial]) {
         let mut squares: Vec<(f64, f64)> = Vec::new();
         for trial in trials {
             for (block, misses) in trial.misses.chunks(self.season).enumerate() {
@@ -88,7 +100,7 @@ impl Spread {
         self.slow = (mean_y - self.growth * mean_x).exp();
     }
 
-    fn learn_fast(&mut self, trials: &[Trial]) {
+    fn learn_fast(&mut self, trials: &[&Trial]) {
         for trial in trials {
             for misses in trial.misses.chunks(self.season).filter(|misses| misses.len() == self.season) {
                 let Some(mean) = mean_of(misses) else { continue };
@@ -101,11 +113,9 @@ impl Spread {
     }
 
     /// Scales so that 86 % of the trials' misses lie inside the 80 % interval: the trials overlap, and were seen.
-    fn calibrate(&mut self, trials: &[Trial], chance: &mut ChaCha8Rng) {
-        let longest = trials.iter().map(|trial| trial.misses.len()).max().unwrap_or(1);
-        let paths: Vec<Vec<f64>> = (0..EXAM_PATHS).map(|_| self.path(longest, chance)).collect();
+    fn calibrate(&mut self, trials: &[&Trial], paths: &[Vec<f64>]) {
         let mut ratios: Vec<f64> = Vec::new();
-        for step in 0..longest {
+        for step in examined(paths) {
             let mut drawn: Vec<f64> = paths.iter().map(|path| path[step].abs()).collect();
             drawn.sort_by(f64::total_cmp);
             let usual = quantile_of(&drawn, 0.8).max(1e-9);
@@ -139,40 +149,58 @@ impl Spread {
         }
         path
     }
+}
 
-    fn score(&self, series: &Series, trials: &[Trial], chance: &mut ChaCha8Rng) -> ForecastScore {
-        let season = series.season();
-        let volume = |log: f64| log.exp_m1().max(0.0);
-        let naive: Vec<f64> = (season..series.values.len())
-            .map(|at| (volume(series.values[at]) - volume(series.values[at - season])).abs())
-            .collect();
-        let ordinary = naive.iter().sum::<f64>() / naive.len().max(1) as f64;
-        let longest = trials.iter().map(|trial| trial.misses.len()).max().unwrap_or(0);
-        let paths: Vec<Vec<f64>> = (0..EXAM_PATHS).map(|_| self.path(longest, chance)).collect();
-        let (mut count, mut missed, mut inside_80, mut inside_95) = (0.0, 0.0, 0.0, 0.0);
-        for step in 0..longest {
-            let mut drawn: Vec<f64> = paths.iter().map(|path| path[step]).collect();
+/// How the forecasts that were tried did. The interval of each origin is learnt from all other origins only:
+/// a miss has no part in the interval that it is held against.
+fn score(series: &Series, trials: &[Trial], season: usize, chance: &mut ChaCha8Rng) -> ForecastScore {
+    let (mut count, mut inside_80, mut inside_95) = (0.0, 0.0, 0.0);
+    for (left_out, trial) in trials.iter().enumerate() {
+        let others: Vec<&Trial> =
+            trials.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, other)| other).collect();
+        let (spread, paths) = Spread::of(&others, season, chance);
+        for step in examined(&paths) {
+            let Some(miss) = trial.misses.get(step).copied().flatten() else { continue };
+            let mut drawn: Vec<f64> = paths.iter().map(|path| spread.scale * path[step]).collect();
             drawn.sort_by(f64::total_cmp);
-            let within = |miss: f64, tail: f64| {
+            let within = |tail: f64| {
                 f64::from(u8::from(
                     quantile_of(&drawn, tail) <= miss && miss <= quantile_of(&drawn, 1.0 - tail),
                 ))
             };
-            for trial in trials {
-                let Some(miss) = trial.misses.get(step).copied().flatten() else { continue };
-                count += 1.0;
-                missed += (volume(trial.expected[step] + miss) - volume(trial.expected[step])).abs();
-                inside_80 += within(miss, 0.1);
-                inside_95 += within(miss, 0.025);
-            }
-        }
-        ForecastScore {
-            origins: trials.len(),
-            mase: if ordinary > 0.0 && count > 0.0 { missed / count / ordinary } else { 0.0 },
-            coverage_80: inside_80 / f64::max(count, 1.0),
-            coverage_95: inside_95 / f64::max(count, 1.0),
+            count += 1.0;
+            inside_80 += within(0.1);
+            inside_95 += within(0.025);
         }
     }
+    ForecastScore {
+        origins: trials.len(),
+        mase: mase(series, trials),
+        coverage_80: inside_80 / f64::max(count, 1.0),
+        coverage_95: inside_95 / f64::max(count, 1.0),
+    }
+}
+
+/// The mean absolute miss of `trials` over that of the seasonal naive forecast of `series`, one season ahead.
+fn mase(series: &Series, trials: &[Trial]) -> f64 {
+    let season = series.season();
+    let volume = |log: f64| log.exp_m1().max(0.0);
+    let mean = |misses: &[f64]| misses.iter().sum::<f64>() / misses.len().max(1) as f64;
+    let naive: Vec<f64> = (season..series.values.len())
+        .map(|at| (volume(series.values[at]) - volume(series.values[at - season])).abs())
+        .collect();
+    let missed: Vec<f64> = trials
+        .iter()
+        .flat_map(|trial| trial.expected.iter().zip(&trial.misses))
+        .filter_map(|(expected, miss)| Some((volume(expected + (*miss)?) - volume(*expected)).abs()))
+        .collect();
+    if mean(&naive) > 0.0 { mean(&missed) / mean(&naive) } else { 0.0 }
+}
+
+/// The steps at which paths are held against misses: all, or of many an even choice.
+fn examined(paths: &[Vec<f64>]) -> impl Iterator<Item = usize> + use<> {
+    let longest = paths.first().map_or(0, Vec::len);
+    (0..longest).step_by(longest.div_ceil(MOST_EXAMINED).max(1))
 }
 
 /// Forecasts from earlier origins, as long as the history allows.
@@ -207,4 +235,32 @@ fn origins(count: usize, steps: usize, season: usize) -> Vec<usize> {
 fn mean_of(misses: &[Option<f64>]) -> Option<f64> {
     let known: Vec<f64> = misses.iter().flatten().copied().collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forecast::history::Step;
+    use crate::resample::generator;
+
+    fn trial(misses: &[f64]) -> Trial {
+        Trial { expected: vec![5.0; misses.len()], misses: misses.iter().copied().map(Some).collect() }
+    }
+
+    #[test]
+    fn an_origin_is_held_against_intervals_that_never_saw_it() {
+        let series =
+            Series::new(&(0..70).map(|day| Some(100.0 + f64::from(day % 7))).collect::<Vec<_>>(), Step::Day);
+        let calm = [0.01, -0.01, 0.01, -0.01, 0.01, -0.01, 0.01];
+        let mut trials: Vec<Trial> = (0..4).map(|_| trial(&calm)).collect();
+        let before = score(&series, &trials, 7, &mut generator(1, 2));
+        // What three calm origins foretell says nothing of a fourth that is a hundred times as wild: all of
+        // its seven misses lie outside, of 28 examined.
+        trials[3] = trial(&[1.0; 7]);
+        let after = score(&series, &trials, 7, &mut generator(1, 2));
+
+        assert!(before.coverage_95 > 0.9, "{before:?}");
+        assert!(after.coverage_95 <= 0.75, "{after:?}");
+        assert_eq!(after.origins, 4);
+    }
 }

@@ -75,9 +75,9 @@ pub struct StoredScore {
     pub origins: usize,
     /// Mean absolute error over that of the seasonal naive forecast.
     pub mase: f64,
-    /// The share inside the 80 % interval.
+    /// The share inside the 80 % interval, each origin held against an interval learnt from the others.
     pub coverage_80: f64,
-    /// The share inside the 95 % interval.
+    /// The share inside the 95 % interval, likewise.
     pub coverage_95: f64,
 }
 

@@ -86,7 +86,7 @@ pub struct Forecast {
     pub exhaustion: Option<Exhaustion>,
     /// Growth per year of the continued trend at the end of the history, as a ratio: 0.2 is 20 % a year.
     pub growth_per_year_ratio: f64,
-    /// The forecast's own exam on the history; `None` when that is too short.
+    /// The forecast's own exam on the history; `None` when that holds fewer than two origins.
     pub score: Option<ForecastScore>,
     /// What a reader must know before believing it: whole sentences.
     pub warnings: Vec<String>,
@@ -138,6 +138,9 @@ pub struct ExhaustionStep {
 }
 
 /// How the forecast would have done on the history: rolling origin.
+///
+/// The interval of each origin is learnt from all other origins, never from its own misses. Neighbouring
+/// origins look at some of the same observations, so coverage on what is yet to come may be a little lower.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ForecastScore {
     /// How many origins.
@@ -146,6 +149,6 @@ pub struct ForecastScore {
     pub mase: f64,
     /// The share of observations inside the 80 % interval (leave-one-origin-out), in `0..=1`.
     pub coverage_80: f64,
-    /// The share inside the 95 % interval.
+    /// The share inside the 95 % interval, likewise.
     pub coverage_95: f64,
 }
