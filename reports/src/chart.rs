@@ -4,6 +4,7 @@
 //! given. Every chart shows the data points beside what was concluded from them, and sets what was measured
 //! apart from what lies beyond.
 
+mod dot_label;
 mod growth;
 mod quantiles;
 mod response;

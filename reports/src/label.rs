@@ -129,6 +129,13 @@ impl Room {
         if across > 0.0 && down > 0.0 { across * down } else { 0.0 }
     }
 
+    /// How far the nearest place in this is from `(x, y)`.
+    pub(crate) fn distance_to(&self, (x, y): (f64, f64)) -> f64 {
+        let across = (self.left - x).max(x - self.right).max(0.0);
+        let down = (self.top - y).max(y - self.bottom).max(0.0);
+        across.hypot(down)
+    }
+
     /// The area of this that is not in `whole`.
     fn outside(&self, whole: &Self) -> f64 {
         (self.right - self.left) * (self.bottom - self.top) - self.overlap(whole)
@@ -164,6 +171,14 @@ impl Placer {
                 let (x, y) = (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
                 self.take(Room { left: x - 2.0, top: y - 2.0, right: x + 2.0, bottom: y + 2.0 });
             }
+        }
+    }
+
+    /// The band through `steps`, each a place from the left with its lower and upper border, is not free.
+    pub(crate) fn take_band(&mut self, steps: &[(f64, f64, f64)]) {
+        for pair in steps.windows(2) {
+            let ((left, bottom, top), (right, next_bottom, next_top)) = (pair[0], pair[1]);
+            self.take(Room { left, top: top.min(next_top), right, bottom: bottom.max(next_bottom) });
         }
     }
 

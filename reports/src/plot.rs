@@ -6,7 +6,7 @@
 //! Invariant: the room of a plot has a width and a height, whatever lies around it.
 
 use crate::axis::Axis;
-use crate::chart::WIDTH;
+use crate::chart::{Dot, WIDTH};
 use crate::label::{self, Room, width_of};
 use crate::svg::{Align, Canvas, Letters, Px, Stroke};
 use crate::theme::{Ink, size};
@@ -63,6 +63,17 @@ impl<'c, 'a> Plot<'c, 'a> {
     /// The place of a value.
     pub(crate) fn at(&self, x: f64, y: f64) -> Px {
         (self.x.place(x), self.y.place(y))
+    }
+
+    /// Whether `point` lies in the plot.
+    pub(crate) fn holds(&self, point: &Dot) -> bool {
+        self.x.holds(point.x) && self.y.holds(point.y)
+    }
+
+    /// The room that the dot of `point` takes.
+    pub(crate) fn room_of(&self, point: &Dot) -> Room {
+        let (x, y) = self.at(point.x, point.y);
+        Room { left: x - 6.0, top: y - 6.0, right: x + 6.0, bottom: y + 6.0 }
     }
 
     /// Horizontal lines with their values on the left.

@@ -147,6 +147,7 @@ prop_compose! {
     fn growth()(
         caption in caption(),
         history in vec((number(), option::of(number())), 0..8),
+        today in option::of(number()),
         fan in vec((number(), number(), pair(), pair()), 0..8),
         capacity in option::of(level()),
         events in vec((number(), text()), 0..20),
@@ -157,6 +158,7 @@ prop_compose! {
         Growth {
             caption,
             history,
+            today,
             fan: fan.into_iter().map(fan_at).collect(),
             capacity,
             events: events.into_iter().map(|(at, label)| Happening { at, label }).collect(),

@@ -17,6 +17,8 @@ pub struct Growth {
     pub y_name: String,
     /// What was: moment and value; `None` where it is missing.
     pub history: Vec<(f64, Option<f64>)>,
+    /// Where the history ends and the forecast begins; `None`: where the fan begins.
+    pub today: Option<f64>,
     /// What is expected, ascending.
     pub fan: Vec<Fan>,
     /// The capacity.
@@ -74,7 +76,9 @@ impl Growth {
             let begin = self.history.first().map_or(f64::NAN, |&(at, _)| at);
             let begin = if begin.is_finite() { begin } else { self.fan.first().map_or(0.0, |step| step.at) };
             let end = self.fan.last().map(|step| step.at).or(self.history.last().map(|&(at, _)| at));
-            let x = Axis::dates(begin, end.unwrap_or(begin + 1.0), 8);
+            // It may run out after the last step that is drawn.
+            let out = self.running_out.as_ref().map_or(f64::NAN, |out| out.at);
+            let x = Axis::dates(begin, end.unwrap_or(begin + 1.0).max(out), 8);
             let markers: Vec<Marker> =
                 self.markers().into_iter().filter(|marker| x.holds(marker.at)).collect();
             let above = marker_height(&markers, &x, left, border);
@@ -124,7 +128,7 @@ impl Growth {
     }
 
     fn paint(&self, plot: &Plot<'_, '_>, markers: &[Marker]) {
-        let today = self.fan.first().map(|step| step.at);
+        let today = self.today.or(self.fan.first().map(|step| step.at)).filter(|&at| plot.x.holds(at));
         if let Some(today) = today {
             plot.column(plot.x.low, today, Ink::Shade, 1.0);
         }

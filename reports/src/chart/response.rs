@@ -118,10 +118,9 @@ impl Response {
         }
         plot.floor(&self.x_name);
         for (at, line) in self.lines.iter().enumerate() {
-            for point in &line.points {
+            for point in line.points.iter().filter(|point| plot.holds(point)) {
                 plot.point((point.x, point.y), point.interval, point.saturated, self.ink_of(at));
-                let (x, y) = plot.at(point.x, point.y);
-                placer.take(Room { left: x - 6.0, top: y - 6.0, right: x + 6.0, bottom: y + 6.0 });
+                placer.take(plot.room_of(point));
             }
         }
         for limit in &self.limits {
@@ -143,17 +142,53 @@ impl Response {
                 plot.canvas.text((x + 7.0, y), "extrapolated", letters);
             }
         }
-        let hollow = self.lines.iter().flat_map(|line| &line.points).filter(|point| point.saturated);
-        let Some(hollow) = hollow.min_by(|one, other| one.y.total_cmp(&other.y)) else { return };
-        let (x, y) = plot.at(hollow.x, hollow.y);
+        self.take_capacity(plot, placer);
+        self.paint_hollow(plot, placer);
+    }
+
+    /// The capacity with its interval, and the bands of the curves.
+    fn take_capacity(&self, plot: &Plot<'_, '_>, placer: &mut Placer) {
+        let Room { top, bottom, .. } = plot.room;
+        if let Some(mark) = &self.capacity {
+            let (low, high) = mark.interval.unwrap_or((mark.at, mark.at));
+            let (left, right) = (plot.x.place(low.min(mark.at)) - 3.0, plot.x.place(high.max(mark.at)) + 3.0);
+            placer.take(Room { left, top, right, bottom });
+        }
+        for line in &self.lines {
+            let cut = |y: f64| plot.y.place(y).clamp(top, bottom);
+            let band = line.curve.iter().map(|step| (plot.x.place(step.x), cut(step.low), cut(step.high)));
+            placer.take_band(&band.collect::<Vec<_>>());
+        }
+    }
+
+    /// Says beside hollow points what they are.
+    fn paint_hollow(&self, plot: &Plot<'_, '_>, placer: &mut Placer) {
+        let points = self.lines.iter().flat_map(|line| &line.points);
+        let mut hollow: Vec<_> = points
+            .filter(|point| point.saturated && plot.holds(point))
+            .map(|point| plot.at(point.x, point.y))
+            .collect();
+        // From below: what is lowest has most room around it.
+        hollow.sort_by(|one, other| other.1.total_cmp(&one.1));
         let text = "hollow: in overload";
-        let room = |share: f64, top: f64| {
-            let width = width_of(text, size::TICK);
-            let left = x - width * share;
-            Room { left, top, right: left + width, bottom: top + 14.0 }
-        };
-        let candidates = [room(0.5, y + 10.0), room(1.0, y + 10.0), room(1.1, y - 6.0), room(1.1, y - 22.0)];
+        let width = width_of(text, size::TICK);
+        let candidates: Vec<Room> = hollow
+            .iter()
+            .take(12)
+            .flat_map(|&(x, y)| {
+                let room = |left: f64, top: f64| Room { left, top, right: left + width, bottom: top + 14.0 };
+                [
+                    room(x - width / 2.0, y + 10.0),
+                    room(x - 6.0, y + 10.0),
+                    room(x + 10.0, y - 7.0),
+                    room(x - width + 6.0, y + 10.0),
+                    room(x - width - 10.0, y - 7.0),
+                    room(x - width / 2.0, y - 24.0),
+                ]
+            })
+            .collect();
         if let Some(best) = placer.place(&candidates) {
+            let letters = Letters::new(Ink::Muted, size::TICK).rimmed();
             plot.canvas.text((candidates[best].left, candidates[best].bottom - 4.0), text, letters);
         }
     }

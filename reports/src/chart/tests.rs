@@ -292,6 +292,7 @@ fn growth_meets_capacity() {
         ),
         y_name: "requests per second in the week's busiest minute".to_owned(),
         history,
+        today: None,
         fan,
         capacity: Some(Level { at: 902.0, interval: Some((868.0, 931.0)), label: "capacity 902".to_owned() }),
         events: vec![Happening { at: begin + 52.0 * week, label: "Sale 1.3×".to_owned() }],

@@ -1,6 +1,6 @@
 //! Throughput against load: points, the fitted curve with its band, the families, the ceiling, the ideal.
 
-use super::{Caption, Dot, Mark, Step, largest, room_for, room_for_ticks, split_at};
+use super::{Caption, Dot, Mark, Step, dot_label, largest, room_for, room_for_ticks, split_at};
 use crate::axis::Axis;
 use crate::label::{Placer, Room, width_of};
 use crate::plot::{EndLabel, Marker, Plot, marker_height};
@@ -151,7 +151,11 @@ impl Throughput {
         placer.take_line(&plot.curve(&outer, Stroke::new(Ink::Main, 2.2).dashed()));
         plot.floor(&self.x_name);
         plot.markers(markers);
-        self.paint_border(plot);
+        self.paint_border(plot, &mut placer);
+        if let Some(ceiling) = &self.ceiling {
+            let y = plot.y.place(ceiling.at);
+            placer.take_line(&[(plot.room.left, y), (plot.room.right, y)]);
+        }
         if let Some(mark) = &self.capacity {
             let x = plot.x.place(mark.at);
             placer.take_line(&[(x, plot.room.top), (x, plot.room.bottom)]);
@@ -162,11 +166,12 @@ impl Throughput {
     }
 
     /// Where what was measured ends.
-    fn paint_border(&self, plot: &Plot<'_, '_>) {
+    fn paint_border(&self, plot: &Plot<'_, '_>, placer: &mut Placer) {
         if plot.x.high <= self.measured_to * 1.08 {
             return;
         }
         let (x, y) = (plot.x.place(self.measured_to), plot.room.bottom - 8.0);
+        placer.take_line(&[(x, plot.room.top), (x, plot.room.bottom)]);
         plot.canvas.line(&[(x, plot.room.top), (x, plot.room.bottom)], Stroke::new(Ink::Muted, 1.0).dotted());
         let letters = Letters::new(Ink::Muted, size::TICK).rimmed();
         plot.canvas.text((x - 7.0, y), "measured", letters.aligned(Align::Right));
@@ -176,38 +181,16 @@ impl Throughput {
     }
 
     fn paint_points(&self, plot: &Plot<'_, '_>, placer: &mut Placer) {
-        for point in &self.points {
+        let points: Vec<&Dot> = self.points.iter().filter(|point| plot.holds(point)).collect();
+        for point in &points {
             plot.point((point.x, point.y), point.interval, point.saturated, Ink::Main);
-            let (x, y) = plot.at(point.x, point.y);
-            placer.take(Room { left: x - 6.0, top: y - 6.0, right: x + 6.0, bottom: y + 6.0 });
-        }
-        let letters = Letters::new(Ink::Text, size::TICK).rimmed();
-        for point in self.points.iter().filter(|point| !point.label.is_empty()) {
-            let (x, y) = plot.at(point.x, point.y);
-            let width = width_of(&point.label, size::TICK);
-            let around = |left: f64, base: f64| Room {
-                left,
-                top: base - 10.0,
-                right: left + width,
-                bottom: base + 3.0,
-            };
-            let candidates = [
-                around(x + 9.0, y + 18.0),
-                around(x - width / 2.0, y + 22.0),
-                around(x - width - 9.0, y - 9.0),
-                around(x - width / 2.0, y - 13.0),
-                around(x + 10.0, y + 4.0),
-                around(x - width - 10.0, y + 4.0),
-                around(x - width / 2.0, y + 34.0),
-            ];
-            if let Some(best) = placer.place(&candidates) {
-                plot.canvas.text(
-                    (candidates[best].left, candidates[best].bottom - 3.0),
-                    &point.label,
-                    letters,
-                );
+            placer.take(plot.room_of(point));
+            if let Some((low, high)) = point.interval {
+                let (x, cut) = (plot.x.place(point.x), |y: f64| plot.y.place(y));
+                placer.take(Room { left: x - 4.0, top: cut(high), right: x + 4.0, bottom: cut(low) });
             }
         }
+        dot_label::paint(plot, &points, placer);
     }
 }
 
@@ -216,11 +199,13 @@ fn paint_ideal_name(plot: &Plot<'_, '_>, line: &[(f64, f64)], placer: &mut Place
     let (Some(&from), Some(&to)) = (line.first(), line.last()) else { return };
     let text = "nothing lost";
     let width = width_of(text, size::TICK);
-    let candidates: Vec<Room> = [0.9, 0.8, 0.7, 0.6, 0.5]
+    // Far up, where the line stands apart from the curve.
+    let candidates: Vec<Room> = [0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5]
         .iter()
-        .map(|share| {
+        .flat_map(|share| {
             let (x, y) = (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
-            Room { left: x - width - 10.0, top: y - 12.0, right: x - 10.0, bottom: y + 2.0 }
+            let above = Room { left: x - width - 10.0, top: y - 12.0, right: x - 10.0, bottom: y + 2.0 };
+            [above, Room { left: x + 10.0, top: y, right: x + width + 10.0, bottom: y + 14.0 }]
         })
         .collect();
     if let Some(best) = placer.place(&candidates) {

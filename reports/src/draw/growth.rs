@@ -1,7 +1,7 @@
 //! The chart of growth.
 
 use jiff::civil::DateTime;
-use modeler::Forecast;
+use modeler::{Bounds, Forecast};
 
 use super::caption;
 use crate::chart::{Fan, Growth, Happening, Level, RunningOut};
@@ -18,25 +18,25 @@ pub(super) fn growth(forecast: &Forecast) -> Growth {
     // Whole weeks, so that each place holds each day once.
     let bucket =
         if bucket > 1 && step > 80_000.0 && step < 90_000.0 { bucket.div_ceil(7) * 7 } else { bucket };
-    let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max) * factor;
     // What is left over at either end would look like a fall.
     let whole = |length: usize| length == bucket || bucket == 1;
-    let history = forecast.history.rchunks(bucket).rev().filter(|chunk| whole(chunk.len())).map(|chunk| {
-        let known = chunk.iter().any(|observation| observation.volume.is_some());
-        let value = most(&mut chunk.iter().filter_map(|observation| observation.volume));
-        (chunk.first().map_or(0.0, |first| epoch(first.at)), known.then_some(value))
-    });
-    let fan = forecast.steps.chunks(bucket).filter(|chunk| whole(chunk.len())).map(|chunk| Fan {
-        at: chunk.first().map_or(0.0, |first| epoch(first.at)),
-        middle: most(&mut chunk.iter().map(|step| step.volume)),
-        inner: (
-            most(&mut chunk.iter().map(|step| step.interval_80.low)),
-            most(&mut chunk.iter().map(|step| step.interval_80.high)),
-        ),
-        outer: (
-            most(&mut chunk.iter().map(|step| step.interval_95.low)),
-            most(&mut chunk.iter().map(|step| step.interval_95.high)),
-        ),
+    // The busiest step of each bucket stands for it, at its own date: there events and exhaustion stand too.
+    let history =
+        forecast.history.rchunks(bucket).rev().filter(|chunk| whole(chunk.len())).filter_map(|chunk| {
+            let known = chunk.iter().filter_map(|seen| Some((epoch(seen.at), seen.volume?)));
+            let busiest = known.max_by(|one, other| one.1.total_cmp(&other.1));
+            let (at, volume) = busiest.map_or((epoch(chunk.first()?.at), None), |(at, it)| (at, Some(it)));
+            Some((at, volume.map(|volume| volume * factor)))
+        });
+    let scaled = |range: &Bounds<f64>| (range.low * factor, range.high * factor);
+    let fan = forecast.steps.chunks(bucket).filter(|chunk| whole(chunk.len())).filter_map(|chunk| {
+        let busiest = chunk.iter().max_by(|one, other| one.volume.total_cmp(&other.volume))?;
+        Some(Fan {
+            at: epoch(busiest.at),
+            middle: busiest.volume * factor,
+            inner: scaled(&busiest.interval_80),
+            outer: scaled(&busiest.interval_95),
+        })
     });
     let each = match forecast.step {
         modeler::Step::Minutes(minutes) => format!("{bucket} steps of {minutes} minutes"),
@@ -44,7 +44,11 @@ pub(super) fn growth(forecast: &Forecast) -> Growth {
         modeler::Step::Day => format!("{bucket} days"),
         modeler::Step::Week => format!("{bucket} weeks"),
     };
-    let place = if bucket > 1 { format!("Each point is the busiest of {each}; ") } else { String::new() };
+    let place = if bucket > 1 {
+        format!("Each point is the busiest of {each}; ")
+    } else {
+        String::new()
+    };
     let peak = match forecast.peak_factor {
         modeler::PeakFactor::Given(factor) => format!("busiest minute = mean × {}", words::number(factor)),
         modeler::PeakFactor::MeanOnly => "means only: no peak factor is known".to_owned(),
@@ -63,6 +67,7 @@ pub(super) fn growth(forecast: &Forecast) -> Growth {
             modeler::PeakFactor::MeanOnly => "requests per second, mean".to_owned(),
         },
         history: history.collect(),
+        today: forecast.steps.first().map(|step| epoch(step.at)),
         fan: fan.collect(),
         capacity: forecast.capacity.map(|capacity| Level {
             at: capacity.rate.as_per_second(),
