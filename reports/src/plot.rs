@@ -5,11 +5,14 @@
 //!
 //! Invariant: the room of a plot has a width and a height, whatever lies around it.
 
+use std::collections::BTreeSet;
+
 use crate::axis::Axis;
 use crate::chart::{Dot, WIDTH};
 use crate::label::{self, Room, width_of};
 use crate::svg::{Align, Canvas, Letters, Px, Stroke};
 use crate::theme::{Ink, size};
+use crate::words;
 
 /// Two axes on a canvas.
 pub(crate) struct Plot<'c, 'a> {
@@ -46,6 +49,12 @@ pub(crate) const MARKER_ROW: f64 = 18.0;
 /// More rows of labels than this would eat the plot. What has no row is a line without a label.
 const MOST_ROWS: usize = 8;
 
+/// A series with more dots than this is thinned.
+const MOST_DOTS: usize = 400;
+
+/// The side of a square in which a thinned series has one dot of a kind.
+const CELL: f64 = 6.0;
+
 /// The least width and height of a plot.
 const LEAST_SIDE: f64 = 20.0;
 
@@ -74,6 +83,33 @@ impl<'c, 'a> Plot<'c, 'a> {
     pub(crate) fn room_of(&self, point: &Dot) -> Room {
         let (x, y) = self.at(point.x, point.y);
         Room { left: x - 6.0, top: y - 6.0, right: x + 6.0, bottom: y + 6.0 }
+    }
+
+    /// Those of `points` that are drawn: all in the plot, or of very many as many as an eye tells apart.
+    ///
+    /// Where dots crowd, one stands for its neighbours of the same kind.
+    pub(crate) fn told_apart<'d>(&self, points: &'d [Dot]) -> Vec<&'d Dot> {
+        let inside: Vec<&Dot> = points.iter().filter(|point| self.holds(point)).collect();
+        if inside.len() <= MOST_DOTS {
+            return inside;
+        }
+        let mut seen = BTreeSet::new();
+        let cell = |point: &Dot| {
+            let (x, y) = self.at(point.x, point.y);
+            ((x / CELL).floor() as i32, (y / CELL).floor() as i32, point.saturated)
+        };
+        let apart: Vec<&Dot> = inside.into_iter().filter(|point| seen.insert(cell(point))).collect();
+        let every = apart.len().div_ceil(MOST_DOTS).max(1);
+        apart.into_iter().step_by(every).collect()
+    }
+
+    /// Says above the plot, `above` the labels of markers, that only `drawn` of `all` dots are there.
+    pub(crate) fn say_thinned(&self, drawn: usize, all: usize, above: f64) {
+        if drawn < all && all > MOST_DOTS {
+            let text = format!("{} of {} dots drawn", words::count(drawn as u64), words::count(all as u64));
+            let letters = Letters::new(Ink::Muted, size::TICK).aligned(Align::Right);
+            self.canvas.text((self.room.right, self.room.top - 13.0 - above), &text, letters);
+        }
     }
 
     /// Horizontal lines with their values on the left.

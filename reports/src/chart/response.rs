@@ -55,6 +55,9 @@ impl Response {
             let room = Room { left, top: head + 44.0 + above, right: border, bottom: HEIGHT - 58.0 };
             let plot = Plot::new(canvas, room, x, y);
             self.paint(&plot, &markers);
+            if let Some(most) = self.lines.iter().map(|line| &line.points).max_by_key(|points| points.len()) {
+                plot.say_thinned(plot.told_apart(most).len(), most.len(), above);
+            }
             plot.y_name("response (answer complete − ready to send), logarithmic", above);
         })
     }
@@ -118,7 +121,7 @@ impl Response {
         }
         plot.floor(&self.x_name);
         for (at, line) in self.lines.iter().enumerate() {
-            for point in line.points.iter().filter(|point| plot.holds(point)) {
+            for point in plot.told_apart(&line.points) {
                 plot.point((point.x, point.y), point.interval, point.saturated, self.ink_of(at));
                 placer.take(plot.room_of(point));
             }

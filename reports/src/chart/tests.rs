@@ -327,6 +327,32 @@ fn charts_of_nothing_are_drawn_all_the_same() {
 }
 
 #[test]
+fn a_huge_table_gives_a_small_picture_that_says_so() {
+    let points = |saturated_from: f64| {
+        let dot = move |at: u32| {
+            let x = 0.05 * f64::from(at);
+            let y = carried(x) * (1.0 + 0.1 * (x * 7.7).sin());
+            Dot {
+                x,
+                y,
+                interval: Some((y * 0.9, y * 1.1)),
+                saturated: x > saturated_from,
+                label: format!("{x}×"),
+            }
+        };
+        (0..20_000).map(dot).collect::<Vec<_>>()
+    };
+    let throughput = Throughput { points: points(900.0), measured_to: 1_000.0, ..Throughput::default() };
+    let line = ResponseLine { points: points(900.0), ..ResponseLine::default() };
+    let response = Response { lines: vec![line], measured_to: 1_000.0, ..Response::default() };
+
+    for svg in [throughput.svg(), response.svg()] {
+        assert!(svg.len() < 300_000, "{}", svg.len());
+        assert!(svg.contains(" of 20,000 dots drawn"));
+    }
+}
+
+#[test]
 fn names_from_outside_are_escaped() {
     let evil = "<script>alert(1)</script>\" onload=\"x\u{0}";
     let chart = Throughput {

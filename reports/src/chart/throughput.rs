@@ -73,6 +73,7 @@ impl Throughput {
             let room = Room { left, top: head + 44.0 + above, right: border, bottom: HEIGHT - 58.0 };
             let plot = Plot::new(canvas, room, x, y);
             self.paint(&plot, &markers);
+            plot.say_thinned(plot.told_apart(&self.points).len(), self.points.len(), above);
             plot.end_labels(&labels, right);
             plot.y_name(&self.y_name, above);
         })
@@ -181,7 +182,7 @@ impl Throughput {
     }
 
     fn paint_points(&self, plot: &Plot<'_, '_>, placer: &mut Placer) {
-        let points: Vec<&Dot> = self.points.iter().filter(|point| plot.holds(point)).collect();
+        let points = plot.told_apart(&self.points);
         for point in &points {
             plot.point((point.x, point.y), point.interval, point.saturated, Ink::Main);
             placer.take(plot.room_of(point));

@@ -44,11 +44,7 @@ pub(super) fn growth(forecast: &Forecast) -> Growth {
         modeler::Step::Day => format!("{bucket} days"),
         modeler::Step::Week => format!("{bucket} weeks"),
     };
-    let place = if bucket > 1 {
-        format!("Each point is the busiest of {each}; ")
-    } else {
-        String::new()
-    };
+    let place = if bucket > 1 { format!("Each point is the busiest of {each}; ") } else { String::new() };
     let peak = match forecast.peak_factor {
         modeler::PeakFactor::Given(factor) => format!("busiest minute = mean × {}", words::number(factor)),
         modeler::PeakFactor::MeanOnly => "means only: no peak factor is known".to_owned(),
