@@ -70,10 +70,15 @@ pub fn forecast(history: &History, request: &ForecastRequest) -> Result<Forecast
     let paths = paths(&expected, &multiples, &moments, history.step, &spread, request);
     let peak = request.peak_factor.factor();
     let seconds = history.step.length().as_secs_f64();
-    let steps = steps(&expected, &multiples, &moments, &paths, seconds, peak);
-    let exhaustion = request
-        .capacity
-        .map(|capacity| exhaustion::of(&paths, &moments, capacity, seconds / peak, request.seed));
+    let raised: Vec<f64> = moments
+        .iter()
+        .zip(&multiples)
+        .map(|(at, mean)| (busiest_day_at(&request.events, *at, history.step) / mean).clamp(1.0, 7.0))
+        .collect();
+    let steps = steps(&expected, &multiples, &raised, &moments, &paths, seconds, peak);
+    let exhaustion = request.capacity.map(|capacity| {
+        exhaustion::of(&history, &paths, &raised, &moments, capacity, seconds / peak, request.seed)
+    });
     let warnings = warnings(&history, &series, request, score, exhaustion.as_ref(), &moments);
     Ok(Forecast {
         step: history.step,
@@ -103,16 +108,26 @@ fn lies_on(event: &Event, at: DateTime, step: Step) -> bool {
 
 /// The product of the events on a step; a day within a longer step counts for its share.
 fn multiple_at(events: &[Event], at: DateTime, step: Step) -> f64 {
+    let days: Vec<f64> = multiples_by_day(events, at, step).collect();
+    days.iter().sum::<f64>() / days.len() as f64
+}
+
+/// The highest multiple of one day of a step that is longer; else the multiple of the step. Capacity is
+/// compared with this one: a week does not thin the load of its Black Friday.
+fn busiest_day_at(events: &[Event], at: DateTime, step: Step) -> f64 {
+    multiples_by_day(events, at, step).fold(0.0, f64::max)
+}
+
+fn multiples_by_day(events: &[Event], at: DateTime, step: Step) -> impl Iterator<Item = f64> {
     let days = if step == Step::Week { 7 } else { 1 };
-    let on_day = |day: usize| {
+    (0..days).map(move |day| {
         let day = Step::Day.moment_after(at, day);
         events
             .iter()
             .filter(|event| lies_on(event, day, step_within(step)))
             .map(|event| event.multiple)
             .product::<f64>()
-    };
-    (0..days).map(on_day).sum::<f64>() / days as f64
+    })
 }
 
 const fn step_within(step: Step) -> Step {
@@ -158,6 +173,7 @@ fn paths(
 fn steps(
     expected: &[f64],
     multiples: &[f64],
+    raised: &[f64],
     moments: &[DateTime],
     paths: &[Vec<f64>],
     seconds: f64,
@@ -181,7 +197,7 @@ fn steps(
                 interval_80: interval(0.8),
                 interval_95: interval(0.95),
                 mean_rate: rate(volume / seconds),
-                peak_rate: rate(volume / seconds * peak),
+                peak_rate: rate(volume / seconds * peak * raised[step]),
                 event_multiple: multiples[step],
             }
         })
@@ -202,11 +218,11 @@ fn warnings(
             warnings.push(sentence);
         }
     };
-    let step = history.step.name();
+    let step = history.step.one();
     say(
         request.peak_factor == PeakFactor::MeanOnly && !history.step.is_a_minute(),
         format!(
-            "Mean only: a history by the {step} gives mean rates, and capacity is bought for peaks; \
+            "Mean only: a history in steps of {step} gives mean rates, and capacity is bought for peaks; \
              give --peak-factor (busiest minute over mean)."
         ),
     );
@@ -237,8 +253,20 @@ fn warnings(
                 event.name, event.multiple
             ),
         );
+        say(
+            met && history.step == Step::Week,
+            format!(
+                "{}: a step is a week, over which its day is averaged; the capacity is compared with the day itself, \
+                 {} times the ordinary load.",
+                event.name, event.multiple
+            ),
+        );
     }
-    if let Some(exhaustion) = exhaustion {
+    if let (Some(exhaustion), Some(last)) = (exhaustion, history.observations.last()) {
+        say(
+            exhaustion.p50.is_some_and(|at| at <= last.at),
+            "The observed load already exceeds the capacity: the date is of the past.".to_owned(),
+        );
         say(
             exhaustion.beyond_ratio > 0.0 && exhaustion.p50.is_none(),
             format!(

@@ -206,3 +206,60 @@ fn an_event_multiplies_its_day_and_only_that() {
     assert_eq!(without.exhaustion.expect("has a capacity").beyond_ratio, 1.0);
     assert_eq!(with.exhaustion.expect("has a capacity").p50.map(|at| at.date()), Some(day));
 }
+
+/// `growing`, in steps of `days`: their sums.
+fn growing_by(days: usize, count: usize) -> History {
+    let daily = History::parse(&growing(days * count, 1)).expect("is a history");
+    let rows: String = daily
+        .observations
+        .chunks(days)
+        .map(|chunk| {
+            format!("{},{}\n", chunk[0].at.date(), chunk.iter().filter_map(|each| each.volume).sum::<f64>())
+        })
+        .collect();
+    History::parse(&rows).expect("is a history")
+}
+
+fn exhaustion_of(history: &History, capacity: f64, events: Vec<Event>) -> modeler::Forecast {
+    let request = ForecastRequest {
+        steps: 20,
+        until: None,
+        capacity: Some(CapacityGiven {
+            rate: captures::Rate::per_second(capacity).expect("is a rate"),
+            interval: None,
+        }),
+        events,
+        peak_factor: PeakFactor::MeanOnly,
+        seed: 1,
+    };
+    forecast(history, &request).expect("is long enough")
+}
+
+#[test]
+fn a_week_does_not_thin_the_day_of_an_event() {
+    let history = growing_by(7, 60);
+    let day = jiff::civil::date(2026, 11, 27);
+    let event = Event { name: "Black Friday".to_owned(), first: day, last: day, multiple: 10.0 };
+    // By then a week's mean is about 20e6 · 0.93 · e^0.54 / 86 400 = 370 a second: ten times that is 3 700, while
+    // the mean of the week with it is (6 + 10) / 7 times, 850.
+    let made = exhaustion_of(&history, 2_000.0, vec![event]);
+
+    let at = made.exhaustion.as_ref().and_then(|each| each.p50).expect("runs out").date();
+    assert!(at <= day && day.since(at).expect("is near").get_days() < 7, "{at}");
+    let step = made.steps.iter().find(|step| step.at.date() == at).expect("is a step");
+    assert!((step.peak_rate.as_per_second() / step.mean_rate.as_per_second() - 70.0 / 16.0).abs() < 1e-9);
+    assert!(made.warnings.iter().any(|warning| warning.contains("a step is a week")), "{:?}", made.warnings);
+}
+
+#[test]
+fn a_capacity_that_was_exceeded_already_is_not_foretold() {
+    // The week of day 350 has about 20e6 · 0.93 · e^0.42 / 86 400 = 327 a second in the mean.
+    let history = growing_by(7, 60);
+    let made = exhaustion_of(&history, 327.0, Vec::new());
+
+    let since = made.exceeded_since().expect("is exceeded");
+    let day = since.duration_since(history.observations[0].at).as_secs() / 86_400;
+    assert!((320..=380).contains(&day), "{day}");
+    assert_eq!(made.exhaustion.map(|each| (each.p50, each.beyond_ratio)), Some((Some(since), 0.0)));
+    assert_eq!(exhaustion_of(&history, 3_000.0, Vec::new()).exceeded_since(), None);
+}

@@ -56,9 +56,15 @@ pub(crate) struct ForecastArgs {
     out: PathBuf,
 }
 
+/// The largest capacity, in requests per second; beyond it arithmetic loses all meaning.
+const MOST_RATE: f64 = 1e12;
+/// The largest multiple of the mean, or of the ordinary load.
+const MOST_TIMES: f64 = 10_000.0;
+
 /// Runs the command.
 pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complaint> {
     let events = args.events.iter().map(|text| event_of(text)).collect::<Result<Vec<Event>, _>>()?;
+    believable_together(&events)?;
     let until = args.until.as_deref().map(until_of).transpose()?;
     let horizon = horizon_of(&args.horizon)?;
     let peak_factor = peak_factor_of(args.peak_factor)?;
@@ -76,7 +82,10 @@ pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complain
         ForecastError::Horizon { .. } => Complaint::new(
             Exit::Usage,
             format!("--horizon {}", args.horizon),
-            format!("is {error}, a step being a {}", history.step.name()),
+            match request.steps {
+                0 => "is not one step of the history".to_owned(),
+                steps => format!("is {steps} steps of {}, more than can be forecast", history.step.one()),
+            },
             error.mend(),
         ),
         _ => complaint(&args.history[0], &error),
@@ -139,9 +148,14 @@ fn capacity_of(args: &ForecastArgs) -> Result<Option<CapacityGiven>, Complaint> 
     if let Some(text) = &args.capacity {
         let typed = text.trim();
         let number = typed.strip_suffix("rps").or_else(|| typed.strip_suffix("/s")).unwrap_or(typed);
-        let rate = number.trim().parse().ok().and_then(Rate::per_second).filter(|rate| *rate > Rate::ZERO);
+        let rate = number.trim().parse().ok().and_then(believable);
         let rate = rate.ok_or_else(|| {
-            usage(format!("--capacity {typed}"), "is not a rate above zero", "write e.g. --capacity 840rps")
+            Complaint::new(
+                Exit::Usage,
+                format!("--capacity {}", files::plain(typed)),
+                format!("is not a rate above zero and up to {MOST_RATE:e} requests per second"),
+                "write e.g. --capacity 840rps",
+            )
         })?;
         return Ok(Some(CapacityGiven { rate, interval: None }));
     }
@@ -170,11 +184,16 @@ fn capacity_of(args: &ForecastArgs) -> Result<Option<CapacityGiven>, Complaint> 
             "replay all of them, or give --accept-partial-mix",
         ));
     }
-    let rates = Rate::per_second(stored.capacity.rate_per_second).filter(|rate| *rate > Rate::ZERO);
-    let rate = rates.ok_or_else(|| wrong("holds no capacity above zero".to_owned()))?;
+    let rate = believable(stored.capacity.rate_per_second)
+        .ok_or_else(|| wrong(format!("holds no capacity above zero and up to {MOST_RATE:e}")))?;
     let [low, high] = stored.capacity.interval.map(Rate::per_second);
     let interval = low.zip(high).map(|(low, high)| Bounds { low, high });
     Ok(Some(CapacityGiven { rate, interval }))
+}
+
+/// A rate that some service may reach.
+fn believable(per_second: f64) -> Option<Rate> {
+    Rate::per_second(per_second).filter(|rate| *rate > Rate::ZERO && rate.as_per_second() <= MOST_RATE)
 }
 
 /// `26w`, `28d`, `168h`, `90m` or `30min`.
@@ -214,10 +233,10 @@ fn until_of(text: &str) -> Result<DateTime, Complaint> {
 fn peak_factor_of(factor: Option<f64>) -> Result<PeakFactor, Complaint> {
     match factor {
         None => Ok(PeakFactor::MeanOnly),
-        Some(factor) if factor.is_finite() && factor >= 1.0 => Ok(PeakFactor::Given(factor)),
+        Some(factor) if (1.0..=MOST_TIMES).contains(&factor) => Ok(PeakFactor::Given(factor)),
         Some(factor) => Err(usage(
             format!("--peak-factor {factor}"),
-            "is below 1, and no mean exceeds its peak",
+            if factor < 1.0 { "is below 1, and no mean exceeds its peak" } else { "is above 10000" },
             "give the busiest minute over the mean of a step, e.g. 2.5",
         )),
     }
@@ -238,12 +257,28 @@ fn event_of(text: &str) -> Result<Event, Complaint> {
     }
     let multiple = multiple.trim();
     let multiple = multiple.strip_suffix('x').unwrap_or(multiple).parse::<f64>().ok();
-    let multiple = multiple.filter(|multiple| multiple.is_finite() && *multiple > 0.0);
-    let multiple = multiple.ok_or_else(|| wrong("has no multiple above zero like 10x"))?;
+    let multiple = multiple.filter(|multiple| *multiple > 0.0 && *multiple <= MOST_TIMES);
+    let multiple = multiple.ok_or_else(|| wrong("has no multiple above zero and up to 10000, like 10x"))?;
     if name.trim().is_empty() {
         return Err(wrong("has no name"));
     }
     Ok(Event { name: name.trim().to_owned(), first, last, multiple })
+}
+
+/// Events on one day multiply each other: together, too, they stay within bounds.
+fn believable_together(events: &[Event]) -> Result<(), Complaint> {
+    // Where many overlap, they all do so on the first day of one of them.
+    let too_much = events.iter().find(|one| {
+        let together = events.iter().filter(|other| (other.first..=other.last).contains(&one.first));
+        together.map(|other| other.multiple.max(1.0)).product::<f64>() > MOST_TIMES
+    });
+    too_much.map_or(Ok(()), |event| {
+        Err(usage(
+            format!("--event '{}'", files::plain(&event.name)),
+            &format!("with the other events on {} is more than 10000 times the ordinary load", event.first),
+            "events on one day multiply each other: give their multiple once",
+        ))
+    })
 }
 
 /// `forecast.csv`: one row per step.
@@ -272,7 +307,14 @@ fn written(at: DateTime, step: Step) -> String {
 fn summary(made: &Forecast) -> String {
     let mut text = String::new();
     let date = |at: Option<DateTime>| at.map_or("beyond the horizon".to_owned(), |at| written(at, made.step));
-    if let (Some(exhaustion), Some(capacity)) = (&made.exhaustion, made.capacity) {
+    if let (Some(since), Some(capacity)) = (made.exceeded_since(), made.capacity) {
+        let _ = writeln!(
+            text,
+            "capacity {}: exceeded already since {}",
+            capacity.rate,
+            written(since, made.step)
+        );
+    } else if let (Some(exhaustion), Some(capacity)) = (&made.exhaustion, made.capacity) {
         let _ = writeln!(
             text,
             "capacity {} runs out: {} (50 %), as early as {} (10 %), as late as {} (90 %)",
@@ -288,15 +330,18 @@ fn summary(made: &Forecast) -> String {
         );
     }
     if let Some(last) = made.steps.last() {
+        let busiest = match made.peak_factor {
+            PeakFactor::Given(_) => format!(", busiest minute {}", last.peak_rate),
+            PeakFactor::MeanOnly => String::new(),
+        };
         let _ = writeln!(
             text,
-            "  {} steps to {}: {:.0} requests a {}, mean {}, busiest minute {}",
+            "  {} steps to {}: {:.0} requests per {}, mean {}{busiest}",
             made.steps.len(),
             written(last.at, made.step),
             last.volume,
             made.step.name(),
-            last.mean_rate,
-            last.peak_rate
+            last.mean_rate
         );
     }
     let _ = writeln!(text, "  growth {:+.0} % a year", made.growth_per_year_ratio * 100.0);

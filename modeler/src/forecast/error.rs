@@ -12,6 +12,13 @@ pub enum ForecastError {
         /// What is wrong with it.
         what: String,
     },
+    /// A volume that no service reaches.
+    TooLarge {
+        /// The line, counted from 1.
+        line: usize,
+        /// Which, and what is the most.
+        what: String,
+    },
     /// The moments have no common step.
     Uneven {
         /// What was seen.
@@ -36,6 +43,9 @@ impl ForecastError {
     pub fn mend(&self) -> &'static str {
         match self {
             Self::Line { .. } => "give lines like '2026-03-01,81234' under the heading 'ds,y' (UTC)",
+            Self::TooLarge { .. } => {
+                "give the number of requests in each step, not a rate or an amount of bytes"
+            }
             Self::Uneven { .. } => "give one line per day, per hour, or per so many minutes",
             Self::TooShort { .. } => "give a longer history: two weeks by the day, or two days by the hour",
             Self::Horizon { .. } => "give a horizon of at least one step of the history and at most 100 000",
@@ -46,7 +56,7 @@ impl ForecastError {
 impl fmt::Display for ForecastError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Line { line, what } => write!(f, "line {line}: {what}"),
+            Self::Line { line, what } | Self::TooLarge { line, what } => write!(f, "line {line}: {what}"),
             Self::Uneven { what } => f.write_str(what),
             Self::TooShort { count, needed } => write!(f, "{count} observations, a forecast needs {needed}"),
             Self::Horizon { steps } => write!(f, "the horizon is {steps} steps of the history"),

@@ -39,6 +39,8 @@ pub struct History {
     pub observations: Vec<Observation>,
 }
 
+/// The most requests that a step is believed to have.
+const MOST_VOLUME: f64 = 1e15;
 /// A history may span so many steps.
 const MOST_STEPS: i64 = 1_000_000;
 /// Steps between two observations that agree, as seconds.
@@ -73,6 +75,15 @@ impl Step {
             Self::Hour => "hour".to_owned(),
             Self::Day => "day".to_owned(),
             Self::Week => "week".to_owned(),
+        }
+    }
+
+    /// One of it, as people say it: an hour, a day, 5 minutes.
+    pub fn one(self) -> String {
+        match self {
+            Self::Minutes(2..) => self.name(),
+            Self::Hour => "an hour".to_owned(),
+            Self::Minutes(_) | Self::Day | Self::Week => format!("a {}", self.name()),
         }
     }
 
@@ -134,6 +145,10 @@ impl History {
                         .ok_or_else(|| wrong(format!("'{cell}' is not a number of zero or more")))?,
                 ),
             };
+            if volume.is_some_and(|volume| volume > MOST_VOLUME) {
+                let what = format!("'{cell}' is more than {MOST_VOLUME:e} requests in one step");
+                return Err(ForecastError::TooLarge { line: at + 1, what });
+            }
             if known.insert(moment, volume).is_some() {
                 return Err(wrong(format!("{moment} is there twice")));
             }
@@ -253,6 +268,10 @@ mod tests {
         assert_eq!(error("ds,y\n2026-01-01,1\nyesterday,2\n"), "line 3: 'yesterday' is not a moment");
         assert_eq!(error("ds,y\n2026-01-01,many\n"), "line 2: 'many' is not a number of zero or more");
         assert_eq!(error("ds,y\n2026-01-01,1\n2026-01-01,1\n"), "line 3: 2026-01-01T00:00:00 is there twice");
+        assert_eq!(
+            error("ds,y\n2026-01-01,1\n2026-01-02,1e300\n"),
+            "line 3: '1e300' is more than 1e15 requests in one step"
+        );
         assert_eq!(error("2026-01-01\n"), "line 1: has no comma");
         assert_eq!(error("ds,y\n"), "0 observations, a forecast needs 2");
         assert!(error("2026-01-01,1\n2026-01-01 00:07,2\n").contains("420 s apart"));

@@ -45,6 +45,9 @@ pub struct StoredForecast {
 /// When capacity runs out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredExhaustion {
+    /// Whether the observed load exceeds the capacity already; then `p50` is when that began.
+    #[serde(default)]
+    pub exceeded_already: bool,
     /// With a probability of 10 %; nothing: beyond the horizon.
     pub p10: Option<String>,
     /// With a probability of 50 %.
@@ -107,7 +110,7 @@ pub struct StoredForecastStep {
     pub interval_95: [f64; 2],
     /// The expected mean rate.
     pub mean_rate: f64,
-    /// The expected rate of the busiest minute.
+    /// The expected rate of the busiest minute, of a week's busiest event day; without a peak factor a mean rate.
     pub peak_rate: f64,
     /// The multiple of the events on it.
     pub event_multiple: f64,
@@ -118,6 +121,7 @@ impl From<&Forecast> for StoredForecast {
         Self {
             version: 1,
             exhaustion: made.exhaustion.as_ref().map(|exhaustion| StoredExhaustion {
+                exceeded_already: made.exceeded_since().is_some(),
                 p10: exhaustion.p10.map(written),
                 p50: exhaustion.p50.map(written),
                 p90: exhaustion.p90.map(written),

@@ -94,6 +94,16 @@ pub struct Forecast {
     pub seed: u64,
 }
 
+impl Forecast {
+    /// Since when the observed load has exceeded the capacity; `None` when it did not, or without a capacity.
+    ///
+    /// The median path ran out at this moment: with an uncertain capacity it is as likely as not.
+    pub fn exceeded_since(&self) -> Option<DateTime> {
+        let first = self.steps.first()?.at;
+        self.exhaustion.as_ref()?.p50.filter(|at| *at < first)
+    }
+}
+
 /// One step of the future.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ForecastStep {
@@ -107,7 +117,8 @@ pub struct ForecastStep {
     pub interval_95: Bounds<f64>,
     /// The expected mean rate of the step.
     pub mean_rate: Rate,
-    /// The expected rate of the busiest minute; the mean rate when no peak factor is known.
+    /// The expected rate of the busiest minute, of a week's busiest event day; a mean rate when no peak factor
+    /// is known.
     pub peak_rate: Rate,
     /// Which of [`Forecast::events`] lie on it: the multiple it contains.
     pub event_multiple: f64,
@@ -116,7 +127,8 @@ pub struct ForecastStep {
 /// When capacity runs out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exhaustion {
-    /// With a probability of 10 % it has happened by then; `None`: beyond the horizon.
+    /// With a probability of 10 % it has happened by then; `None`: beyond the horizon. A moment of the history:
+    /// the observed load exceeds the capacity already.
     pub p10: Option<DateTime>,
     /// With a probability of 50 %.
     pub p50: Option<DateTime>,
