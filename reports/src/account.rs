@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use captures::{Interval, RouteInterval, Run, Stage};
+use captures::{Failure, Interval, RouteInterval, Run, Stage};
 use modeler::{LatencyMeasure, Limit, Objective, Point};
 
 /// A level of load may leave this share unanswered and still count as carried.
@@ -103,11 +103,40 @@ pub(crate) fn error_ratio(outcomes: &RouteInterval) -> f64 {
     outcomes.errors() as f64 / outcomes.total().max(1) as f64
 }
 
-/// All seconds that were planned, without the draining after them.
+/// Whether `run` was interrupted before its plan was done.
+pub(crate) fn is_interrupted(run: &Run) -> bool {
+    run.end.as_ref().is_some_and(|end| end.interrupted)
+}
+
+/// The first second of an interrupted run that says more of its end than of the target; `None` of any other.
+pub(crate) fn cut_from(run: &Run) -> Option<u64> {
+    let ended = run.end.as_ref().filter(|end| end.interrupted)?.ended.second();
+    let holds = |interval: &Interval, failure: Failure| {
+        let failures = interval.routes.iter().flat_map(|route| &route.failures);
+        failures.into_iter().any(|&(kind, count)| kind == failure && count > 0)
+    };
+    let last = run.intervals.iter().rfind(|it| it.planned > 0).map_or(0, |it| it.second);
+    let mut cut = last.min(ended);
+    // An answer that hung since long before is the target's doing.
+    for interval in run.intervals.iter().rev().filter(|it| it.second <= last) {
+        if interval.second + 1 >= cut && holds(interval, Failure::CutOff) {
+            cut = cut.min(interval.second);
+        }
+    }
+    let never_sent = run.intervals.iter().find(|it| holds(it, Failure::SkippedEnded));
+    Some(never_sent.map_or(cut, |interval| cut.min(interval.second)))
+}
+
+/// Whether `stage` was carried out to its end.
+pub(crate) fn is_done(run: &Run, stage: &Stage) -> bool {
+    cut_from(run).is_none_or(|cut| stage.end.second() <= cut)
+}
+
+/// All seconds that were planned, without the draining after them and without what an interruption cut.
 pub(crate) fn whole_range(run: &Run) -> Range<u64> {
     let planned = run.header.stages.iter().map(|stage| stage.end.as_nanos().div_ceil(1_000_000_000)).max();
     let seen = run.intervals.last().map_or(0, |interval| interval.second + 1);
-    0..planned.unwrap_or(seen).min(seen.max(1))
+    0..planned.unwrap_or(seen).min(seen.max(1)).min(cut_from(run).unwrap_or(u64::MAX))
 }
 
 /// The stretch of a run that tells most about ordinary service: the highest level that was still carried.
@@ -121,7 +150,8 @@ pub(crate) struct Level {
 ///
 /// The whole run when it has a single level, or none that was carried.
 pub(crate) fn telling_level(run: &Run, objective: Option<&Objective>) -> Level {
-    let holds = run.header.stages.iter().filter(|stage| stage.is_hold() && stage.from > 0.0);
+    let stages = run.header.stages.iter().filter(|stage| is_done(run, stage));
+    let holds = stages.filter(|stage| stage.is_hold() && stage.from > 0.0);
     let mut best: Option<(&Stage, Range<u64>)> = None;
     for stage in holds {
         let seconds = stage.begin.as_nanos().div_ceil(1_000_000_000)..stage.end.second();
@@ -134,6 +164,9 @@ pub(crate) fn telling_level(run: &Run, objective: Option<&Objective>) -> Level {
     match best {
         Some((stage, seconds)) if run.header.stages.len() > 1 => {
             Level { seconds, name: format!("at {}", crate::words::times(stage.from)) }
+        }
+        _ if is_interrupted(run) => {
+            Level { seconds: whole_range(run), name: "until the interruption".to_owned() }
         }
         _ => Level { seconds: whole_range(run), name: "over the whole run".to_owned() },
     }

@@ -6,7 +6,7 @@
 use captures::{Rate, Run};
 use modeler::{Binding, Capacity, Exhaustion, Forecast, LoadUnit, Model, Objective, Verdict};
 
-use crate::account::Account;
+use crate::account::{self, Account};
 use crate::evidence::{Check, Evidence};
 use crate::{title, words};
 
@@ -85,15 +85,20 @@ fn alarms(runs: &[Run]) -> Vec<String> {
             "The generator was the bottleneck, so these numbers say nothing about the target: {reason}."
         ));
     }
+    for run in runs.iter().filter(|run| account::is_interrupted(run)) {
+        let planned = run.header.stages.last().map_or(0.0, |stage| stage.end.as_secs_f64());
+        let ended = run.end.as_ref().map_or(0.0, |end| end.ended.as_secs_f64());
+        alarms.push(format!(
+            "{} was interrupted after {} of {}: the level it stopped in, and those after it, were not measured.",
+            if runs.len() == 1 { "The run" } else { "A run" },
+            words::seconds(ended.min(planned).floor()),
+            words::seconds(planned)
+        ));
+    }
     let held_back = runs.iter().map(|run| run.header.held_back_ratio).fold(0.0, f64::max);
     if held_back > 0.0 {
         let share = words::percent(held_back);
         alarms.push(format!("Partial mix: {share} of the recorded requests were held back from the replay."));
-    }
-    if runs.iter().any(|run| run.end.as_ref().is_some_and(|end| end.interrupted)) {
-        alarms.push(
-            "A run was interrupted before its plan was done: its last level may be cut short.".to_owned(),
-        );
     }
     if runs.iter().any(|run| run.end.is_none()) {
         alarms.push("A run was never closed: its last second may be missing.".to_owned());
@@ -116,11 +121,15 @@ fn headline(evidence: &Evidence<'_>) -> (Tone, String) {
     }
     let Some(run) = evidence.runs.first() else { return (Tone::Plain, "Nothing was measured.".to_owned()) };
     let account = Account::whole(run);
+    if account::is_interrupted(run) && account.overall.total() == 0 {
+        return (Tone::Warning, "Interrupted before anything was measured.".to_owned());
+    }
     let answered = 1.0 - account.error_ratio();
     let p95 = words::length(account.overall.response.quantile(0.95));
     let rate = words::number(account.completed_per_second());
+    let until = if account::is_interrupted(run) { "Until it was interrupted, answered" } else { "Answered" };
     let text = format!(
-        "Answered {} of the requests, {rate} a second; 95 % of them within {p95}.",
+        "{until} {} of the requests, {rate} a second; 95 % of them within {p95}.",
         words::percent(answered)
     );
     (if answered >= 0.99 { Tone::Good } else { Tone::Warning }, text)

@@ -313,6 +313,33 @@ fn an_invalid_run_says_so_before_anything_else() {
 }
 
 #[test]
+fn an_interrupted_run_says_so_first_and_is_not_judged_by_its_end() {
+    let mut run = run();
+    // Stopped in the second level: what was under way and what was still to come failed by that.
+    run.intervals.truncate(31);
+    for second in [29, 30] {
+        let route = run.intervals[second].route_mut(0);
+        route.statuses.clear();
+        route.failures = vec![(Failure::CutOff, 20), (Failure::SkippedEnded, 160)];
+    }
+    run.end = Some(RunEnd { ended: Offset::from_millis(30_400), interrupted: true, invalid_reason: None });
+    let runs = [run];
+    let evidence =
+        Evidence { title: "Shop", runs: &runs, points: &[], model: None, forecast: None, check: None };
+
+    let page = html(&evidence);
+
+    look("interrupted.html", &page);
+    check_page(&page);
+    let said = text(&evidence);
+    assert!(said.starts_with("The run was interrupted after 30 s of 2 min 40 s: "), "{said}");
+    assert!(said.contains("\nUntil it was interrupted, answered 100 % of the requests"), "{said}");
+    assert!(page.find("was interrupted after").unwrap() < page.find("<h1>").unwrap());
+    assert!(page.contains("requests until the run was interrupted"));
+    assert!(!page.contains("fell behind"));
+}
+
+#[test]
 fn what_came_from_outside_is_escaped() {
     let mut run = run();
     let evil = "GET /<script>alert('x')</script>\"><img src=x onerror=y>{{ 7 * 7 }}\u{1b}[31m";

@@ -4,7 +4,7 @@ use captures::Run;
 use jiff::civil::Date;
 use modeler::{Binding, Event, Exhaustion, Forecast, LatencyMeasure, Model, Objective};
 
-use crate::account::{Account, Level};
+use crate::account::{self, Account, Level};
 use crate::finding::{binding, is_invalid, signed_percent};
 use crate::words;
 
@@ -111,7 +111,7 @@ pub(crate) fn timeline(run: &Run) -> String {
         .header
         .stages
         .iter()
-        .filter(|stage| stage.is_hold() && stage.from > 0.0)
+        .filter(|stage| stage.is_hold() && stage.from > 0.0 && account::is_done(run, stage))
         .map(|stage| (stage, Account::of(run, &(stage.begin.second()..stage.end.second()))))
         .filter(|(_, account)| account.planned > 0)
         .map(|(stage, account)| (stage.from, account.completed as f64 / account.planned as f64, account))
@@ -127,6 +127,10 @@ pub(crate) fn timeline(run: &Run) -> String {
         _ if whole.error_ratio() > 0.01 => {
             format!("The target kept up, but {} of the requests failed", words::percent(whole.error_ratio()))
         }
+        _ if account::is_interrupted(run) => format!(
+            "The target kept up with {} requests until the run was interrupted",
+            words::count(whole.planned)
+        ),
         _ => {
             format!("The target kept up with all {} requests that were planned", words::count(whole.planned))
         }

@@ -165,13 +165,21 @@ impl Found {
             return Ok(Concluded::default());
         }
         let mut gathered = Vec::new();
+        let mut nothing_measured = None;
         for (name, run) in &self.runs {
             match points(run, name) {
                 Ok(points) => gathered.extend(points),
+                // One run that was stopped early does not void the others.
+                Err(error) if run.end.as_ref().is_some_and(|end| end.interrupted) => {
+                    nothing_measured = Some(error.to_string());
+                }
                 Err(error) => {
                     return Ok(Concluded { why_not: Some(error.to_string()), ..Concluded::default() });
                 }
             }
+        }
+        if gathered.is_empty() && nothing_measured.is_some() {
+            return Ok(Concluded { why_not: nothing_measured, ..Concluded::default() });
         }
         let rates = || self.runs.iter().map(|(_, run)| run.header.capture_rate);
         let agreed = rates().next().filter(|&first| first > Rate::ZERO && rates().all(|rate| rate == first));
