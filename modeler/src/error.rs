@@ -38,7 +38,7 @@ pub enum ModelError {
         what: String,
     },
     /// A table has a number that no service reaches.
-    TooLarge {
+    OutOfReach {
         /// The line, counted from 1.
         line: usize,
         /// Which number, and what is the most.
@@ -88,7 +88,7 @@ impl ModelError {
                 "the first line names the columns: n,x (in flight, answers/s) or rate,p95,… (offered/s, ms)"
                     .to_owned()
             }
-            Self::TooLarge { .. } => {
+            Self::OutOfReach { .. } => {
                 "give loads and rates per second, and responses in milliseconds".to_owned()
             }
             Self::TooManyRows { .. } => "keep fewer rows, e.g. one for each level of load".to_owned(),
@@ -117,7 +117,7 @@ impl fmt::Display for ModelError {
                 write!(f, "the run was interrupted at {at}, before one level of load was measured")
             }
             Self::TooManyRows { line, most } => write!(f, "line {line}: more than {most} rows"),
-            Self::Table { line, what } | Self::TooLarge { line, what } => write!(f, "line {line}: {what}"),
+            Self::Table { line, what } | Self::OutOfReach { line, what } => write!(f, "line {line}: {what}"),
             Self::MixedLoads => write!(f, "some points have an offered rate and some do not"),
             Self::NoOfferedLoad => write!(f, "an objective needs points with offered rate and responses"),
             Self::NoQuantile { column } => write!(f, "the points have no {column}"),

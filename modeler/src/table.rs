@@ -21,6 +21,8 @@ use crate::point::{Point, QuantileAt};
 const MOST_ROWS: usize = 10_000;
 /// The most requests in flight, or per second, that are believed.
 const MOST_LOAD: f64 = 1e12;
+/// The fewest of them that are believed, unless there are none.
+const LEAST_LOAD: f64 = 1e-9;
 /// The longest response that is believed, in milliseconds: eleven days.
 const LONGEST_MS: f64 = 1e9;
 
@@ -71,8 +73,8 @@ pub fn points_from_table(text: &str, name: &str) -> Result<Vec<Point>, ModelErro
         if cells.len() != columns.len() {
             return Err(wrong(at, format!("{} cells under {} columns", cells.len(), columns.len())));
         }
-        if let Some(what) = too_large(&columns, &cells) {
-            return Err(ModelError::TooLarge { line: at + 1, what });
+        if let Some(what) = out_of_reach(&columns, &cells) {
+            return Err(ModelError::OutOfReach { line: at + 1, what });
         }
         points
             .push(row(&columns, &cells, format!("{name}, line {}", at + 1)).map_err(|what| wrong(at, what))?);
@@ -101,17 +103,20 @@ fn column_of(title: &str) -> Column {
 }
 
 /// The first cell that no service reaches; arithmetic on it would lose all meaning.
-fn too_large(columns: &[Column], cells: &[&str]) -> Option<String> {
+fn out_of_reach(columns: &[Column], cells: &[&str]) -> Option<String> {
     columns.iter().zip(cells).find_map(|(column, cell)| {
         let cell = cell.trim().trim_matches('"');
-        let (most, unit) = match column {
-            Column::Concurrency => (MOST_LOAD, "requests in flight"),
-            Column::Throughput | Column::Offered => (MOST_LOAD, "requests per second"),
-            Column::Quantile(_) | Column::Mean => (LONGEST_MS, "milliseconds"),
+        let (least, most, unit) = match column {
+            Column::Concurrency => (LEAST_LOAD, MOST_LOAD, "requests in flight"),
+            Column::Throughput | Column::Offered => (LEAST_LOAD, MOST_LOAD, "requests per second"),
+            Column::Quantile(_) | Column::Mean => (0.0, LONGEST_MS, "milliseconds"),
             Column::Errors | Column::Other => return None,
         };
         let number = cell.parse::<f64>().ok()?;
-        (number > most).then(|| format!("'{cell}' is more than {most:e} {unit}"))
+        if number > most {
+            return Some(format!("'{cell}' is more than {most:e} {unit}"));
+        }
+        (number > 0.0 && number < least).then(|| format!("'{cell}' is less than {least:e} {unit}"))
     })
 }
 
@@ -208,6 +213,7 @@ mod tests {
         assert_eq!(error("n,x\n1,2\n1e300,3\n"), "line 3: '1e300' is more than 1e12 requests in flight");
         assert_eq!(error("n,x\n1,2e12\n"), "line 2: '2e12' is more than 1e12 requests per second");
         assert_eq!(error("rate,p95\n1,2e9\n"), "line 2: '2e9' is more than 1e9 milliseconds");
+        assert_eq!(error("n,x\n1,1e-300\n"), "line 2: '1e-300' is less than 1e-9 requests per second");
         let long = format!("n,x\n{}", "1,2\n".repeat(MOST_ROWS + 1));
         assert_eq!(error(&long), "line 10002: more than 10000 rows");
     }

@@ -24,7 +24,7 @@ use crate::complain::{Complaint, Exit, say};
 /// --event 'Black Friday=2026-11-27:10x' --peak-factor 2.5 --out growth
 #[derive(Debug, clap::Args)]
 pub(crate) struct ForecastArgs {
-    /// Requests per step: lines of 'ds,y' (also timestamp,requests); days, hours or minutes, UTC
+    /// Requests per step: lines of 'ds,y' (also timestamp,requests); weeks, days, hours or minutes, UTC
     #[arg(long, value_name = "FILE.csv", required = true, num_args = 1..)]
     history: Vec<PathBuf>,
     /// The load that can be carried, e.g. 840rps
@@ -275,7 +275,10 @@ fn believable_together(events: &[Event]) -> Result<(), Complaint> {
     too_much.map_or(Ok(()), |event| {
         Err(usage(
             format!("--event '{}'", files::plain(&event.name)),
-            &format!("with the other events on {} is more than 10000 times the ordinary load", event.first),
+            &format!(
+                "together with the other events on {} is more than 10000 times the ordinary load",
+                event.first
+            ),
             "events on one day multiply each other: give their multiple once",
         ))
     })

@@ -2,6 +2,7 @@
 //! objective.
 
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use captures::{Rate, Run};
@@ -109,23 +110,26 @@ fn objective_of(text: &str) -> Result<Objective, Complaint> {
     })
 }
 
-/// The largest load that is asked about; beyond it arithmetic loses all meaning.
-const MOST_LOAD: f64 = 1e12;
+/// The loads that are asked about; outside of them arithmetic loses all meaning.
+const LOADS: RangeInclusive<f64> = 1e-9..=1e12;
+/// The multiples of the capture's own rate that are asked about.
+const SCALES: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// `128`, `500rps` or `12x`.
 fn load_of(text: &str) -> Result<Load, Complaint> {
     let typed = text.trim();
-    let number =
-        |digits: &str| digits.trim().parse::<f64>().ok().filter(|load| *load > 0.0 && *load <= MOST_LOAD);
-    let load = match typed.strip_suffix('x') {
-        Some(digits) => number(digits).map(Load::Scale),
-        None => number(typed.strip_suffix("rps").unwrap_or(typed)).map(Load::Plain),
+    let number = |digits: &str, bounds: &RangeInclusive<f64>| {
+        digits.trim().parse::<f64>().ok().filter(|load| bounds.contains(load))
+    };
+    let (load, bounds) = match typed.strip_suffix('x') {
+        Some(digits) => (number(digits, &SCALES).map(Load::Scale), SCALES),
+        None => (number(typed.strip_suffix("rps").unwrap_or(typed), &LOADS).map(Load::Plain), LOADS),
     };
     load.ok_or_else(|| {
         Complaint::new(
             Exit::Usage,
             format!("--at {}", files::plain(typed)),
-            format!("is not a load above zero and up to {MOST_LOAD:e}"),
+            format!("is not a load between {:e} and {:e}", bounds.start(), bounds.end()),
             "write e.g. --at 128,256 or --at 12x",
         )
     })
@@ -163,7 +167,7 @@ fn complaint(path: &Path, error: &ModelError) -> Complaint {
         | ModelError::NoHolds
         | ModelError::TooFewLoads { .. }
         | ModelError::Interrupted { .. }
-        | ModelError::TooLarge { .. }
+        | ModelError::OutOfReach { .. }
         | ModelError::TooManyRows { .. }
         | ModelError::Table { .. } => Exit::Input,
     };

@@ -46,7 +46,7 @@ impl ForecastError {
             Self::TooLarge { .. } => {
                 "give the number of requests in each step, not a rate or an amount of bytes"
             }
-            Self::Uneven { .. } => "give one line per day, per hour, or per so many minutes",
+            Self::Uneven { .. } => "give one line per week, per day, per hour, or per so many minutes",
             Self::TooShort { .. } => "give a longer history: two weeks by the day, or two days by the hour",
             Self::Horizon { .. } => "give a horizon of at least one step of the history and at most 100 000",
         }
