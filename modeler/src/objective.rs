@@ -19,6 +19,9 @@ pub enum Limit {
     Throughput(Rate),
 }
 
+/// The highest throughput that is believed, in requests per second.
+const MOST_THROUGHPUT: f64 = 1e12;
+
 /// What a service has promised: all limits must hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Objective {
@@ -103,9 +106,10 @@ fn parse_limit(condition: &str) -> Result<Limit, ObjectiveError> {
         "throughput" if below => Err(wrong("a throughput is limited from below: throughput>100rps")),
         "throughput" => {
             let number = value.strip_suffix("rps").or_else(|| value.strip_suffix("/s")).unwrap_or(value);
-            let rate = number.trim().parse().ok().and_then(Rate::per_second);
-            rate.map(Limit::Throughput)
-                .ok_or_else(|| wrong("the throughput is not a number, e.g. throughput>100rps"))
+            let rate = number.trim().parse().ok().filter(|number| *number <= MOST_THROUGHPUT);
+            rate.and_then(Rate::per_second)
+                .map(Limit::Throughput)
+                .ok_or_else(|| wrong("the throughput is not a number from 0 to 1e12, e.g. throughput>100rps"))
         }
         _ if !below => Err(wrong("only a throughput is limited from below; write <")),
         "errors" => parse_ratio(value).map(Limit::Errors).ok_or_else(|| {
