@@ -287,7 +287,8 @@ fn check_fact(check: &Check) -> Fact {
 fn growth_facts(forecast: &Forecast, facts: &mut Vec<Fact>) {
     if let Some(exhaustion) = &forecast.exhaustion {
         let (value, note) = exhaustion_words(exhaustion);
-        facts.push(Fact { name: "runs out", value, note, anchor: "growth" });
+        let name = if forecast.exceeded_since().is_some() { "exceeded since" } else { "runs out" };
+        facts.push(Fact { name, value, note, anchor: "growth" });
     }
     facts.push(Fact {
         name: "growth",

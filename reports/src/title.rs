@@ -154,6 +154,9 @@ pub(crate) fn quantiles(level: &Level, account: &Account) -> String {
 /// The title of the growth chart.
 pub(crate) fn growth(forecast: &Forecast) -> String {
     let growth = signed_percent(forecast.growth_per_year_ratio);
+    if let Some(since) = forecast.exceeded_since() {
+        return format!("Capacity is exceeded since {} (traffic {growth} a year)", words::date(since.date()));
+    }
     match &forecast.exhaustion {
         Some(Exhaustion { p50: Some(at), .. }) => match event_on(forecast, at.date()) {
             Some(event) => {

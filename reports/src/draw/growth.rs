@@ -96,11 +96,11 @@ fn running_out(forecast: &Forecast) -> Option<RunningOut> {
             format!("on {} of the paths by the horizon", words::percent(1.0 - exhaustion.beyond_ratio))
         }
     };
-    Some(RunningOut {
-        at: epoch(middle),
-        interval: early.map(epoch).zip(late),
-        label: format!("runs out {} ({sure})", day(middle)),
-    })
+    let label = match forecast.exceeded_since() {
+        Some(since) => format!("exceeded since {}", day(since)),
+        None => format!("runs out {} ({sure})", day(middle)),
+    };
+    Some(RunningOut { at: epoch(middle), interval: early.map(epoch).zip(late), label })
 }
 
 /// Seconds since 1970-01-01 UTC.
