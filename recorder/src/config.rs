@@ -67,11 +67,12 @@ impl Upstream {
 pub enum MaskPolicy {
     /// Nothing: the capture holds them.
     None,
-    /// The values of these headers become keyed pseudonyms.
+    /// The values of some headers become keyed pseudonyms; everything else is stored as it was sent.
     Pseudonyms {
         /// The key: who has it can test guesses against the capture.
         key: [u8; 32],
-        /// Names of headers, in lower case.
+        /// Names of headers, in lower case. A `*` at either end stands for anything, a `!` in front says
+        /// that it is none; the last entry that fits a name decides.
         headers: Vec<String>,
     },
 }

@@ -3,10 +3,13 @@
 //!
 //! The same secret gets the same pseudonym wherever it stands (in a `Set-Cookie`, later in a `Cookie`, in a
 //! header of another name); a pseudonym has the length and, byte by byte, the kind of characters of the
-//! secret. What is not secret keeps its place: cookie names and attributes, the scheme of `Authorization`.
+//! secret. What is not secret keeps its place: cookie names and attributes, a known scheme of `Authorization`.
 //! Without the key a pseudonym can be neither inverted nor guessed; the key never leaves the process.
 //!
-//! Not masked here: query parameters and bodies.
+//! A secret is recognised by the name of its header and by nothing else. Not masked, therefore: targets with
+//! their queries, bodies, and the addresses in `Location` and `Referer`.
+
+use std::collections::HashMap;
 
 use captures::{Exchange, Header, Masking};
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,8 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::config::MaskPolicy;
 
-/// The headers that are masked unless something else is said, in lower case.
-pub const DEFAULT_MASKED: [&str; 16] = [
+/// The headers that are masked unless something else is said, as [`MaskPolicy::Pseudonyms`] lists them.
+pub const DEFAULT_MASKED: [&str; 29] = [
     "authorization",
     "proxy-authorization",
     "cookie",
@@ -32,17 +35,71 @@ pub const DEFAULT_MASKED: [&str; 16] = [
     "x-amz-security-token",
     "x-vault-token",
     "private-token",
+    "x-auth*",
+    "*-auth",
+    "*-authorization",
+    "*api-key*",
+    "*apikey*",
+    "*api_key*",
+    "*subscription-key*",
+    "*token*",
+    "*secret*",
+    "*password*",
+    "*credential*",
+    "*jwt*",
+    // `true` or nothing; browsers ask for it by name.
+    "!access-control-allow-credentials",
 ];
+
+/// Schemes of `Authorization` that stay readable, in lower case. Of any other first word nobody knows that
+/// it is no secret.
+const SCHEMES: [&str; 28] = [
+    "basic",
+    "bearer",
+    "digest",
+    "negotiate",
+    "ntlm",
+    "kerberos",
+    "oauth",
+    "mac",
+    "hawk",
+    "hmac",
+    "hmac-sha256",
+    "hoba",
+    "mutual",
+    "dpop",
+    "gnap",
+    "vapid",
+    "privatetoken",
+    "scram-sha-1",
+    "scram-sha-256",
+    "apikey",
+    "api-key",
+    "token",
+    "jwt",
+    "aws",
+    "aws4-hmac-sha256",
+    "aws4-ecdsa-p256-sha256",
+    "sharedkey",
+    "signature",
+];
+
+/// So many names of headers are remembered, of at most so many bytes.
+const REMEMBERED: usize = 1_024;
+const REMEMBERED_LENGTH: usize = 64;
 
 /// Masks exchanges by one policy.
 pub(crate) struct Redaction {
     policy: MaskPolicy,
+    /// Whether headers of these names, spelled as they came, are secrets: traffic has few names, and the
+    /// list is long.
+    decided: HashMap<Vec<u8>, bool>,
 }
 
 impl Redaction {
     /// Masks by `policy`.
     pub(crate) fn new(policy: MaskPolicy) -> Self {
-        Self { policy }
+        Self { policy, decided: HashMap::new() }
     }
 
     /// What the capture's header says of it.
@@ -57,14 +114,39 @@ impl Redaction {
     }
 
     /// Masks the headers of `exchange`.
-    pub(crate) fn apply(&self, exchange: &mut Exchange) {
-        let MaskPolicy::Pseudonyms { key, headers } = &self.policy else { return };
+    pub(crate) fn apply(&mut self, exchange: &mut Exchange) {
+        let Self { policy: MaskPolicy::Pseudonyms { key, headers }, decided } = self else { return };
         let response = exchange.response.iter_mut().flat_map(|response| &mut response.headers);
         for header in exchange.request.headers.iter_mut().chain(response) {
-            if headers.iter().any(|name| header.is(name)) {
+            let secret = decided.get(&header.name).copied().unwrap_or_else(|| {
+                let secret = is_secret(headers, &header.name);
+                if decided.len() < REMEMBERED && header.name.len() <= REMEMBERED_LENGTH {
+                    decided.insert(header.name.clone(), secret);
+                }
+                secret
+            });
+            if secret {
                 mask_header(key, header);
             }
         }
+    }
+}
+
+/// What the last entry of `list` that fits `name` says; no secret when none does.
+fn is_secret(list: &[String], name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    let name = String::from_utf8_lossy(&name);
+    let last = list.iter().rev().find(|entry| fits(entry.strip_prefix('!').unwrap_or(entry), &name));
+    last.is_some_and(|entry| !entry.starts_with('!'))
+}
+
+/// Whether `name` is `pattern`, in which a `*` at either end stands for anything.
+fn fits(pattern: &str, name: &str) -> bool {
+    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        (Some(end), Some(_)) => name.contains(end.strip_suffix('*').unwrap_or(end)),
+        (Some(end), None) => name.ends_with(end),
+        (None, Some(start)) => name.starts_with(start),
+        (None, None) => name == pattern,
     }
 }
 
@@ -79,8 +161,11 @@ fn mask_header(key: &[u8; 32], header: &mut Header) {
             mask_pair(key, cookie);
         }
     } else if header.is("authorization") || header.is("proxy-authorization") {
-        let scheme = header.value.iter().position(|&byte| byte == b' ').map_or(0, |space| space + 1);
-        mask(key, &mut header.value[scheme..]);
+        let word = header.value.split(|&byte| byte == b' ').next().unwrap_or_default();
+        let known = SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme.as_bytes()));
+        // A lone word is all there is, whatever it spells.
+        let secret = if known && word.len() < header.value.len() { word.len() } else { 0 };
+        mask(key, &mut header.value[secret..]);
     } else {
         mask(key, &mut header.value);
     }
@@ -163,7 +248,73 @@ mod tests {
         let value = masked("Authorization", "Bearer abc.DEF-123");
 
         assert_eq!(value, format!("Bearer {}", pseudonym("abc.DEF-123")));
-        assert_eq!(masked("Authorization", "abc.DEF-123"), pseudonym("abc.DEF-123"));
+        for scheme in ["Basic", "digest", "NTLM", "ApiKey", "AWS4-HMAC-SHA256", "SCRAM-SHA-256"] {
+            let value = masked("Proxy-Authorization", &format!("{scheme} abc.DEF-123"));
+            assert_eq!(value, format!("{scheme} {}", pseudonym("abc.DEF-123")));
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_known_scheme_is_masked_with_the_rest() {
+        for value in ["abc.DEF-123", "s3cret-of-mine rest", "Bearer", "Bearerabc def"] {
+            assert_eq!(masked("Authorization", value), pseudonym(value));
+        }
+    }
+
+    #[test]
+    fn secrets_are_recognised_by_their_header_and_what_is_public_stays() {
+        let mut list: Vec<String> = DEFAULT_MASKED.iter().map(|&name| name.to_owned()).collect();
+        list.extend(["x-mine".to_owned(), "y-*".to_owned()]);
+        let check = |name: &str, expected| assert_eq!(is_secret(&list, name.as_bytes()), expected, "{name}");
+
+        for secret in [
+            "Authorization",
+            "X-Forwarded-Authorization",
+            "Cookie",
+            "X-API-Key",
+            "x-goog-api-key",
+            "X-Functions-ApiKey",
+            "my_api_key",
+            "Ocp-Apim-Subscription-Key",
+            "X-CSRF-Token",
+            "X-Amz-Security-Token",
+            "client-secret",
+            "X-Client-Secret-Id",
+            "X-Password",
+            "X-Credential-Id",
+            "X-Auth",
+            "X-Authenticated-User",
+            "Service-Auth",
+            "X-Goog-IAP-JWT-Assertion",
+            "X-Mine",
+            "Y-Anything",
+        ] {
+            check(secret, true);
+        }
+        for public in [
+            "ETag",
+            "Content-Type",
+            "Host",
+            "WWW-Authenticate",
+            "Sec-WebSocket-Key",
+            "Access-Control-Allow-Credentials",
+            "Idempotency-Key",
+            "Authority",
+            "Location",
+            "Referer",
+            "X-Mine-Not",
+            "",
+        ] {
+            check(public, false);
+        }
+    }
+
+    #[test]
+    fn the_last_entry_that_fits_decides() {
+        let list = ["*token*", "!x-token-count", "x-*"].map(str::to_owned);
+
+        assert!(is_secret(&list, b"X-Token-Count"));
+        assert!(!is_secret(&list[..2], b"X-Token-Count"));
     }
 
     #[test]
