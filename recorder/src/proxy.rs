@@ -3,9 +3,11 @@
 //! Nothing here reads a body or waits for anything. A request whose context is dropped without its last hook
 //! (the proxy stopped, or a bug unwound it) is recorded as ended by the proxy, so that the accounts hold.
 //!
-//! Requests that the engine refuses while it parses them, and `CONNECT`, reach no hook and are not seen.
+//! Requests that the engine refuses while it parses them, and `CONNECT`, reach no hook and are not seen. A
+//! client that closes its sending side after the request counts as gone: one that is gone looks the same.
 
 use std::any::Any;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,6 +20,7 @@ use pingora::protocols::Digest;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use rustix::io::Errno;
 
 use crate::assembly::{Assembly, BodyPolicy, ResponseHead};
 use crate::clock::Clock;
@@ -167,6 +170,10 @@ impl ProxyHttp for Proxy {
         // Nothing was sent: the next address may be tried whatever the method.
         context.unreachable += 1;
         error.set_retry(context.unreachable < self.peers.len());
+        if is_want_of_ours(&error) {
+            // The engine will blame the upstream; the type is all that can tell.
+            error.etype = ErrorType::InternalError;
+        }
         error
     }
 
@@ -285,6 +292,22 @@ fn version_of(version: http::Version) -> Version {
     }
 }
 
+/// Whether no connection could be begun because *this* machine lacks something: descriptors, ports, memory,
+/// permission. The engine has a type for most of that, and none for the rest.
+fn is_want_of_ours(error: &Error) -> bool {
+    match error.etype() {
+        ErrorType::InternalError | ErrorType::SocketError | ErrorType::BindError => true,
+        ErrorType::ConnectError => {
+            let cause = error.root_cause();
+            let system: Option<&io::Error> =
+                cause.downcast_ref().or_else(|| cause.source().and_then(|source| source.downcast_ref()));
+            let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+            system.and_then(Errno::from_io_error).is_some_and(|errno| ours.contains(&errno))
+        }
+        _ => false,
+    }
+}
+
 /// How an exchange ended that the engine gave up with `error`.
 fn ending_of(error: &Error) -> Ending {
     use ErrorType as Type;
@@ -297,14 +320,10 @@ fn ending_of(error: &Error) -> Ending {
         (ErrorSource::Upstream, Type::ConnectTimedout | Type::ReadTimedout | Type::WriteTimedout) => {
             Ending::UpstreamTimedOut
         }
-        (
-            ErrorSource::Upstream,
-            Type::ConnectRefused
-            | Type::ConnectNoRoute
-            | Type::ConnectError
-            | Type::SocketError
-            | Type::BindError,
-        ) => Ending::UpstreamRefused,
+        (ErrorSource::Upstream, Type::InternalError) => Ending::ProxyFailed,
+        (ErrorSource::Upstream, Type::ConnectRefused | Type::ConnectNoRoute | Type::ConnectError) => {
+            Ending::UpstreamRefused
+        }
         (ErrorSource::Upstream, Type::ReadError | Type::WriteError | Type::ConnectionClosed) => {
             Ending::UpstreamReset
         }
@@ -328,6 +347,23 @@ mod tests {
         check(Error::new_up(ErrorType::ConnectTimedout), Ending::UpstreamTimedOut);
         check(Error::new_up(ErrorType::ConnectionClosed), Ending::UpstreamReset);
         check(Error::new_up(ErrorType::InvalidHTTPHeader), Ending::UpstreamInvalid);
+        check(Error::new_up(ErrorType::InternalError), Ending::ProxyFailed);
         check(Error::new_in(ErrorType::InternalError), Ending::ProxyFailed);
+    }
+
+    #[test]
+    fn a_connection_that_we_could_not_begin_is_no_fault_of_the_upstream() {
+        let check = |errno: Errno, expected| {
+            let cause = io::Error::from_raw_os_error(errno.raw_os_error());
+            let error = Error::because(ErrorType::ConnectError, "connecting", cause);
+            assert_eq!(is_want_of_ours(&error.more_context("to a peer")), expected, "{errno}");
+        };
+        check(Errno::NOBUFS, true);
+        check(Errno::MFILE, true);
+        check(Errno::CONNRESET, false);
+        assert!(is_want_of_ours(&Error::new(ErrorType::SocketError)));
+        assert!(is_want_of_ours(&Error::new(ErrorType::BindError)));
+        assert!(!is_want_of_ours(&Error::new(ErrorType::ConnectRefused)));
+        assert!(!is_want_of_ours(&Error::new(ErrorType::ConnectTimedout)));
     }
 }
