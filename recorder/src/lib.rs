@@ -9,8 +9,12 @@
 //! cannot be written, the *record* is lost and counted, and the request goes on. The crate prints nothing,
 //! handles no signal and opens no file; the command does.
 //!
-//! What it is not: it adds no `X-Forwarded-*`, changes no header that HTTP does not make it change, and has
-//! no opinion on what passes.
+//! What it is not: it adds no `X-Forwarded-*` and has no opinion on what passes. What the proxy engine does
+//! to a message: it regroups header fields that are repeated, sets the `Date` of answers, and speaks for
+//! itself about the connection (`Connection`, `Transfer-Encoding`). The capture holds heads as received.
+//!
+//! Of secrets, those in headers are masked that are known by the header's name: cookies, credentials, API
+//! keys, tokens ([`DEFAULT_MASKED`]). Queries, bodies, `Location` and `Referer` are stored as they were sent.
 
 mod assembly;
 mod clock;

@@ -6,6 +6,9 @@
 //!
 //! A stop closes the listening socket, lets requests in flight end within the grace, closes idle connections
 //! at once, then closes the file. A second stop ends the grace.
+//!
+//! A start touches the file last: what can fail has been done by then, so that a recording that cannot start
+//! costs no older capture.
 
 use std::any::Any;
 use std::fs::File;
@@ -14,6 +17,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::mpsc as handover;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +28,7 @@ use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -63,7 +68,9 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, RecordError> {
 
 /// Starts to proxy what comes to `listener`, and to record it into `sink`; without one, nothing is recorded.
 ///
-/// `notice` hears what a user should know at once; it is called on the writer's thread.
+/// What `sink` holds is replaced, but not before everything else has succeeded. `notice` hears what a user
+/// should know at once; it is called on the writer's thread. The process's limit of open descriptors is
+/// raised as far as it may be: each request takes two.
 ///
 /// # Errors
 /// When the upstream is the listener itself, the sink takes no header, or the machine gives no threads.
@@ -78,6 +85,7 @@ pub fn start(
     if let Some(itself) = config.upstream.addresses.iter().find(|upstream| reaches(**upstream, address)) {
         return Err(RecordError::Loop { address: *itself });
     }
+    raise_descriptor_limit();
     let (clock, started) = Clock::start();
     let queue = Arc::new(Queue::new(config.queue));
     let tap = Arc::new(Tap {
@@ -94,26 +102,22 @@ pub fn start(
         record_replayed: config.record_replayed,
         next_id: AtomicU64::new(0),
     });
-    let writer = match sink {
-        None => None,
-        Some(file) => {
-            let redaction = Redaction::new(config.masking.clone());
-            let header = header(&config, address, started, &redaction);
-            let outlet = Outlet::create(Disk::new(file), &header, redaction)
-                .map_err(|error| RecordError::CannotWrite { error })?;
-            let queue = Arc::clone(&queue);
-            Some(spawn("writer", move || write_all(&queue, outlet, clock, notice))?)
-        }
-    };
 
+    let engine_settings = Arc::new(ServerConf {
+        upstream_keepalive_pool_size: POOL,
+        // TLS is not spoken here. Otherwise each engine would read the machine's certificates, and panic
+        // where they are broken.
+        ca_file: Some("/dev/null".to_owned()),
+        ..ServerConf::default()
+    });
     let (stop, stopping) = watch::channel(Phase::Running);
     let mut threads = Vec::new();
     let mut deals = Vec::new();
     for _ in 0..config.threads.max(1) {
         let (deal, arrivals) = mpsc::unbounded_channel();
+        let proxy = Proxy::new(Arc::clone(&tap), &config.upstream.addresses, config.patience);
         let worker = Worker {
-            tap: Arc::clone(&tap),
-            upstream: config.upstream.addresses.clone(),
+            engine: Arc::new(http_proxy(&engine_settings, proxy)),
             patience: config.patience,
             grace: config.grace,
             stopping: stopping.clone(),
@@ -123,8 +127,36 @@ pub fn start(
         deals.push(deal);
     }
     let runtime = runtime().map_err(machine)?;
-    threads.push(spawn("accept", move || runtime.block_on(accept(listener, deals, stopping)))?);
+    let (open, opened) = handover::channel();
+    threads.push(spawn("accept", move || {
+        if let Ok(listener) = opened.recv() {
+            runtime.block_on(accept(listener, deals, stopping));
+        }
+    })?);
+    let writer = match sink {
+        None => None,
+        Some(file) => {
+            let (begin, begun) = handover::channel();
+            let from = Arc::clone(&queue);
+            let write = move || Some(write_all(&from, begun.recv().ok()?, clock, notice));
+            let writer = spawn("writer", write)?;
+            let redaction = Redaction::new(config.masking.clone());
+            let header = header(&config, address, started, &redaction);
+            let outlet = Disk::emptied(file)
+                .and_then(|disk| Outlet::create(disk, &header, redaction))
+                .map_err(|error| RecordError::CannotWrite { error })?;
+            let _ = begin.send(outlet);
+            Some(writer)
+        }
+    };
+    let _ = open.send(listener);
     Ok(Recording { address, stopper: Stopper { stop: Arc::new(stop) }, threads, writer, queue })
+}
+
+/// Best effort: where it may not be raised, the connections that do not fit wait to be accepted.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 fn header(config: &Config, address: SocketAddr, started: i128, redaction: &Redaction) -> CaptureHeader {
@@ -146,7 +178,7 @@ pub struct Recording {
     address: SocketAddr,
     stopper: Stopper,
     threads: Vec<JoinHandle<()>>,
-    writer: Option<JoinHandle<Totals>>,
+    writer: Option<JoinHandle<Option<Totals>>>,
     queue: Arc<Queue>,
 }
 
@@ -169,8 +201,8 @@ impl Recording {
         }
         self.queue.close();
         match self.writer.map(JoinHandle::join) {
-            None => self.queue.totals_without_file(),
-            Some(Ok(totals)) => totals,
+            None | Some(Ok(None)) => self.queue.totals_without_file(),
+            Some(Ok(Some(totals))) => totals,
             Some(Err(bug)) => std::panic::resume_unwind(bug),
         }
     }
@@ -234,8 +266,7 @@ async fn accept(
 type Arrival = (ConnectionId, TcpStream);
 
 struct Worker {
-    tap: Arc<Tap>,
-    upstream: Vec<SocketAddr>,
+    engine: Arc<HttpProxy<Proxy>>,
     patience: Duration,
     grace: Duration,
     stopping: watch::Receiver<Phase>,
@@ -243,16 +274,13 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self, mut arrivals: mpsc::UnboundedReceiver<Arrival>) {
-        let engine_settings = ServerConf { upstream_keepalive_pool_size: POOL, ..ServerConf::default() };
-        let proxy = Proxy::new(Arc::clone(&self.tap), &self.upstream, self.patience);
-        let engine = Arc::new(http_proxy(&Arc::new(engine_settings), proxy));
         let (announce, announced) = watch::channel(false);
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
                     Some((id, stream)) => {
-                        connections.spawn(serve(Arc::clone(&engine), id, stream, self.patience, announced.clone()));
+                        connections.spawn(serve(Arc::clone(&self.engine), id, stream, self.patience, announced.clone()));
                     }
                     None => break,
                 },
@@ -260,7 +288,7 @@ impl Worker {
             }
         }
         announce.send_replace(true);
-        engine.http_cleanup().await;
+        self.engine.http_cleanup().await;
         tokio::select! {
             () = async { while connections.join_next().await.is_some() {} } => {}
             () = tokio::time::sleep(self.grace) => {}

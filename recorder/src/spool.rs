@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -199,9 +200,14 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// An empty file.
-    pub(crate) fn new(file: File) -> Self {
-        Self { file, length: 0 }
+    /// Empties `file`, and leaves it to its owner alone.
+    pub(crate) fn emptied(file: File) -> io::Result<Self> {
+        // A pipe or a device holds nothing to empty, and is not ours to close off.
+        if file.metadata()?.is_file() {
+            file.set_permissions(PermissionsExt::from_mode(0o600))?;
+            file.set_len(0)?;
+        }
+        Ok(Self { file, length: 0 })
     }
 
     /// Sees the file onto the medium and gives its length.

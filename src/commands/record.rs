@@ -3,7 +3,8 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::num::IntErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,18 +12,22 @@ use std::time::Duration;
 
 use captures::Bytes;
 use recorder::{Config, DEFAULT_MASKED, MaskPolicy, Notice, RecordError, Stopper, Totals, Upstream};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::Globals;
-use crate::complain::{Complaint, Exit, reason};
+use crate::complain::{Complaint, Exit, reason, say};
 
 /// Record real traffic through a reverse proxy.
 ///
-/// Clients connect to --listen; requests go on to --upstream unchanged (no X-Forwarded-* is added) and both
-/// sides of every exchange are written to --out. SIGINT or SIGTERM lets requests in flight end and closes the
-/// file; after a kill -9 the file holds all but the last half second. Secrets in headers are replaced by
-/// pseudonyms before they reach the disk.
+/// Clients connect to --listen; requests go on to --upstream and both sides of every exchange are written to
+/// --out. No X-Forwarded-* is added; header fields that are repeated are regrouped, and answers get the
+/// proxy's Date. A client that closes its sending side after a request (a half-closed connection) counts as
+/// gone. SIGINT, SIGTERM or SIGHUP lets requests in flight end and closes the file; after a kill -9 the file
+/// holds all but the last half second.
+///
+/// Secrets in headers (cookies, credentials, API keys and tokens, by the header's name) are replaced by
+/// pseudonyms before they reach the disk. Queries, bodies, Location and Referer are stored as they were sent.
 ///
 /// Example: highwater record --listen 127.0.0.1:8080 --upstream 127.0.0.1:9000 --out shop.capture
 #[derive(Debug, clap::Args)]
@@ -45,7 +50,7 @@ pub(crate) struct RecordArgs {
     /// What to do to secrets in headers
     #[arg(long, value_enum, default_value_t = Mask::Default)]
     mask: Mask,
-    /// One more header whose value is a secret; may be repeated
+    /// One more header whose value is a secret, a `*` at an end standing for anything; may be repeated
     #[arg(long, value_name = "NAME")]
     mask_header: Vec<String>,
     /// Record requests that a replay sent, too
@@ -70,7 +75,7 @@ pub(crate) struct RecordArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Mask {
-    /// Credentials, cookies, API keys and tokens become pseudonyms
+    /// Headers named like credentials, cookies, API keys or tokens become pseudonyms
     Default,
     /// Nothing: the capture holds secrets
     None,
@@ -94,31 +99,33 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
             return Err(Complaint::new(Exit::Usage, "--out", "is missing", "name the capture to write"));
         }
     };
-    let sink = out.map(|path| create(path, args.force)).transpose()?;
     // Before anything can be lost by a signal.
-    let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| machine(&error))?;
+    let signals = Signals::new(stopping_signals()).map_err(|error| machine(&error))?;
     // A file above the limit of the process is a failed write like any other, not a reason to die.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
         .map_err(|error| machine(&error))?;
+    let sink = out.map(|path| open(path, args.force)).transpose()?;
+    let is_new = sink.as_ref().is_some_and(|sink| sink.is_new);
 
     let upstream = config.upstream.typed.clone();
     let shown = out.map_or_else(|| "nothing".to_owned(), |path| path.display().to_string());
     let about = shown.clone();
-    let recording = recorder::start(config, listener, sink, move |notice| say_notice(&about, &notice))
+    let file = sink.map(|sink| sink.file);
+    let recording = recorder::start(config, listener, file, move |notice| say_notice(&about, &notice))
         .map_err(|error| {
-            if let Some(path) = out.filter(|_| !args.force) {
+            if let Some(path) = out.filter(|_| is_new) {
                 let _ = std::fs::remove_file(path);
             }
             complaint(args, &error)
         })?;
     stop_on(signals, recording.stopper());
     if !globals.quiet {
-        eprintln!("recording {} -> {upstream} into {shown}", recording.address());
+        say!("recording {} -> {upstream} into {shown}", recording.address());
     }
 
     let totals = recording.wait();
     if !globals.quiet {
-        eprintln!("{}", summary(&totals, &shown));
+        say!("{}", summary(&totals, &shown));
     }
     match &totals.unclosed {
         None => Ok(()),
@@ -182,70 +189,82 @@ fn host_and_port<'a>(flag: &str, typed: &'a str) -> Result<&'a str, Complaint> {
     }
     let address = typed.strip_prefix("http://").unwrap_or(typed);
     let address = address.strip_suffix('/').unwrap_or(address);
-    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    match port {
-        Some(Ok(_)) => Ok(address),
-        _ => Err(Complaint::new(Exit::Usage, place, "has no port", "give HOST:PORT, e.g. 127.0.0.1:9000")),
-    }
+    let port = address.rsplit_once(':').map(|(_, port)| port).unwrap_or_default();
+    let (what, mend) = match port.parse::<u16>() {
+        Ok(_) => return Ok(address),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
+            ("the port is out of range", "give a port up to 65535, e.g. 127.0.0.1:9000")
+        }
+        Err(_) => ("has no port", "give HOST:PORT, e.g. 127.0.0.1:9000"),
+    };
+    Err(Complaint::new(Exit::Usage, place, what, mend))
 }
 
-/// Creates the capture for its owner alone, and keeps other recorders out of it.
-fn create(path: &Path, force: bool) -> Result<File, Complaint> {
-    let cannot = |error: &io::Error| Complaint::cannot_write(path, error);
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
-    if force {
-        options.create(true).truncate(false)
-    } else {
-        options.create_new(true)
+/// A capture to be written.
+struct Sink {
+    file: File,
+    /// Whether there was nothing before.
+    is_new: bool,
+}
+
+/// Creates the capture for its owner alone, or opens the one that is to be replaced, with all that is in it;
+/// keeps other recorders out.
+fn open(path: &Path, force: bool) -> Result<Sink, Complaint> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let sink = match created {
+        Ok(file) => Ok(Sink { file, is_new: true }),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && force => {
+            // Created where a link leads to nothing yet.
+            let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+            opened.map(|file| Sink { file, is_new: false })
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mend = "give another --out, or --force to replace it";
+            return Err(Complaint::new(Exit::Usage, path.display(), "exists already", mend));
+        }
+        Err(error) => Err(error),
     };
-    let file = options.open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Complaint::new(
-            Exit::Usage,
-            path.display(),
-            "exists already",
-            "give another --out, or --force to replace it",
-        ),
-        _ => cannot(&error),
-    })?;
-    match file.try_lock() {
-        Ok(()) => {}
+    let sink = sink.map_err(|error| Complaint::cannot_write(path, &error))?;
+    match sink.file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             let mend = "give another --out";
-            return Err(Complaint::new(
-                Exit::Usage,
-                path.display(),
-                "is being written by another process",
-                mend,
-            ));
+            Err(Complaint::new(Exit::Usage, path.display(), "is being written by another process", mend))
         }
         // Not every file system has locks; recording does not depend on them.
-        Err(TryLockError::Error(_)) => {}
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(sink),
     }
-    if force && file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        file.set_len(0).map_err(|error| cannot(&error))?;
-        file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(|error| cannot(&error))?;
-    }
-    Ok(file)
 }
 
-/// Stops the recording at the first signal, and ends its grace at the second.
+/// The signals that stop a recording. The loss of the terminal is none of them when it is ignored already:
+/// that is what `nohup` is for.
+fn stopping_signals() -> Vec<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let hangup_is_ignored = mask >> (SIGHUP - 1) & 1 == 1;
+    [SIGINT, SIGTERM].into_iter().chain((!hangup_is_ignored).then_some(SIGHUP)).collect()
+}
+
+/// Stops the recording at the first signal, and ends its grace at the second. A lost terminal tells of itself
+/// more than once, by the kernel and by the shell: it is never the second.
 fn stop_on(mut signals: Signals, stopper: Stopper) {
     std::thread::spawn(move || {
-        for _ in signals.forever() {
-            stopper.stop();
+        for (count, signal) in signals.forever().enumerate() {
+            if count == 0 || signal != SIGHUP {
+                stopper.stop();
+            }
         }
     });
 }
 
 fn say_notice(file: &str, notice: &Notice) {
     match notice {
-        Notice::WriteFailed(error) => eprintln!(
+        Notice::WriteFailed(error) => say!(
             "highwater: {file}: cannot be written: {}; requests go on unrecorded until it can",
             reason(error)
         ),
         Notice::WriteResumed { lost } => {
-            eprintln!("highwater: {file}: is written again; {lost} exchanges were lost meanwhile");
+            say!("highwater: {file}: is written again; {lost} exchanges were lost meanwhile");
         }
     }
 }
@@ -337,5 +356,7 @@ mod tests {
         assert!(host_and_port("--upstream", "shop").is_err());
         assert!(host_and_port("--upstream", "shop:http").is_err());
         assert!(host_and_port("--upstream", "https://shop:443").is_err());
+        let far = host_and_port("--listen", "127.0.0.1:99999").map_err(|complaint| complaint.to_string());
+        assert!(far.is_err_and(|complaint| complaint.contains("127.0.0.1:99999: the port is out of range")));
     }
 }

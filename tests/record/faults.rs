@@ -1,17 +1,17 @@
 //! What goes wrong around a recorder: clients and servers that break off, disks that fill, signals.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
 
-use captures::{DamageKind, DropReason, Ending};
+use captures::{DropReason, Ending};
 
 use super::{GET, OK, Recorder, answering, next_head, noise, upstream};
 use crate::support::nginx::Nginx;
-use crate::support::{free_port, has, now, quiet_machine, run, stderr, until};
+use crate::support::{free_port, has, highwater, json, now, quiet_machine, run, stderr, until};
 
 #[test]
 fn how_an_exchange_ended_says_who_broke_off() {
@@ -179,11 +179,8 @@ fn a_killed_recorder_leaves_all_but_the_last_second() {
     let nginx = Nginx::start(folder.path(), None);
     let mut recorder = Recorder::start(folder.path(), nginx.address(), &[]);
     let url = format!("http://127.0.0.1:{}/", recorder.port);
-    let mut wrk = Command::new("wrk")
-        .args(["-t1", "-c64", "-d5s", &url])
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut wrk =
+        Command::new("wrk").args(["-t1", "-c64", "-d5s", &url]).stdout(Stdio::null()).spawn().unwrap();
     until("some load", || (nginx.lines().len() > 10_000).then_some(()));
 
     recorder.signal("KILL");
@@ -198,22 +195,38 @@ fn a_killed_recorder_leaves_all_but_the_last_second() {
     let read = reader.by_ref().map(Result::unwrap).count();
     assert!(read >= before, "read {read}, but {before} were older than a second");
     assert!(!reader.closed());
-    assert!(reader.damage().iter().all(|damage| damage.kind == DamageKind::Torn), "{:?}", reader.damage());
+    let capture = recorder.capture.to_str().unwrap();
+    let refused = run(&["inspect", capture, "--json"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
+    let salvaged = json(&run(&["inspect", capture, "--salvage", "--json"]), 0);
+    assert_eq!(salvaged["exchanges"], read);
+    let [damage] = &salvaged["damage"].as_array().unwrap()[..] else { panic!("{salvaged}") };
+    assert!(damage["kind"] == "unclosed" || damage["kind"] == "torn", "{damage}");
+}
+
+/// The binary, with `limit` of the shell set.
+pub(crate) fn limited(limit: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit {limit}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_highwater")]).stdin(Stdio::null());
+    command
+}
+
+/// An answer with a body of noise that is hard to compress.
+fn long_answer() -> &'static str {
+    let body = String::from_utf8(noise(60_000).iter().map(|byte| b' ' + byte % 90).collect()).unwrap();
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).leak()
 }
 
 #[test]
 fn a_full_disk_breaks_no_request_and_no_file() {
     let folder = tempfile::tempdir().unwrap();
-    let body = String::from_utf8(noise(60_000).iter().map(|byte| b' ' + byte % 90).collect()).unwrap();
-    let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).leak();
-    let server = answering(response);
+    let answer = long_answer();
     // In blocks of 512 bytes: a few of the bodies, which are alike and therefore compress.
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 400; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_highwater")]);
-    let recorder = Recorder::start_as(limited, folder.path(), server, &[]);
+    let recorder = Recorder::start_as(limited("-f 400"), folder.path(), answering(answer), &[]);
 
     for _ in 0..100 {
-        assert!(recorder.ask(GET).ends_with(&body));
+        assert!(recorder.ask(GET).ends_with(&answer[answer.len() - 60_000..]));
     }
     until("the disk to be full", || recorder.said().contains("cannot be written").then_some(()));
     let said = recorder.said();
@@ -226,7 +239,63 @@ fn a_full_disk_breaks_no_request_and_no_file() {
 }
 
 #[test]
+fn a_recorder_whose_stderr_is_gone_records_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::start_unheard(highwater(), folder.path(), answering(OK));
+
+    for _ in 0..50 {
+        assert!(recorder.ask(GET).ends_with("ok"));
+    }
+
+    let (exchanges, tally) = recorder.stop_unheard();
+    assert_eq!((exchanges.len(), tally.seen), (50, 50));
+}
+
+#[test]
+fn a_full_disk_that_nobody_hears_of_breaks_no_request_and_no_account() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = long_answer();
+    let mut recorder = Recorder::start_unheard(limited("-f 400"), folder.path(), answering(answer));
+
+    for _ in 0..100 {
+        assert!(recorder.ask(GET).ends_with(&answer[answer.len() - 60_000..]));
+    }
+    until("the disk to be full", || {
+        let mut reader = recorder.reader();
+        reader.by_ref().for_each(drop);
+        reader.tallies().last().is_some_and(|tally| !tally.dropped.is_empty()).then_some(())
+    });
+
+    let (exchanges, tally) = recorder.stop_unheard();
+    assert!(!exchanges.is_empty());
+    assert_eq!(tally.seen, 100);
+    assert!(matches!(tally.dropped[..], [(DropReason::WriteFailed, 1..)]), "{tally:?}");
+}
+
+#[test]
+fn for_want_of_descriptors_it_is_the_proxy_that_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start_as(limited("-n 60"), folder.path(), answering(OK), &["--threads", "1"]);
+    let connect = |_| TcpStream::connect(("127.0.0.1", recorder.port)).unwrap();
+    let mut clients: Vec<TcpStream> = (0..60).map(connect).collect();
+    let descriptors = format!("/proc/{}/fd", recorder.process.0.id());
+    until("no descriptor to be left", || {
+        let taken = |number| std::fs::symlink_metadata(format!("{descriptors}/{number}")).is_ok();
+        (0..60).all(taken).then_some(())
+    });
+
+    clients[0].write_all(GET.as_bytes()).unwrap();
+    let answer = next_head(&mut clients[0]).unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    drop(clients);
+    let (exchanges, _) = recorder.stop();
+    assert_eq!((exchanges[0].ending, exchanges[0].attempts), (Ending::ProxyFailed, 0));
+}
+
+#[test]
 fn a_body_of_half_a_gigabyte_streams_in_constant_memory() {
+    let _alone = quiet_machine();
     let folder = tempfile::tempdir().unwrap();
     let server = upstream(|mut stream| {
         next_head(&mut stream);
@@ -249,50 +318,4 @@ fn a_body_of_half_a_gigabyte_streams_in_constant_memory() {
     assert_eq!(read, 512 << 20);
     assert!(peak_kib < 100 << 10, "{peak_kib} KiB");
     assert_eq!(recorder.stop().0[0].response.as_ref().unwrap().body.length, 512 << 20);
-}
-
-#[test]
-fn a_recording_that_cannot_start_says_why_in_one_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap().to_string();
-    let existing = folder.path().join("existing.capture");
-    std::fs::write(&existing, b"precious").unwrap();
-    let new = folder.path().join("new.capture");
-    let (existing, new) = (existing.to_str().unwrap(), new.to_str().unwrap());
-    let free = format!("127.0.0.1:{}", free_port());
-
-    let check = |listen: &str, upstream: &str, out: &str, code: i32, part: &str| {
-        let output = run(&["record", "--listen", listen, "--upstream", upstream, "--out", out]);
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(said.starts_with("highwater: ") && said.contains(part) && said.contains("; "), "{said}");
-    };
-    check(&taken, "127.0.0.1:9", new, 1, &format!("{taken}: address in use"));
-    check(&free, &free, new, 2, "upstream is the address to listen on");
-    check(&free.replace("127.0.0.1", "0.0.0.0"), &free, new, 2, "upstream is the address to listen on");
-    check(&free, "no-such-name.invalid:80", new, 4, "no-such-name.invalid:80: no address");
-    check(&free, "shop", new, 2, "has no port");
-    check("nowhere", "127.0.0.1:9", new, 2, "--listen nowhere");
-    check("192.0.2.1:80", "127.0.0.1:9", new, 1, "192.0.2.1:80: cannot listen");
-    check(&free, "127.0.0.1:9", existing, 2, "exists already");
-    check(&free, "127.0.0.1:9", "/no/such/folder/x.capture", 1, "cannot be written");
-    assert_eq!(std::fs::read(existing).unwrap(), b"precious");
-    assert!(!std::path::Path::new(new).exists());
-}
-
-#[test]
-fn a_file_is_replaced_only_by_force_and_never_under_another_recorder() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("test.capture"), vec![b'x'; 100_000]).unwrap();
-    let recorder = Recorder::start(folder.path(), answering(OK), &["--force"]);
-    recorder.ask(GET);
-
-    let capture = folder.path().join("test.capture");
-    let args = ["record", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9", "--force", "--out"];
-    let second = run(&[&args[..], &[capture.to_str().unwrap()]].concat());
-
-    assert_eq!(second.status.code(), Some(2), "{}", stderr(&second));
-    assert_eq!(recorder.stop().0.len(), 1);
 }
