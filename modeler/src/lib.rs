@@ -54,4 +54,4 @@ pub use stored::{
     StoredLatency, StoredLatencyStep, StoredModel, StoredPoint, StoredPrediction, StoredStep,
 };
 pub use table::points_from_table;
-pub use window::{interruption, points};
+pub use window::{cut_from, interruption, points};

@@ -65,6 +65,11 @@ pub fn interruption(run: &Run, name: &str) -> Option<String> {
     Some(format!("{name}: the run was interrupted at {ended}; later levels are left out."))
 }
 
+/// The first second of an interrupted run that says more of its end than of the target; `None` of any other.
+pub fn cut_from(run: &Run) -> Option<u64> {
+    believed(run).map(|believed| believed.until)
+}
+
 /// What an interrupted run measured of the target, and not of its own end.
 #[derive(Clone, Copy, Debug)]
 struct Believed {

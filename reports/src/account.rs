@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use captures::{Failure, Interval, RouteInterval, Run, Stage};
-use modeler::{LatencyMeasure, Limit, Objective, Point};
+use captures::{Interval, RouteInterval, Run, Stage};
+use modeler::{LatencyMeasure, Limit, Objective, Point, cut_from};
 
 /// A level of load may leave this share unanswered and still count as carried.
 const CARRIED_RATIO: f64 = 0.97;
@@ -106,25 +106,6 @@ pub(crate) fn error_ratio(outcomes: &RouteInterval) -> f64 {
 /// Whether `run` was interrupted before its plan was done.
 pub(crate) fn is_interrupted(run: &Run) -> bool {
     run.end.as_ref().is_some_and(|end| end.interrupted)
-}
-
-/// The first second of an interrupted run that says more of its end than of the target; `None` of any other.
-pub(crate) fn cut_from(run: &Run) -> Option<u64> {
-    let ended = run.end.as_ref().filter(|end| end.interrupted)?.ended.second();
-    let holds = |interval: &Interval, failure: Failure| {
-        let failures = interval.routes.iter().flat_map(|route| &route.failures);
-        failures.into_iter().any(|&(kind, count)| kind == failure && count > 0)
-    };
-    let last = run.intervals.iter().rfind(|it| it.planned > 0).map_or(0, |it| it.second);
-    let mut cut = last.min(ended);
-    // An answer that hung since long before is the target's doing.
-    for interval in run.intervals.iter().rev().filter(|it| it.second <= last) {
-        if interval.second + 1 >= cut && holds(interval, Failure::CutOff) {
-            cut = cut.min(interval.second);
-        }
-    }
-    let never_sent = run.intervals.iter().find(|it| holds(it, Failure::SkippedEnded));
-    Some(never_sent.map_or(cut, |interval| cut.min(interval.second)))
 }
 
 /// Whether `stage` was carried out to its end.

@@ -4,15 +4,14 @@
 //! are ended with it.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Write as _};
+use std::fs;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use captures::Run;
 use serde_json::Value;
 
 use super::check::{self, Measured, Objective, Trial};
@@ -21,6 +20,7 @@ use super::folder::Folder;
 use super::prediction::{self, Prediction, found};
 use super::visit::Visited;
 use super::{folder, history, visit, visitors};
+use crate::commands::files::read_run;
 use crate::complain::{Complaint, Exit, reason};
 
 /// How long visitors are recorded.
@@ -321,11 +321,6 @@ impl Story {
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
-}
-
-fn read_run(path: &Path) -> Result<Run, Complaint> {
-    let file = File::open(path).map_err(|error| Complaint::cannot_open(path, &error))?;
-    Run::read(BufReader::new(file)).map_err(|error| Complaint::unreadable(path, &error))
 }
 
 fn succeeded(ended: Ended) -> Result<(), Complaint> {
