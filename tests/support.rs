@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use captures::{
     Body, CaptureHeader, CaptureWriter, ConnectionId, Ending, Exchange, ExchangeId, Header, Masking, Offset,
-    Request, Response, SessionId, SessionKey, Tally, Version,
+    Passage, Request, Response, SessionId, SessionKey, Tally, Version,
 };
 
 // Named, because the benchmarks take this file in from their own folder.
@@ -131,6 +131,11 @@ pub(crate) fn write_capture_of(path: &Path, requests: &[Recorded], upstream: &st
         listen: vec!["192.0.2.2:80".to_owned()],
         upstream: vec![upstream.to_owned()],
         masking: Masking::None,
+        servers: Vec::new(),
+        recording: [0; 16],
+        segment: 0,
+        session_keys: Vec::new(),
+        filters: Vec::new(),
         sampling_ratio: 1.0,
         body_limit: 65_536,
     };
@@ -157,15 +162,20 @@ pub(crate) fn write_capture_of(path: &Path, requests: &[Recorded], upstream: &st
                         length: request.body.len() as u64,
                         stored: request.body.clone(),
                         digest: None,
+                        decoded: false,
+                        cut: false,
                     },
+                    trailers: Vec::new(),
                 },
                 response: Some(Response {
                     status: 200,
                     version: Version::Http11,
                     headers: Vec::new(),
                     body: Body::default(),
+                    trailers: Vec::new(),
                 }),
                 ending: Ending::Completed,
+                passage: Passage::default(),
             })
             .unwrap();
     }

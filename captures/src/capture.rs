@@ -22,6 +22,16 @@ pub struct CaptureHeader {
     pub listen: Vec<String>,
     /// Where it forwarded to: as typed, then every address it resolved to. Replays refuse these.
     pub upstream: Vec<String>,
+    /// The servers behind it, in the order in which [`Passage::server`](crate::Passage::server) counts them.
+    pub servers: Vec<String>,
+    /// Tells the segments of one recording, also across an upgrade, from those of others.
+    pub recording: [u8; 16],
+    /// The number of this segment within the recording, from 0.
+    pub segment: u32,
+    /// How sessions were recognised, the surest key first.
+    pub session_keys: Vec<String>,
+    /// What was left out on purpose, as the recorder was told, e.g. `--exclude /health*`.
+    pub filters: Vec<String>,
     /// What was masked.
     pub masking: Masking,
     /// The share of sessions that was recorded, in `0..=1`.
@@ -35,12 +45,12 @@ pub struct CaptureHeader {
 pub enum Masking {
     /// Nothing is masked: the file holds secrets.
     None,
-    /// The values of these headers are keyed pseudonyms.
+    /// Secrets are keyed pseudonyms.
     Pseudonyms {
         /// Tells captures that share a key from those that do not; not the key.
         key_id: [u8; 8],
-        /// The names of the masked headers, in lower case.
-        headers: Vec<String>,
+        /// By what secrets were recognised, a rule a line, e.g. `header *token*`.
+        rules: Vec<String>,
     },
 }
 
@@ -73,11 +83,16 @@ pub enum DropReason {
     TooLarge,
     /// The file was damaged after it had been recorded.
     Damaged,
+    /// Recording was paused by the operator.
+    Paused,
+    /// The quota of the files was used up, and recording was to stop then.
+    Quota,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::QueueFull, Self::WriteFailed, Self::TooLarge, Self::Damaged];
+    pub const ALL: [Self; 6] =
+        [Self::QueueFull, Self::WriteFailed, Self::TooLarge, Self::Damaged, Self::Paused, Self::Quota];
 
     /// The name in machine-readable output.
     pub const fn as_str(self) -> &'static str {
@@ -86,6 +101,70 @@ impl DropReason {
             Self::WriteFailed => "write_failed",
             Self::TooLarge => "too_large",
             Self::Damaged => "damaged",
+            Self::Paused => "paused",
+            Self::Quota => "quota",
+        }
+    }
+}
+
+/// Something that happened to the recorder, and that explains what a capture holds or lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The moment.
+    pub at: Offset,
+    /// The same by the wall clock, in nanoseconds since 1970-01-01 UTC.
+    pub wall: i128,
+    /// What happened.
+    pub kind: EventKind,
+    /// How much; each kind says of what.
+    pub amount: i64,
+}
+
+/// What happened to the recorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventKind {
+    /// The operator paused recording.
+    Paused,
+    /// Recording goes on; the amount is the number of exchanges that passed unrecorded.
+    Resumed,
+    /// The file could not be written any longer.
+    WriteFailed,
+    /// It can be again; the amount is the number of exchanges lost to failed writes since the start.
+    WriteResumed,
+    /// The wall clock was set; the amount is by how many nanoseconds. Offsets are not affected.
+    ClockSet,
+    /// The process did not run; the amount is for how many nanoseconds.
+    Suspended,
+    /// This segment goes on where another process of the same recording left off.
+    TakenOver,
+    /// An older segment was removed to keep the quota; the amount is its size in bytes.
+    SegmentRemoved,
+}
+
+impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Paused,
+        Self::Resumed,
+        Self::WriteFailed,
+        Self::WriteResumed,
+        Self::ClockSet,
+        Self::Suspended,
+        Self::TakenOver,
+        Self::SegmentRemoved,
+    ];
+
+    /// The name in machine-readable output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::WriteFailed => "write_failed",
+            Self::WriteResumed => "write_resumed",
+            Self::ClockSet => "clock_set",
+            Self::Suspended => "suspended",
+            Self::TakenOver => "taken_over",
+            Self::SegmentRemoved => "segment_removed",
         }
     }
 }
@@ -95,6 +174,7 @@ pub struct CaptureWriter<W> {
     blocks: BlockWriter<W>,
     pending: Pending,
     record: Vec<u8>,
+    events: Pending,
 }
 
 impl<W: Write> CaptureWriter<W> {
@@ -104,7 +184,17 @@ impl<W: Write> CaptureWriter<W> {
     /// When the sink cannot be written.
     pub fn create(sink: W, header: &CaptureHeader) -> io::Result<Self> {
         let blocks = BlockWriter::create(sink, FileKind::Capture, &codec::encode_capture_header(header)?)?;
-        Ok(Self { blocks, pending: Pending::new(), record: Vec::new() })
+        Ok(Self { blocks, pending: Pending::new(), record: Vec::new(), events: Pending::new() })
+    }
+
+    /// Adds an event; it reaches the sink at the next [`Self::flush`].
+    ///
+    /// # Errors
+    /// Never in practice: an event can always be encoded.
+    pub fn note(&mut self, event: &Event) -> io::Result<()> {
+        codec::append_event(&mut self.events.payload, event)?;
+        self.events.count(event.at, event.at);
+        Ok(())
     }
 
     /// Adds an exchange; it reaches the sink with its block, at the latest at the next [`Self::flush`].
@@ -130,12 +220,13 @@ impl<W: Write> CaptureWriter<W> {
         }
     }
 
-    /// Writes out what is pending, then `tally`.
+    /// Writes out what is pending, events among it, then `tally`.
     ///
     /// # Errors
     /// When the sink cannot be written.
     pub fn flush(&mut self, tally: &Tally) -> io::Result<()> {
         self.blocks.write(BlockKind::Exchanges, &mut self.pending)?;
+        self.blocks.write(BlockKind::Events, &mut self.events)?;
         let mut tallies = Pending::new();
         tallies.payload = codec::encode_tally(tally)?;
         tallies.count(tally.at, tally.at);
@@ -181,11 +272,14 @@ pub struct CaptureReader<R> {
     taken: usize,
     left: u32,
     tallies: Vec<Tally>,
+    events: Vec<Event>,
     failed: bool,
 }
 
 /// At most this many tallies are kept while reading: about half a day's worth. The newest is always kept.
 const MAX_TALLIES: usize = 86_400;
+/// At most this many events are kept while reading, the oldest.
+const MAX_EVENTS: usize = 10_000;
 
 impl<R: Read> CaptureReader<R> {
     /// Reads the header.
@@ -207,6 +301,7 @@ impl<R: Read> CaptureReader<R> {
                     taken: 0,
                     left: 0,
                     tallies: Vec::new(),
+                    events: Vec::new(),
                     failed: false,
                 });
             }
@@ -223,6 +318,11 @@ impl<R: Read> CaptureReader<R> {
     /// The recorder's accounts read so far, oldest first.
     pub fn tallies(&self) -> &[Tally] {
         &self.tallies
+    }
+
+    /// What happened to the recorder, read so far, oldest first (the first ten thousand).
+    pub fn events(&self) -> &[Event] {
+        &self.events
     }
 
     /// What could not be read so far (the first thousand places).
@@ -255,6 +355,17 @@ impl<R: Read> CaptureReader<R> {
                 }
                 None => self.blocks.note(codec::undecodable(&block)),
             },
+            BlockKind::Events => {
+                let (events, room) = (&mut self.events, MAX_EVENTS);
+                let read = codec::each_event(&block.payload, |event| {
+                    if events.len() < room {
+                        events.push(event);
+                    }
+                });
+                if read.is_none() {
+                    self.blocks.note(codec::undecodable(&block));
+                }
+            }
             // The second copy of the header.
             BlockKind::Header => {}
             BlockKind::Intervals | BlockKind::Samples | BlockKind::End | BlockKind::Index => {

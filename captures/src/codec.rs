@@ -14,11 +14,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes as ByteString;
 
-use crate::capture::{CaptureHeader, DropReason, Masking, Tally};
+use crate::capture::{CaptureHeader, DropReason, Event, EventKind, Masking, Tally};
 use crate::error::{Damage, DamageKind};
 use crate::exchange::{
-    Body, ConnectionId, Ending, Exchange, ExchangeId, Header, Request, Response, SessionId, SessionKey,
-    Version,
+    Body, ConnectionId, Ending, Exchange, ExchangeId, Frames, Header, Passage, Request, Response, SessionId,
+    SessionKey, Version,
 };
 use crate::frame::{Block, MAX_BLOCK};
 use crate::units::Offset;
@@ -121,6 +121,11 @@ struct StoredCaptureHeader {
     started: i128,
     listen: Vec<String>,
     upstream: Vec<String>,
+    servers: Vec<String>,
+    recording: [u8; 16],
+    segment: u32,
+    session_keys: Vec<String>,
+    filters: Vec<String>,
     masking: Option<([u8; 8], Vec<String>)>,
     sampling_ratio: f64,
     body_limit: u64,
@@ -132,9 +137,14 @@ pub(crate) fn encode_capture_header(header: &CaptureHeader) -> io::Result<Vec<u8
         started: header.started,
         listen: header.listen.clone(),
         upstream: header.upstream.clone(),
+        servers: header.servers.clone(),
+        recording: header.recording,
+        segment: header.segment,
+        session_keys: header.session_keys.clone(),
+        filters: header.filters.clone(),
         masking: match &header.masking {
             Masking::None => None,
-            Masking::Pseudonyms { key_id, headers } => Some((*key_id, headers.clone())),
+            Masking::Pseudonyms { key_id, rules } => Some((*key_id, rules.clone())),
         },
         sampling_ratio: header.sampling_ratio,
         body_limit: header.body_limit,
@@ -148,9 +158,14 @@ pub(crate) fn decode_capture_header(payload: &[u8]) -> Option<CaptureHeader> {
         started: stored.started,
         listen: stored.listen,
         upstream: stored.upstream,
+        servers: stored.servers,
+        recording: stored.recording,
+        segment: stored.segment,
+        session_keys: stored.session_keys,
+        filters: stored.filters,
         masking: match stored.masking {
             None => Masking::None,
-            Some((key_id, headers)) => Masking::Pseudonyms { key_id, headers },
+            Some((key_id, rules)) => Masking::Pseudonyms { key_id, rules },
         },
         sampling_ratio: stored.sampling_ratio,
         body_limit: stored.body_limit,
@@ -198,6 +213,28 @@ pub(crate) fn decode_tally(payload: &[u8]) -> Option<Tally> {
     })
 }
 
+#[derive(Serialize, Deserialize)]
+struct StoredEvent {
+    at: u64,
+    wall: i128,
+    kind: u8,
+    amount: i64,
+}
+
+pub(crate) fn append_event(payload: &mut Vec<u8>, event: &Event) -> io::Result<()> {
+    let kind = place(&EventKind::ALL, &event.kind);
+    append(payload, &StoredEvent { at: event.at.as_nanos(), wall: event.wall, kind, amount: event.amount })
+}
+
+/// Hands each event of a payload to `take`; `None` when the payload cannot be understood to its end.
+pub(crate) fn each_event(payload: &[u8], mut take: impl FnMut(Event)) -> Option<()> {
+    each(payload, |stored: StoredEvent| {
+        let kind = *EventKind::ALL.get(usize::from(stored.kind))?;
+        take(Event { at: Offset::from_nanos(stored.at), wall: stored.wall, kind, amount: stored.amount });
+        Some(())
+    })
+}
+
 /// An exchange as it is stored. `H` is a slice of headers while writing and a vector while reading.
 #[derive(Serialize, Deserialize)]
 struct StoredExchange<'a> {
@@ -215,7 +252,16 @@ struct StoredExchange<'a> {
     request: StoredRequest<'a>,
     #[serde(borrow)]
     response: Option<StoredResponse<'a>>,
+    server: Option<u32>,
+    /// What of [`SECURE`], [`ALTERED`] and [`UNFINISHED`] holds.
+    flags: u8,
+    frames: Option<(u64, u64)>,
+    detail: &'a str,
 }
+
+const SECURE: u8 = 1;
+const ALTERED: u8 = 2;
+const UNFINISHED: u8 = 4;
 
 #[derive(Serialize, Deserialize)]
 struct StoredRequest<'a> {
@@ -228,6 +274,8 @@ struct StoredRequest<'a> {
     headers: Vec<(&'a ByteString, &'a ByteString)>,
     #[serde(borrow)]
     body: StoredBody<'a>,
+    #[serde(borrow, deserialize_with = "bounded")]
+    trailers: Vec<(&'a ByteString, &'a ByteString)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -238,6 +286,8 @@ struct StoredResponse<'a> {
     headers: Vec<(&'a ByteString, &'a ByteString)>,
     #[serde(borrow)]
     body: StoredBody<'a>,
+    #[serde(borrow, deserialize_with = "bounded")]
+    trailers: Vec<(&'a ByteString, &'a ByteString)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -246,11 +296,17 @@ struct StoredBody<'a> {
     #[serde(borrow)]
     stored: &'a ByteString,
     digest: Option<[u8; 32]>,
+    /// What of [`DECODED`] and [`CUT`] holds.
+    flags: u8,
 }
+
+const DECODED: u8 = 1;
+const CUT: u8 = 2;
 
 const VERSIONS: [Version; 5] =
     [Version::Other, Version::Http10, Version::Http11, Version::Http2, Version::Http3];
-const SESSION_KEYS: [SessionKey; 3] = [SessionKey::Connection, SessionKey::Cookie, SessionKey::Header];
+const SESSION_KEYS: [SessionKey; 4] =
+    [SessionKey::Connection, SessionKey::Cookie, SessionKey::Header, SessionKey::AddressAgent];
 
 /// Where `wanted` stands in the list of all values of its type: what is stored of it.
 fn place<T: PartialEq>(all: &[T], wanted: &T) -> u8 {
@@ -278,15 +334,29 @@ pub(crate) fn append_exchange(payload: &mut Vec<u8>, exchange: &Exchange) -> io:
                 version: place(&VERSIONS, &exchange.request.version),
                 headers: stored_headers(&exchange.request.headers),
                 body: stored_body(&exchange.request.body),
+                trailers: stored_headers(&exchange.request.trailers),
             },
             response: exchange.response.as_ref().map(|response| StoredResponse {
                 status: response.status,
                 version: place(&VERSIONS, &response.version),
                 headers: stored_headers(&response.headers),
                 body: stored_body(&response.body),
+                trailers: stored_headers(&response.trailers),
             }),
+            server: exchange.passage.server,
+            flags: stored_flags(&exchange.passage),
+            frames: exchange.passage.frames.map(|frames| (frames.client, frames.upstream)),
+            detail: &exchange.passage.detail,
         },
     )
+}
+
+const fn flag(set: bool, flag: u8) -> u8 {
+    if set { flag } else { 0 }
+}
+
+const fn stored_flags(passage: &Passage) -> u8 {
+    flag(passage.secure, SECURE) | flag(passage.altered, ALTERED) | flag(passage.unfinished, UNFINISHED)
 }
 
 fn stored_headers(headers: &[Header]) -> Vec<(&ByteString, &ByteString)> {
@@ -294,7 +364,12 @@ fn stored_headers(headers: &[Header]) -> Vec<(&ByteString, &ByteString)> {
 }
 
 fn stored_body(body: &Body) -> StoredBody<'_> {
-    StoredBody { length: body.length, stored: ByteString::new(&body.stored), digest: body.digest }
+    StoredBody {
+        length: body.length,
+        stored: ByteString::new(&body.stored),
+        digest: body.digest,
+        flags: flag(body.decoded, DECODED) | flag(body.cut, CUT),
+    }
 }
 
 /// The first exchange of `payload`, and how many bytes it took; `None` when it cannot be understood.
@@ -322,6 +397,7 @@ fn restored_exchange(stored: &StoredExchange<'_>) -> Option<Exchange> {
             version: *VERSIONS.get(usize::from(stored.request.version))?,
             headers: restored_headers(&stored.request.headers),
             body: restored_body(&stored.request.body),
+            trailers: restored_headers(&stored.request.trailers),
         },
         response: match &stored.response {
             None => None,
@@ -330,7 +406,16 @@ fn restored_exchange(stored: &StoredExchange<'_>) -> Option<Exchange> {
                 version: *VERSIONS.get(usize::from(response.version))?,
                 headers: restored_headers(&response.headers),
                 body: restored_body(&response.body),
+                trailers: restored_headers(&response.trailers),
             }),
+        },
+        passage: Passage {
+            server: stored.server,
+            secure: stored.flags & SECURE != 0,
+            altered: stored.flags & ALTERED != 0,
+            unfinished: stored.flags & UNFINISHED != 0,
+            frames: stored.frames.map(|(client, upstream)| Frames { client, upstream }),
+            detail: stored.detail.to_owned(),
         },
     })
 }
@@ -340,5 +425,11 @@ fn restored_headers(stored: &[(&ByteString, &ByteString)]) -> Vec<Header> {
 }
 
 fn restored_body(stored: &StoredBody<'_>) -> Body {
-    Body { length: stored.length, stored: stored.stored.to_vec(), digest: stored.digest }
+    Body {
+        length: stored.length,
+        stored: stored.stored.to_vec(),
+        digest: stored.digest,
+        decoded: stored.flags & DECODED != 0,
+        cut: stored.flags & CUT != 0,
+    }
 }

@@ -25,6 +25,8 @@ pub enum SessionKey {
     Cookie,
     /// A credential in a header.
     Header,
+    /// The client's address and user agent.
+    AddressAgent,
     /// Nothing but the client connection.
     Connection,
 }
@@ -56,6 +58,38 @@ pub struct Exchange {
     pub response: Option<Response>,
     /// How it ended.
     pub ending: Ending,
+    /// How it passed the recorder.
+    pub passage: Passage,
+}
+
+/// How an exchange passed the recorder, beyond what was said in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// Which of the capture's servers it went to last, an index into [`CaptureHeader::servers`]; `None` when
+    /// it went to none.
+    ///
+    /// [`CaptureHeader::servers`]: crate::CaptureHeader::servers
+    pub server: Option<u32>,
+    /// Whether the client spoke TLS.
+    pub secure: bool,
+    /// Whether what went upstream differed in meaning from what was received: fields that are made anew for
+    /// each hop do not count, trailers that were left out do.
+    pub altered: bool,
+    /// Whether the upstream saw only a part of the request.
+    pub unfinished: bool,
+    /// After an upgrade: the frames that passed.
+    pub frames: Option<Frames>,
+    /// Why it ended so, in a few words, when the ending alone does not say.
+    pub detail: String,
+}
+
+/// The frames of an upgraded connection, e.g. WebSocket's; the bytes are the lengths of the bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frames {
+    /// From the client.
+    pub client: u64,
+    /// From the upstream.
+    pub upstream: u64,
 }
 
 /// The version of HTTP a message was written in.
@@ -99,6 +133,8 @@ pub struct Request {
     pub headers: Vec<Header>,
     /// The body.
     pub body: Body,
+    /// The fields after the body.
+    pub trailers: Vec<Header>,
 }
 
 /// What it was answered.
@@ -112,6 +148,8 @@ pub struct Response {
     pub headers: Vec<Header>,
     /// The body.
     pub body: Body,
+    /// The fields after the body.
+    pub trailers: Vec<Header>,
 }
 
 /// One header field, as received (after masking).
@@ -145,12 +183,17 @@ pub struct Body {
     /// For a body that was cut: a digest of all bytes that went by. HMAC-SHA-256 under the mask key, so
     /// that short secrets cannot be guessed; plain SHA-256 when the capture masks nothing.
     pub digest: Option<[u8; 32]>,
+    /// Whether `stored` is without the content coding that the headers name.
+    pub decoded: bool,
+    /// Whether less was stored than went by. (The lengths need not agree otherwise: a coded body that holds
+    /// secrets is decoded, masked and coded again.)
+    pub cut: bool,
 }
 
 impl Body {
-    /// Whether every byte that went by was stored.
-    pub fn is_whole(&self) -> bool {
-        self.length == self.stored.len() as u64
+    /// Whether everything that went by was stored.
+    pub const fn is_whole(&self) -> bool {
+        !self.cut
     }
 }
 

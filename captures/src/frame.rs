@@ -73,6 +73,7 @@ pub(crate) enum BlockKind {
     Samples,
     End,
     Index,
+    Events,
 }
 
 impl BlockKind {
@@ -85,13 +86,23 @@ impl BlockKind {
             Self::Samples => 5,
             Self::End => 6,
             Self::Index => 7,
+            Self::Events => 8,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Header, Self::Exchanges, Self::Tallies, Self::Intervals, Self::Samples, Self::End, Self::Index]
-            .into_iter()
-            .find(|kind| kind.code() == code)
+        use BlockKind as Kind;
+        let all = [
+            Kind::Header,
+            Kind::Exchanges,
+            Kind::Tallies,
+            Kind::Intervals,
+            Kind::Samples,
+            Kind::End,
+            Kind::Index,
+            Kind::Events,
+        ];
+        all.into_iter().find(|kind| kind.code() == code)
     }
 }
 

@@ -15,12 +15,14 @@ mod route;
 mod run;
 mod units;
 
-pub use capture::{CaptureHeader, CaptureReader, CaptureWriter, DropReason, Masking, Tally};
+pub use capture::{
+    CaptureHeader, CaptureReader, CaptureWriter, DropReason, Event, EventKind, Masking, Tally,
+};
 pub use digest::{Sha256, sha256};
 pub use error::{Damage, DamageKind, ReadError};
 pub use exchange::{
-    Body, ConnectionId, Ending, Exchange, ExchangeId, Header, Request, Response, SessionId, SessionKey,
-    Version, header_value,
+    Body, ConnectionId, Ending, Exchange, ExchangeId, Frames, Header, Passage, Request, Response, SessionId,
+    SessionKey, Version, header_value,
 };
 pub use frame::{FORMAT_VERSION, FileKind, MAX_BLOCK};
 pub use histogram::Histogram;

@@ -342,7 +342,7 @@ impl Run {
                 }),
                 BlockKind::Samples => codec::each_outcome(&block.payload, |outcome| samples.push(outcome)),
                 BlockKind::End => codec::decode_run_end(&block.payload).map(|read| end = Some(read)),
-                BlockKind::Exchanges | BlockKind::Tallies | BlockKind::Index => None,
+                BlockKind::Exchanges | BlockKind::Tallies | BlockKind::Events | BlockKind::Index => None,
             };
             if understood.is_none() {
                 blocks.note(codec::undecodable(&block));

@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use captures::{
-    Body, CaptureHeader, CaptureReader, CaptureWriter, ConnectionId, DamageKind, Ending, Exchange,
-    ExchangeId, Failure, Header, Histogram, Interval, Masking, Offset, Outcome, Rate, ReadError, Request,
-    Response, Run, RunEnd, RunHeader, RunWriter, SessionId, SessionKey, Stage, Tally, Version,
+    Body, CaptureHeader, CaptureReader, CaptureWriter, ConnectionId, DamageKind, Ending, Event, EventKind,
+    Exchange, ExchangeId, Failure, Frames, Header, Histogram, Interval, Masking, Offset, Outcome, Passage,
+    Rate, ReadError, Request, Response, Run, RunEnd, RunHeader, RunWriter, SessionId, SessionKey, Stage,
+    Tally, Version,
 };
 use proptest::prelude::*;
 
@@ -17,7 +18,12 @@ fn header() -> CaptureHeader {
         started: 1_790_000_000_000_000_000,
         listen: vec!["127.0.0.1:8080".to_owned()],
         upstream: vec!["shop.test:80".to_owned(), "127.0.0.1:9000".to_owned()],
-        masking: Masking::Pseudonyms { key_id: [7; 8], headers: vec!["cookie".to_owned()] },
+        servers: vec!["127.0.0.1:9000".to_owned()],
+        recording: [3; 16],
+        segment: 0,
+        session_keys: vec!["cookie:sid".to_owned(), "connection".to_owned()],
+        filters: vec!["--exclude /health".to_owned()],
+        masking: Masking::Pseudonyms { key_id: [7; 8], rules: vec!["cookie".to_owned()] },
         sampling_ratio: 1.0,
         body_limit: 65_536,
     }
@@ -40,14 +46,17 @@ fn exchange(id: u64) -> Exchange {
             version: Version::Http11,
             headers: vec![Header { name: b"HoSt".to_vec(), value: b"shop.test".to_vec() }],
             body: Body::default(),
+            trailers: Vec::new(),
         },
         response: Some(Response {
             status: 200,
             version: Version::Http11,
             headers: Vec::new(),
-            body: Body { length: 5, stored: b"hello".to_vec(), digest: None },
+            body: Body { length: 5, stored: b"hello".to_vec(), ..Body::default() },
+            trailers: Vec::new(),
         }),
         ending: Ending::Completed,
+        passage: Passage::default(),
     }
 }
 
@@ -64,6 +73,26 @@ fn capture(count: u64, per_block: u64) -> Vec<u8> {
         }
     }
     writer.finish(&tally).unwrap()
+}
+
+#[test]
+fn events_come_back_in_order() {
+    let events = EventKind::ALL.map(|kind| Event {
+        at: Offset::from_secs(kind as u64),
+        wall: 1_790_000_000_000_000_000,
+        kind,
+        amount: -5,
+    });
+    let mut writer = CaptureWriter::create(Vec::new(), &header()).unwrap();
+    for event in &events {
+        writer.note(event).unwrap();
+        writer.flush(&Tally::default()).unwrap();
+    }
+    let bytes = writer.finish(&Tally::default()).unwrap();
+    let mut reader = CaptureReader::open(&bytes[..]).unwrap();
+    assert_eq!(reader.by_ref().count(), 0);
+    assert_eq!(reader.events(), events);
+    assert!(reader.closed() && reader.damage().is_empty());
 }
 
 struct Read {
@@ -280,11 +309,8 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn any_body() -> impl Strategy<Value = Body> {
-    (any::<u64>(), any_bytes(), any::<Option<[u8; 32]>>()).prop_map(|(length, stored, digest)| Body {
-        length,
-        stored,
-        digest,
-    })
+    (any::<u64>(), any_bytes(), any::<Option<[u8; 32]>>(), any::<(bool, bool)>())
+        .prop_map(|(length, stored, digest, (decoded, cut))| Body { length, stored, digest, decoded, cut })
 }
 
 fn any_headers() -> impl Strategy<Value = Vec<Header>> {
@@ -292,15 +318,29 @@ fn any_headers() -> impl Strategy<Value = Vec<Header>> {
         .prop_map(|pairs| pairs.into_iter().map(|(name, value)| Header { name, value }).collect())
 }
 
+fn any_passage() -> impl Strategy<Value = Passage> {
+    (any::<Option<u32>>(), any::<[bool; 3]>(), any::<Option<(u64, u64)>>(), ".{0,40}").prop_map(
+        |(server, [secure, altered, unfinished], frames, detail)| Passage {
+            server,
+            secure,
+            altered,
+            unfinished,
+            frames: frames.map(|(client, upstream)| Frames { client, upstream }),
+            detail,
+        },
+    )
+}
+
 prop_compose! {
     fn any_exchange()(
         numbers in any::<[u64; 5]>(),
         moments in any::<(Option<u64>, Option<u64>, u32)>(),
-        request in (any_bytes(), any_bytes(), any_headers(), any_body()),
-        response in proptest::option::of((any::<u16>(), any_headers(), any_body())),
+        request in (any_bytes(), any_bytes(), any_headers(), any_body(), any_headers()),
+        response in proptest::option::of((any::<u16>(), any_headers(), any_body(), any_headers())),
         ending in 0..Ending::ALL.len(),
+        passage in any_passage(),
     ) -> Exchange {
-        let (method, target, headers, body) = request;
+        let (method, target, headers, body, trailers) = request;
         Exchange {
             id: ExchangeId(numbers[0]),
             connection: ConnectionId(numbers[1]),
@@ -311,9 +351,12 @@ prop_compose! {
             response_began: moments.1.map(Offset::from_nanos),
             ended: Offset::from_nanos(numbers[4]),
             attempts: moments.2,
-            request: Request { method, target, version: Version::Http10, headers, body },
-            response: response.map(|(status, headers, body)| Response { status, version: Version::Http2, headers, body }),
+            request: Request { method, target, version: Version::Http10, headers, body, trailers },
+            response: response.map(|(status, headers, body, trailers)| {
+                Response { status, version: Version::Http2, headers, body, trailers }
+            }),
             ending: Ending::ALL[ending],
+            passage,
         }
     }
 }

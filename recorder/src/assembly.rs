@@ -8,8 +8,8 @@
 
 use bytes::Bytes;
 use captures::{
-    Body, ConnectionId, Ending, Exchange, ExchangeId, Offset, Request, Response, SessionId, SessionKey,
-    Version,
+    Body, ConnectionId, Ending, Exchange, ExchangeId, Offset, Passage, Request, Response, SessionId,
+    SessionKey, Version,
 };
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
@@ -40,6 +40,8 @@ pub(crate) struct Assembly {
     upgraded: bool,
     ended: Offset,
     ending: Ending,
+    /// What the hooks learn of how it passed.
+    pub(crate) passage: Passage,
 }
 
 /// The head of a response, as it came.
@@ -68,6 +70,7 @@ impl Assembly {
             upgraded: false,
             ended: arrived,
             ending: Ending::ProxyFailed,
+            passage: Passage::default(),
         }
     }
 
@@ -131,6 +134,7 @@ impl Assembly {
                     version: head.version,
                     headers: head::fields(&head.fields),
                     body: self.response_body.into_body(),
+                    trailers: Vec::new(),
                 }),
             ),
         };
@@ -150,9 +154,11 @@ impl Assembly {
                 version: request.version,
                 headers: request.headers,
                 body: self.request_body.into_body(),
+                trailers: Vec::new(),
             },
             response,
             ending: self.ending,
+            passage: self.passage,
         }
     }
 }
@@ -236,7 +242,13 @@ impl Tap {
             Stored::Piece(piece) => piece.into(),
             Stored::Pieces(bytes) => bytes,
         };
-        Body { length: self.length, stored, digest: self.digest.map(|digest| digest.finish()) }
+        Body {
+            length: self.length,
+            cut: self.length > stored.len() as u64,
+            stored,
+            digest: self.digest.map(|digest| digest.finish()),
+            decoded: false,
+        }
     }
 }
 

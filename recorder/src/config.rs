@@ -11,25 +11,55 @@ use crate::error::RecordError;
 /// Everything a recording depends on, but for the socket and the file.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// How clients are served.
+    pub downstream: Downstream,
     /// Where requests go.
-    pub upstream: Upstream,
-    /// The most bytes of a body that are stored; of longer ones also the length and a digest.
-    pub body_limit: Bytes,
+    pub upstreams: Upstreams,
+    /// What is recorded.
+    pub policy: Policy,
     /// What is done to secrets.
     pub masking: MaskPolicy,
-    /// Whether traffic that a replay marked as its own is recorded, too.
-    pub record_replayed: bool,
-    /// The most bytes that may wait for the writer.
-    pub queue: Bytes,
+    /// How it is written.
+    pub files: Files,
     /// The number of worker threads.
     pub threads: usize,
+}
+
+/// How clients are served.
+#[derive(Clone, Debug)]
+pub struct Downstream {
     /// How long requests in flight may go on after a stop.
     pub grace: Duration,
-    /// How long either side of an exchange may stay silent before it is given up.
+    /// How long a client may stay silent within an exchange.
     pub patience: Duration,
 }
 
 /// Where requests go.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    /// The servers; at least one.
+    pub servers: Vec<Upstream>,
+    /// How long a server may stay silent within an exchange.
+    pub patience: Duration,
+}
+
+/// What is recorded.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The most bytes of a body that are stored; of longer ones also the length and a digest.
+    pub body_limit: Bytes,
+    /// Whether traffic that a replay marked as its own is recorded, too.
+    pub record_replayed: bool,
+}
+
+/// How it is written.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The most bytes that may wait for the writer.
+    pub queue: Bytes,
+}
+
+/// One server that requests go to.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     /// As typed.
@@ -59,6 +89,13 @@ impl Upstream {
             return Err(unresolved("the name exists but has no address".to_owned()));
         }
         Ok(Self { typed: typed.to_owned(), addresses })
+    }
+}
+
+impl Upstreams {
+    /// Every address of every server, in order.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.servers.iter().flat_map(|server| server.addresses.iter().copied())
     }
 }
 

@@ -28,7 +28,7 @@ mod serve;
 mod session;
 mod spool;
 
-pub use config::{Config, MaskPolicy, Upstream};
+pub use config::{Config, Downstream, Files, MaskPolicy, Policy, Upstream, Upstreams};
 pub use error::RecordError;
 pub use outlet::Notice;
 pub use redact::DEFAULT_MASKED;

@@ -225,6 +225,11 @@ mod tests {
             listen: Vec::new(),
             upstream: Vec::new(),
             masking: Masking::None,
+            servers: Vec::new(),
+            recording: [0; 16],
+            segment: 0,
+            session_keys: Vec::new(),
+            filters: Vec::new(),
             sampling_ratio: 1.0,
             body_limit: 0,
         };

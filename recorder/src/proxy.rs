@@ -24,6 +24,7 @@ use rustix::io::Errno;
 
 use crate::assembly::{Assembly, BodyPolicy, ResponseHead};
 use crate::clock::Clock;
+use crate::config::Upstreams;
 use crate::spool::Queue;
 
 /// The header by which a replay marks its requests.
@@ -56,8 +57,9 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy to the first of `addresses` that takes connections.
-    pub(crate) fn new(tap: Arc<Tap>, addresses: &[std::net::SocketAddr], patience: Duration) -> Self {
+    /// A proxy to the first address of `upstreams` that takes connections.
+    pub(crate) fn new(tap: Arc<Tap>, upstreams: &Upstreams) -> Self {
+        let patience = upstreams.patience;
         let peer = |address| {
             let mut peer = HttpPeer::new(address, false, String::new());
             peer.options.connection_timeout = Some(CONNECT_LIMIT);
@@ -67,7 +69,7 @@ impl Proxy {
             peer.options.idle_timeout = Some(POOL_IDLE);
             peer
         };
-        Self { tap, peers: addresses.iter().map(peer).collect(), preferred: AtomicUsize::new(0) }
+        Self { tap, peers: upstreams.addresses().map(peer).collect(), preferred: AtomicUsize::new(0) }
     }
 
     fn candidate(&self, context: &Context) -> usize {

@@ -108,7 +108,7 @@ impl Redaction {
             MaskPolicy::None => Masking::None,
             MaskPolicy::Pseudonyms { key, headers } => {
                 let id = mac(key, b"highwater: the name of this key");
-                Masking::Pseudonyms { key_id: std::array::from_fn(|at| id[at]), headers: headers.clone() }
+                Masking::Pseudonyms { key_id: std::array::from_fn(|at| id[at]), rules: headers.clone() }
             }
         }
     }

@@ -82,24 +82,24 @@ pub fn start(
 ) -> Result<Recording, RecordError> {
     let machine = |error| RecordError::Machine { error };
     let address = listener.local_addr().map_err(machine)?;
-    if let Some(itself) = config.upstream.addresses.iter().find(|upstream| reaches(**upstream, address)) {
-        return Err(RecordError::Loop { address: *itself });
+    if let Some(itself) = config.upstreams.addresses().find(|upstream| reaches(*upstream, address)) {
+        return Err(RecordError::Loop { address: itself });
     }
     raise_descriptor_limit();
     let (clock, started) = Clock::start();
-    let queue = Arc::new(Queue::new(config.queue));
+    let queue = Arc::new(Queue::new(config.files.queue));
     let tap = Arc::new(Tap {
         clock,
         queue: Arc::clone(&queue),
         bodies: BodyPolicy {
-            limit: usize::try_from(config.body_limit.as_u64()).unwrap_or(usize::MAX),
+            limit: usize::try_from(config.policy.body_limit.as_u64()).unwrap_or(usize::MAX),
             key: match &config.masking {
                 MaskPolicy::None => None,
                 MaskPolicy::Pseudonyms { key, .. } => Some(*key),
             },
         },
         recording: sink.is_some(),
-        record_replayed: config.record_replayed,
+        record_replayed: config.policy.record_replayed,
         next_id: AtomicU64::new(0),
     });
 
@@ -115,11 +115,11 @@ pub fn start(
     let mut deals = Vec::new();
     for _ in 0..config.threads.max(1) {
         let (deal, arrivals) = mpsc::unbounded_channel();
-        let proxy = Proxy::new(Arc::clone(&tap), &config.upstream.addresses, config.patience);
+        let proxy = Proxy::new(Arc::clone(&tap), &config.upstreams);
         let worker = Worker {
             engine: Arc::new(http_proxy(&engine_settings, proxy)),
-            patience: config.patience,
-            grace: config.grace,
+            patience: config.downstream.patience,
+            grace: config.downstream.grace,
             stopping: stopping.clone(),
         };
         let runtime = runtime().map_err(machine)?;
@@ -141,7 +141,7 @@ pub fn start(
             let write = move || Some(write_all(&from, begun.recv().ok()?, clock, notice));
             let writer = spawn("writer", write)?;
             let redaction = Redaction::new(config.masking.clone());
-            let header = header(&config, address, started, &redaction);
+            let header = header(&config, address, started, &redaction)?;
             let outlet = Disk::emptied(file)
                 .and_then(|disk| Outlet::create(disk, &header, redaction))
                 .map_err(|error| RecordError::CannotWrite { error })?;
@@ -159,17 +159,31 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-fn header(config: &Config, address: SocketAddr, started: i128, redaction: &Redaction) -> CaptureHeader {
-    let resolved = config.upstream.addresses.iter().map(ToString::to_string);
-    CaptureHeader {
+fn header(
+    config: &Config,
+    address: SocketAddr,
+    started: i128,
+    redaction: &Redaction,
+) -> Result<CaptureHeader, RecordError> {
+    let servers: Vec<String> = config.upstreams.addresses().map(|server| server.to_string()).collect();
+    let typed = config.upstreams.servers.iter().map(|server| server.typed.clone());
+    let mut recording = [0; 16];
+    getrandom::fill(&mut recording)
+        .map_err(|error| RecordError::Machine { error: io::Error::other(error) })?;
+    Ok(CaptureHeader {
         tool: concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned(),
         started,
         listen: vec![address.to_string()],
-        upstream: std::iter::once(config.upstream.typed.clone()).chain(resolved).collect(),
+        upstream: typed.chain(servers.iter().cloned()).collect(),
+        servers,
+        recording,
+        segment: 0,
+        session_keys: vec!["cookie".to_owned(), "header:authorization".to_owned(), "connection".to_owned()],
+        filters: Vec::new(),
         masking: redaction.masking(),
         sampling_ratio: 1.0,
-        body_limit: config.body_limit.as_u64(),
-    }
+        body_limit: config.policy.body_limit.as_u64(),
+    })
 }
 
 /// A recording that runs.

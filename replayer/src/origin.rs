@@ -197,6 +197,11 @@ mod tests {
             listen: vec!["0.0.0.0:8080".to_owned()],
             upstream: vec!["shop.internal:9000".to_owned(), "127.0.0.1:9000".to_owned()],
             masking: Masking::None,
+            servers: Vec::new(),
+            recording: [0; 16],
+            segment: 0,
+            session_keys: Vec::new(),
+            filters: Vec::new(),
             sampling_ratio: 1.0,
             body_limit: 0,
         }

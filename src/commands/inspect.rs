@@ -46,7 +46,7 @@ struct Inspection {
     last: Option<Offset>,
     connections: BTreeSet<u64>,
     sessions: BTreeSet<u64>,
-    session_keys: [u64; 3],
+    session_keys: [u64; 4],
     routes: Routes,
     of_routes: Vec<OfRoute>,
     statuses: BTreeMap<u16, u64>,
@@ -188,6 +188,7 @@ impl Inspection {
             SessionKey::Cookie => 0,
             SessionKey::Header => 1,
             SessionKey::Connection => 2,
+            SessionKey::AddressAgent => 3,
         }] += 1;
         *self.endings.entry(exchange.ending).or_default() += 1;
         *self.methods.entry(String::from_utf8_lossy(&exchange.request.method).into_owned()).or_default() += 1;
@@ -259,9 +260,9 @@ impl Inspection {
             recorded_from: epoch_seconds(header.started, Offset::ZERO),
             listen: header.listen.clone(),
             upstream: header.upstream.clone(),
-            masked_headers: match &header.masking {
+            masking_rules: match &header.masking {
                 Masking::None => Vec::new(),
-                Masking::Pseudonyms { headers, .. } => headers.clone(),
+                Masking::Pseudonyms { rules, .. } => rules.clone(),
             },
             sampling_ratio: header.sampling_ratio,
             exchanges: self.exchanges,
@@ -415,7 +416,7 @@ struct Shown {
     recorded_from: serde_json::Number,
     listen: Vec<String>,
     upstream: Vec<String>,
-    masked_headers: Vec<String>,
+    masking_rules: Vec<String>,
     sampling_ratio: f64,
     exchanges: u64,
     sessions: u64,

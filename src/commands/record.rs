@@ -1,21 +1,30 @@
 //! `highwater record`: what was typed becomes a configuration, a socket and a file; signals become a stop.
 
+mod downstream;
+mod files;
+mod mask;
+mod policy;
+mod units;
+mod upstream;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::IntErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use captures::Bytes;
-use recorder::{Config, DEFAULT_MASKED, MaskPolicy, Notice, RecordError, Stopper, Totals, Upstream};
+use recorder::{Config, Notice, RecordError, Stopper, Totals};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::Globals;
+use crate::commands::record::downstream::DownstreamArgs;
+use crate::commands::record::files::FilesArgs;
+use crate::commands::record::mask::MaskArgs;
+use crate::commands::record::policy::PolicyArgs;
+use crate::commands::record::upstream::UpstreamArgs;
 use crate::complain::{Complaint, Exit, reason, say};
 
 /// Record real traffic through a reverse proxy.
@@ -32,53 +41,22 @@ use crate::complain::{Complaint, Exit, reason, say};
 /// Example: highwater record --listen 127.0.0.1:8080 --upstream 127.0.0.1:9000 --out shop.capture
 #[derive(Debug, clap::Args)]
 pub(crate) struct RecordArgs {
-    /// Where clients connect; port 0 lets the machine choose
-    #[arg(long, value_name = "HOST:PORT")]
-    listen: String,
-    /// Where requests go; a name is looked up once, at the start
-    #[arg(long, value_name = "HOST:PORT")]
-    upstream: String,
-    /// The capture to write
-    #[arg(long, value_name = "FILE", required_unless_present = "recording")]
-    out: Option<PathBuf>,
-    /// Replace --out when it exists
-    #[arg(long)]
-    force: bool,
-    /// The most bytes of a body that are stored; of longer ones also the length and a digest
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
-    body_limit: Bytes,
-    /// What to do to secrets in headers
-    #[arg(long, value_enum, default_value_t = Mask::Default)]
-    mask: Mask,
-    /// One more header whose value is a secret, a `*` at an end standing for anything; may be repeated
-    #[arg(long, value_name = "NAME")]
-    mask_header: Vec<String>,
-    /// Record requests that a replay sent, too
-    #[arg(long)]
-    record_replayed: bool,
-    /// The most bytes that may wait to be written; above it, records are dropped and counted
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
-    queue_bytes: Bytes,
+    #[command(flatten)]
+    downstream: DownstreamArgs,
+    #[command(flatten)]
+    upstream: UpstreamArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    mask: MaskArgs,
+    #[command(flatten)]
+    files: FilesArgs,
     /// Worker threads [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// How long requests in flight may go on after a signal
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
-    grace: Duration,
-    /// How long client or upstream may stay silent within an exchange
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
-    timeout: Duration,
     /// `off` proxies alike and records nothing: to measure what recording costs
     #[arg(long, value_enum, value_name = "on|off", hide_possible_values = true)]
     recording: Option<Switch>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Mask {
-    /// Headers named like credentials, cookies, API keys or tokens become pseudonyms
-    Default,
-    /// Nothing: the capture holds secrets
-    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -90,9 +68,9 @@ enum Switch {
 /// Runs the command.
 pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint> {
     let config = config(args)?;
-    let listen = listen_address(&args.listen)?;
+    let listen = args.downstream.address()?;
     let listener = recorder::bind(listen).map_err(|error| complaint(args, &error))?;
-    let out = match (args.recording, &args.out) {
+    let out = match (args.recording, &args.files.out) {
         (Some(Switch::Off), _) => None,
         (_, Some(path)) => Some(path.as_path()),
         (_, None) => {
@@ -104,10 +82,11 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
     // A file above the limit of the process is a failed write like any other, not a reason to die.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
         .map_err(|error| machine(&error))?;
-    let sink = out.map(|path| open(path, args.force)).transpose()?;
+    let sink = out.map(|path| open(path, args.files.force)).transpose()?;
     let is_new = sink.as_ref().is_some_and(|sink| sink.is_new);
 
-    let upstream = config.upstream.typed.clone();
+    let upstream =
+        config.upstreams.servers.iter().map(|server| server.typed.as_str()).collect::<Vec<_>>().join(", ");
     let shown = out.map_or_else(|| "nothing".to_owned(), |path| path.display().to_string());
     let about = shown.clone();
     let file = sink.map(|sink| sink.file);
@@ -139,44 +118,16 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
 }
 
 fn config(args: &RecordArgs) -> Result<Config, Complaint> {
-    let upstream = host_and_port("--upstream", &args.upstream)?;
-    let upstream = Upstream::resolve(upstream).map_err(|error| complaint(args, &error))?;
-    let masking = match args.mask {
-        Mask::None => MaskPolicy::None,
-        Mask::Default => {
-            let more = args.mask_header.iter().map(|name| name.trim().to_ascii_lowercase());
-            let headers = DEFAULT_MASKED.iter().map(|&name| name.to_owned()).chain(more).collect();
-            MaskPolicy::with_random_key(headers).map_err(|error| complaint(args, &error))?
-        }
-    };
-    if args.mask == Mask::None && !args.mask_header.is_empty() {
-        let mend = "leave one of the two out";
-        return Err(Complaint::new(Exit::Usage, "--mask-header", "contradicts --mask none", mend));
-    }
     Ok(Config {
-        upstream,
-        body_limit: args.body_limit,
-        masking,
-        record_replayed: args.record_replayed,
-        queue: args.queue_bytes,
+        downstream: args.downstream.resolve(),
+        upstreams: args.upstream.resolve(args)?,
+        policy: args.policy.resolve(),
+        masking: args.mask.resolve(args)?,
+        files: args.files.resolve(),
         threads: args.threads.map_or_else(
             || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             usize::from,
         ),
-        grace: args.grace,
-        patience: args.timeout,
-    })
-}
-
-fn listen_address(typed: &str) -> Result<SocketAddr, Complaint> {
-    let found = host_and_port("--listen", typed)?.to_socket_addrs();
-    found.ok().and_then(|mut addresses| addresses.next()).ok_or_else(|| {
-        Complaint::new(
-            Exit::Usage,
-            format!("--listen {typed}"),
-            "is no address",
-            "give HOST:PORT, e.g. 127.0.0.1:8080",
-        )
     })
 }
 
@@ -289,7 +240,7 @@ fn complaint(args: &RecordArgs, error: &RecordError) -> Complaint {
         RecordError::Unresolved { upstream, .. } => (Exit::Unreachable, upstream.clone()),
         RecordError::Loop { address } => (Exit::Usage, format!("--upstream {address}")),
         RecordError::CannotWrite { .. } => {
-            (Exit::Fault, args.out.as_deref().unwrap_or(Path::new("--out")).display().to_string())
+            (Exit::Fault, args.files.out.as_deref().unwrap_or(Path::new("--out")).display().to_string())
         }
         RecordError::Machine { .. } => (Exit::Fault, "record".to_owned()),
     };
@@ -300,54 +251,9 @@ fn machine(error: &io::Error) -> Complaint {
     Complaint::new(Exit::Fault, "record", reason(error), "free some descriptors or memory")
 }
 
-/// A size: bytes, or with a unit (`k`, `M`, `G` of 1000; `KiB`, `MiB`, `GiB` of 1024).
-fn size(typed: &str) -> Result<Bytes, String> {
-    let split = typed.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(typed.len());
-    let (count, unit) = typed.split_at(split);
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1_000,
-        "m" | "mb" => 1_000_000,
-        "g" | "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => return Err("give bytes or a unit, e.g. 64KiB or 10MB".to_owned()),
-    };
-    let count: u64 = count.parse().map_err(|_| "give a whole number, e.g. 64KiB".to_owned())?;
-    count.checked_mul(factor).map(Bytes::new).ok_or_else(|| "is too large".to_owned())
-}
-
-/// A length of time: a whole number with `ms`, `s`, `m` or `h`.
-fn time(typed: &str) -> Result<Duration, String> {
-    let split = typed.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(typed.len());
-    let (count, unit) = typed.split_at(split);
-    let count: u32 = count.parse().map_err(|_| "give a whole number and a unit, e.g. 5s".to_owned())?;
-    let unit = match unit {
-        "ms" => Duration::from_millis(1),
-        "s" => Duration::from_secs(1),
-        "m" => Duration::from_secs(60),
-        "h" => Duration::from_secs(3_600),
-        _ => return Err("give a unit: ms, s, m or h, e.g. 5s".to_owned()),
-    };
-    Ok(unit * count)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_times_carry_their_unit() {
-        assert_eq!(size("64KiB"), Ok(Bytes::new(65_536)));
-        assert_eq!(size("10MB"), Ok(Bytes::new(10_000_000)));
-        assert_eq!(size("0"), Ok(Bytes::new(0)));
-        assert!(size("").is_err() && size("-1").is_err() && size("5 parsecs").is_err());
-        assert!(size("99999999999GiB").is_err());
-        assert_eq!(time("5s"), Ok(Duration::from_secs(5)));
-        assert_eq!(time("0ms"), Ok(Duration::ZERO));
-        assert!(time("5").is_err() && time("1.5s").is_err() && time("").is_err());
-    }
 
     #[test]
     fn an_address_needs_a_port() {

@@ -46,7 +46,7 @@ fn capture_header() -> CaptureHeader {
         listen: Vec::new(),
         upstream: Vec::new(),
         masking: Masking::None,
-        sampling_ratio: 1.0,
+        servers: Vec::new(), recording: [0; 16], segment: 0, session_keys: Vec::new(), filters: Vec::new(), sampling_ratio: 1.0,
         body_limit: 0,
     }
 }

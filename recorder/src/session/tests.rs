@@ -1,6 +1,6 @@
 //! Visitors, told apart.
 
-use captures::{Body, Ending, ExchangeId, Header, Request, Response, Version};
+use captures::{Body, Ending, ExchangeId, Header, Passage, Request, Response, Version};
 
 use super::*;
 
@@ -29,14 +29,17 @@ pub(crate) fn exchange(lines: &[&str]) -> Exchange {
             version: Version::Http11,
             headers: headers("> "),
             body: Body::default(),
+            trailers: Vec::new(),
         },
         response: Some(Response {
             status: 200,
             version: Version::Http11,
             headers: headers("< "),
             body: Body::default(),
+            trailers: Vec::new(),
         }),
         ending: Ending::Completed,
+        passage: Passage::default(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a recorded request becomes.
 
-use captures::{Body, ConnectionId, Ending, Offset, Request, Response, SessionId, SessionKey, Version};
+use captures::{
+    Body, ConnectionId, Ending, Offset, Passage, Request, Response, SessionId, SessionKey, Version,
+};
 
 use super::*;
 
@@ -22,14 +24,17 @@ pub(crate) fn exchange(id: u64, arrived_ms: u64, connection: u64) -> Exchange {
             version: Version::Http11,
             headers: vec![header("Host", "shop.test")],
             body: Body::default(),
+            trailers: Vec::new(),
         },
         response: Some(Response {
             status: 200,
             version: Version::Http11,
             headers: Vec::new(),
             body: Body::default(),
+            trailers: Vec::new(),
         }),
         ending: Ending::Completed,
+        passage: Passage::default(),
     }
 }
 
@@ -68,7 +73,8 @@ fn host_becomes_the_targets_and_hop_by_hop_fields_go() {
                 header("Transfer-Encoding", "chunked"),
             ];
             recorded.request.method = b"POST".to_vec();
-            recorded.request.body = Body { length: 3, stored: b"a=1".to_vec(), digest: None };
+            recorded.request.body =
+                Body { length: 3, stored: b"a=1".to_vec(), digest: None, decoded: false, cut: false };
         },
         Ok("POST /1 HTTP/1.1\r\nHost: staging:81\r\naCCept: */*\r\nReferer: http://staging:81/cart\r\n\
             Referer: https://shop.test.evil/cart\r\nContent-Length: 3\r\nHighwater-Replay: 1\r\n\r\na=1"),

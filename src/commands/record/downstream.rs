@@ -1,0 +1,42 @@
+//! Flags of how clients are served.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use recorder::Downstream;
+
+use super::host_and_port;
+use super::units::time;
+use crate::complain::{Complaint, Exit};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Clients")]
+pub(super) struct DownstreamArgs {
+    /// Where clients connect; port 0 lets the machine choose
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: String,
+    /// How long requests in flight may go on after a signal
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    grace: Duration,
+    /// How long client or upstream may stay silent within an exchange
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
+    pub(super) timeout: Duration,
+}
+
+impl DownstreamArgs {
+    pub(super) fn resolve(&self) -> Downstream {
+        Downstream { grace: self.grace, patience: self.timeout }
+    }
+
+    pub(super) fn address(&self) -> Result<SocketAddr, Complaint> {
+        let found = host_and_port("--listen", &self.listen)?.to_socket_addrs();
+        found.ok().and_then(|mut addresses| addresses.next()).ok_or_else(|| {
+            Complaint::new(
+                Exit::Usage,
+                format!("--listen {}", self.listen),
+                "is no address",
+                "give HOST:PORT, e.g. 127.0.0.1:8080",
+            )
+        })
+    }
+}
