@@ -130,7 +130,7 @@ fn after_an_upgrade_bytes_are_counted_and_not_kept() {
 
     let exchange = assembly.into_exchange();
 
-    assert_eq!(exchange.request.body, Body { length: 5_000, ..Body::default() });
+    assert_eq!(exchange.request.body, Body { length: 5_000, cut: true, ..Body::default() });
     assert_eq!(exchange.response.map(|response| response.body.length), Some(6_000));
 }
 
