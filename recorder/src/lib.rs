@@ -19,6 +19,7 @@
 mod assembly;
 mod clock;
 mod config;
+mod connection;
 mod error;
 mod head;
 mod outlet;

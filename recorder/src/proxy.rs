@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use captures::{ConnectionId, Ending, ExchangeId, Offset, Version};
+use captures::{Ending, ExchangeId, Offset, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{ProxyHttp, Session};
@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use crate::assembly::{Assembly, BodyPolicy, ResponseHead};
 use crate::clock::Clock;
 use crate::config::Upstreams;
+use crate::connection::Connection;
 use crate::spool::Queue;
 
 /// The header by which a replay marks its requests.
@@ -80,7 +81,7 @@ impl Proxy {
 /// One request's state.
 pub(crate) struct Context {
     tap: Arc<Tap>,
-    connection: ConnectionId,
+    connection: Arc<Connection>,
     /// The number of peers that took no connection.
     unreachable: usize,
     stage: Stage,
@@ -129,7 +130,7 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) -> Context {
         Context {
             tap: Arc::clone(&self.tap),
-            connection: ConnectionId(0),
+            connection: Connection::unknown(),
             unreachable: 0,
             stage: Stage::None,
         }
@@ -141,7 +142,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         connection: Box<dyn Any + Send + Sync>,
     ) {
-        if let Some(connection) = connection.downcast_ref() {
+        if let Ok(connection) = connection.downcast::<Arc<Connection>>() {
             context.connection = *connection;
         }
     }
@@ -153,7 +154,10 @@ impl ProxyHttp for Proxy {
         } else {
             let id = ExchangeId(self.tap.next_id.fetch_add(1, Ordering::Relaxed));
             let head = session.to_h1_raw();
-            Stage::Recording(Box::new(Assembly::begin(id, context.connection, self.tap.clock.now(), &head)))
+            let connection = context.connection.id;
+            let mut assembly = Box::new(Assembly::begin(id, connection, self.tap.clock.now(), &head));
+            assembly.passage.secure = context.connection.secure;
+            Stage::Recording(assembly)
         };
         Ok(())
     }

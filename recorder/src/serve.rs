@@ -36,6 +36,7 @@ use tokio::task::JoinSet;
 use crate::assembly::BodyPolicy;
 use crate::clock::Clock;
 use crate::config::{Config, MaskPolicy};
+use crate::connection::Connection;
 use crate::error::RecordError;
 use crate::outlet::{Notice, Outlet};
 use crate::proxy::{Proxy, Tap};
@@ -252,9 +253,10 @@ async fn accept(
 ) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let mut workers = deals.iter().cycle();
-    let mut deal = |connection: ConnectionId, stream: TcpStream| {
+    let mut deal = |id, peer, stream| {
         if let Some(worker) = workers.next() {
-            let _ = worker.send((connection, stream));
+            let connection = Connection { id, peer, secure: false };
+            let _ = worker.send((Arc::new(connection), stream));
         }
     };
     let mut next = (0..).map(ConnectionId);
@@ -264,20 +266,21 @@ async fn accept(
             _ = stopping.wait_for(|phase| *phase != Phase::Running) => break,
             accepted = listener.accept() => accepted,
         };
-        match (accepted.and_then(|(stream, _)| stream.into_std()), next.next()) {
-            (Ok(stream), Some(connection)) => deal(connection, stream),
+        let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        match (accepted, next.next()) {
+            (Ok((stream, peer)), Some(id)) => deal(id, peer, stream),
             _ => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
     // What the machine has accepted for us already is served, not reset.
     if let Ok(listener) = listener.into_std() {
-        while let (Ok((stream, _)), Some(connection)) = (listener.accept(), next.next()) {
-            deal(connection, stream);
+        while let (Ok((stream, peer)), Some(id)) = (listener.accept(), next.next()) {
+            deal(id, peer, stream);
         }
     }
 }
 
-type Arrival = (ConnectionId, TcpStream);
+type Arrival = (Arc<Connection>, TcpStream);
 
 struct Worker {
     engine: Arc<HttpProxy<Proxy>>,
@@ -293,8 +296,8 @@ impl Worker {
         loop {
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
-                    Some((id, stream)) => {
-                        connections.spawn(serve(Arc::clone(&self.engine), id, stream, self.patience, announced.clone()));
+                    Some((connection, stream)) => {
+                        connections.spawn(serve(Arc::clone(&self.engine), connection, stream, self.patience, announced.clone()));
                     }
                     None => break,
                 },
@@ -314,7 +317,7 @@ impl Worker {
 /// Serves one client connection, request after request.
 async fn serve(
     engine: Arc<HttpProxy<Proxy>>,
-    id: ConnectionId,
+    connection: Arc<Connection>,
     stream: TcpStream,
     patience: Duration,
     announced: watch::Receiver<bool>,
@@ -326,7 +329,7 @@ async fn serve(
     loop {
         session.set_write_timeout(Some(patience));
         // The engine hands this to the request's context, on the first request as on later ones.
-        let context: Box<dyn Any + Send + Sync> = Box::new(id);
+        let context: Box<dyn Any + Send + Sync> = Box::new(Arc::clone(&connection));
         session.set_connection_user_context(Some(context));
         let Some(reusable) = engine.process_new_http(session, &announced).await else { return };
         let (stream, settings) = reusable.consume();
