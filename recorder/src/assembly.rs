@@ -6,6 +6,8 @@
 //!
 //! Invariant: memory is bounded by the two heads and twice the body limit, however long a body streams.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use bytes::Bytes;
 use captures::{
     Body, ConnectionId, Ending, Exchange, ExchangeId, Offset, Passage, Request, Response, SessionId,
@@ -40,6 +42,10 @@ pub(crate) struct Assembly {
     upgraded: bool,
     ended: Offset,
     ending: Ending,
+    /// Whose request it was: who connected, or whom a trusted proxy names.
+    pub(crate) client: IpAddr,
+    /// Whether the connection is a trusted proxy's: several clients share it, it is nobody's session.
+    pub(crate) shared_connection: bool,
     /// What the hooks learn of how it passed.
     pub(crate) passage: Passage,
 }
@@ -70,6 +76,8 @@ impl Assembly {
             upgraded: false,
             ended: arrived,
             ending: Ending::ProxyFailed,
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            shared_connection: false,
             passage: Passage::default(),
         }
     }

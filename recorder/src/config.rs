@@ -7,6 +7,7 @@ use std::time::Duration;
 use captures::Bytes;
 
 use crate::error::RecordError;
+use crate::forwarded::Network;
 
 /// Everything a recording depends on, but for the socket and the file.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Upstreams {
     pub servers: Vec<Upstream>,
     /// How long a server may stay silent within an exchange.
     pub patience: Duration,
+    /// The proxies before us whose word on the client's address counts.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// What is recorded.

@@ -11,7 +11,6 @@ pub(crate) struct Connection {
     /// Its number in the recording.
     pub(crate) id: ConnectionId,
     /// Who connected: the client, or the last proxy before us.
-    #[expect(dead_code, reason = "for sessions by address and for forwarded-for")]
     pub(crate) peer: SocketAddr,
     /// Whether TLS is spoken on it.
     pub(crate) secure: bool,

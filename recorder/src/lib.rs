@@ -21,6 +21,7 @@ mod clock;
 mod config;
 mod connection;
 mod error;
+mod forwarded;
 mod head;
 mod outlet;
 mod proxy;
@@ -31,6 +32,7 @@ mod spool;
 
 pub use config::{Config, Downstream, Files, MaskPolicy, Policy, Upstream, Upstreams};
 pub use error::RecordError;
+pub use forwarded::Network;
 pub use outlet::Notice;
 pub use redact::DEFAULT_MASKED;
 pub use serve::{Recording, Stopper, bind, start};

@@ -26,6 +26,7 @@ use crate::assembly::{Assembly, BodyPolicy, ResponseHead};
 use crate::clock::Clock;
 use crate::config::Upstreams;
 use crate::connection::Connection;
+use crate::forwarded::{self, Network};
 use crate::spool::Queue;
 
 /// The header by which a replay marks its requests.
@@ -55,6 +56,7 @@ pub(crate) struct Proxy {
     peers: Vec<HttpPeer>,
     /// The peer that answered last; others are tried when it does not.
     preferred: AtomicUsize,
+    trusted: Vec<Network>,
 }
 
 impl Proxy {
@@ -70,7 +72,12 @@ impl Proxy {
             peer.options.idle_timeout = Some(POOL_IDLE);
             peer
         };
-        Self { tap, peers: upstreams.addresses().map(peer).collect(), preferred: AtomicUsize::new(0) }
+        Self {
+            tap,
+            peers: upstreams.addresses().map(peer).collect(),
+            preferred: AtomicUsize::new(0),
+            trusted: upstreams.trusted_proxies.clone(),
+        }
     }
 
     fn candidate(&self, context: &Context) -> usize {
@@ -157,6 +164,9 @@ impl ProxyHttp for Proxy {
             let connection = context.connection.id;
             let mut assembly = Box::new(Assembly::begin(id, connection, self.tap.clock.now(), &head));
             assembly.passage.secure = context.connection.secure;
+            let peer = context.connection.peer.ip();
+            assembly.client = forwarded::client(&self.trusted, peer, &session.req_header().headers);
+            assembly.shared_connection = forwarded::is_trusted(&self.trusted, peer);
             Stage::Recording(assembly)
         };
         Ok(())
