@@ -13,10 +13,13 @@
 //! Lengths are checked against [`MAX_BLOCK`] before anything is allocated, whatever the file says.
 //! Reading needs no seeking and constant memory, so that a pipe will do.
 
+mod head;
+
 use std::io::{self, Read, Write};
 
 use crate::error::{Damage, DamageKind, ReadError};
 use crate::units::Offset;
+use head::{HEAD_LENGTH, SYNC, parse_head, read_u32, read_u64};
 
 /// The format version that this crate writes. Not the product version.
 pub const FORMAT_VERSION: u16 = 1;
@@ -30,9 +33,7 @@ pub(crate) const TARGET_BLOCK: usize = 256 << 10;
 
 const MAGIC: [u8; 8] = *b"\x89HWTR\r\n\x1a";
 const TAIL_MAGIC: [u8; 4] = *b"HWEN";
-const SYNC: [u8; 4] = [0xB7, 0x48, 0x57, 0x42];
 const SIGNATURE_LENGTH: usize = 16;
-const HEAD_LENGTH: usize = 48;
 const TAIL_LENGTH: usize = 16;
 const ZSTD_LEVEL: i32 = 1;
 const MAX_INDEX_ENTRIES: usize = 65_536;
@@ -563,42 +564,4 @@ impl<R: Read> BlockReader<R> {
         self.start += count;
         self.offset += count as u64;
     }
-}
-
-struct Head {
-    kind: u8,
-    records: u32,
-    stored_length: u32,
-    raw_length: u32,
-    payload_check: u32,
-}
-
-impl Head {
-    fn kind_is_data(&self) -> bool {
-        matches!(BlockKind::from_code(self.kind), Some(BlockKind::Exchanges | BlockKind::Intervals))
-    }
-}
-
-/// The head at the beginning of `bytes`, when it is sound.
-fn parse_head(bytes: &[u8]) -> Option<Head> {
-    let head = bytes.get(..HEAD_LENGTH)?;
-    if head[..4] != SYNC || read_u32(&head[44..]) != crc32c::crc32c(&head[..44]) {
-        return None;
-    }
-    let (stored_length, raw_length) = (read_u32(&head[16..]), read_u32(&head[20..]));
-    (stored_length as usize <= MAX_BLOCK + HEAD_LENGTH && raw_length as usize <= MAX_BLOCK).then(|| Head {
-        kind: head[4],
-        records: read_u32(&head[12..]),
-        stored_length,
-        raw_length,
-        payload_check: read_u32(&head[40..]),
-    })
-}
-
-fn read_u32(bytes: &[u8]) -> u32 {
-    bytes.first_chunk::<4>().map_or(0, |chunk| u32::from_le_bytes(*chunk))
-}
-
-fn read_u64(bytes: &[u8]) -> u64 {
-    bytes.first_chunk::<8>().map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
