@@ -51,8 +51,8 @@ impl Complaint {
         Self { exit, place: one_line(place), what: one_line(what), mend: one_line(mend) }
     }
 
-    /// A command line that makes no sense: the first line of what clap says, which names the flag.
-    pub(crate) fn of_flags(error: &clap::Error) -> Self {
+    /// Flags at `place` that make no sense: the first line of what clap says, which names the flag.
+    pub(crate) fn of_flags(error: &clap::Error, place: &str) -> Self {
         let text = error.render().to_string();
         let mut parts: Vec<&str> = text
             .split("\n\n")
@@ -70,7 +70,7 @@ impl Complaint {
             Some((first, rest)) => format!("{first}: {}", rest.join(", ")),
             None => "cannot be understood".to_owned(),
         };
-        Self::new(Exit::Usage, "command line", what, "--help says what there is, with an example")
+        Self::new(Exit::Usage, place, what, "--help says what there is, with an example")
     }
 
     /// A file that cannot be read as what it should be.

@@ -2,11 +2,13 @@
 
 mod commands;
 mod complain;
+mod config_file;
 mod demo;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use commands::{forecast, inspect, model, record, replay, report};
 use complain::{Complaint, say};
@@ -39,6 +41,13 @@ pub(crate) struct Globals {
     /// The seed of every chance: the same inputs and seed give the same result
     #[arg(long, global = true, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
+    /// Take flags from a TOML file; flags that are typed win over it
+    ///
+    /// The keys are the long names of flags, in a table named like the command: `[record]`, then
+    /// `listen = "127.0.0.1:8080"`. A switch is `true` or `false`, a flag that may be repeated takes a list.
+    /// Flags that every command understands may stand above the first table. Unknown keys are refused.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -53,9 +62,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let CommandLine { globals, command } = match CommandLine::try_parse() {
+    let arguments = match config_file::arguments(std::env::args_os().collect(), CommandLine::command()) {
+        Ok(arguments) => arguments,
+        Err(complaint) => return end(Err(complaint)),
+    };
+    let CommandLine { globals, command } = match CommandLine::try_parse_from(&arguments.all) {
         Ok(typed) => typed,
-        Err(error) if error.use_stderr() => return end(Err(Complaint::of_flags(&error))),
+        Err(error) if error.use_stderr() => {
+            return end(Err(Complaint::of_flags(&error, &arguments.place_of(&error))));
+        }
         // Help and version: clap prints them well.
         Err(error) => {
             let _ = error.print();

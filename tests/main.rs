@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod complaints;
+mod config;
 mod pipeline;
 mod record;
 mod replay;

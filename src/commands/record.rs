@@ -57,6 +57,9 @@ pub(crate) struct RecordArgs {
     /// `off` proxies alike and records nothing: to measure what recording costs
     #[arg(long, value_enum, value_name = "on|off", hide_possible_values = true)]
     recording: Option<Switch>,
+    /// Check the flags and the --config file, then exit: 0 when a recording could be tried with them
+    #[arg(long)]
+    check: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -69,7 +72,6 @@ enum Switch {
 pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint> {
     let config = config(args)?;
     let listen = args.downstream.address()?;
-    let listener = recorder::bind(listen).map_err(|error| complaint(args, &error))?;
     let out = match (args.recording, &args.files.out) {
         (Some(Switch::Off), _) => None,
         (_, Some(path)) => Some(path.as_path()),
@@ -77,6 +79,10 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
             return Err(Complaint::new(Exit::Usage, "--out", "is missing", "name the capture to write"));
         }
     };
+    if args.check {
+        return Ok(());
+    }
+    let listener = recorder::bind(listen).map_err(|error| complaint(args, &error))?;
     // Before anything can be lost by a signal.
     let signals = Signals::new(stopping_signals()).map_err(|error| machine(&error))?;
     // A file above the limit of the process is a failed write like any other, not a reason to die.
