@@ -12,12 +12,13 @@ const ARROWS: [(&str, &[&str]); 6] = [
 ];
 
 /// Outside packages that one crate alone may name.
-const OWNERS: [(&str, &str); 11] = [
+const OWNERS: [(&str, &str); 12] = [
     ("bincode", "captures"),
     ("zstd", "captures"),
     ("crc32c", "captures"),
     ("hdrhistogram", "captures"),
     ("pingora", "recorder"),
+    ("rustls-pki-types", "recorder"),
     ("httparse", "replayer"),
     ("linfa", "modeler"),
     ("linfa-linear", "modeler"),

@@ -8,6 +8,7 @@ use captures::Bytes;
 
 use crate::error::RecordError;
 use crate::forwarded::Network;
+use crate::peer::{Protocol, Trust};
 
 /// Everything a recording depends on, but for the socket and the file.
 #[derive(Clone, Debug)]
@@ -65,10 +66,12 @@ pub struct Files {
 /// One server that requests go to.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// As typed.
+    /// `HOST:PORT` as typed, without a scheme.
     pub typed: String,
     /// What it resolved to, in the resolver's order; at least one.
     pub addresses: Vec<SocketAddr>,
+    /// How it is spoken to.
+    pub protocol: Protocol,
 }
 
 impl Upstream {
@@ -76,7 +79,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When the name has no address.
-    pub fn resolve(typed: &str) -> Result<Self, RecordError> {
+    pub fn resolve(typed: &str, protocol: Protocol) -> Result<Self, RecordError> {
         let unresolved = |reason: String| RecordError::Unresolved {
             upstream: typed.to_owned(),
             reason: reason.to_lowercase(),
@@ -91,7 +94,7 @@ impl Upstream {
         if addresses.is_empty() {
             return Err(unresolved("the name exists but has no address".to_owned()));
         }
-        Ok(Self { typed: typed.to_owned(), addresses })
+        Ok(Self { typed: typed.to_owned(), addresses, protocol })
     }
 }
 
@@ -99,6 +102,14 @@ impl Upstreams {
     /// Every address of every server, in order.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.servers.iter().flat_map(|server| server.addresses.iter().copied())
+    }
+
+    /// Whether the certificates of the machine's authorities are wanted.
+    pub(crate) fn trust_the_machine(&self) -> bool {
+        self.servers
+            .iter()
+            .filter_map(|server| server.protocol.tls.as_ref())
+            .any(|tls| matches!(tls.trust, Trust::Machine))
     }
 }
 

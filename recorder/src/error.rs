@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Why a recording cannot start.
 #[derive(Debug)]
@@ -31,6 +32,18 @@ pub enum RecordError {
         /// The address that is both.
         address: SocketAddr,
     },
+    /// A file of certificates or keys is of no use.
+    Certificate {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The certificates by which the machine trusts others are missing or broken.
+    NoTrust {
+        /// Why.
+        reason: String,
+    },
     /// The capture's first bytes cannot be written.
     CannotWrite {
         /// Why.
@@ -51,6 +64,8 @@ impl RecordError {
             Self::CannotListen { .. } => "give --listen an address of this machine and a port you may use",
             Self::Unresolved { .. } => "give --upstream HOST:PORT with a name that resolves",
             Self::Loop { .. } => "give --upstream the service, not the recorder",
+            Self::Certificate { .. } => "give PEM files that can be read and belong together",
+            Self::NoTrust { .. } => "install ca-certificates or give --upstream-ca FILE",
             Self::CannotWrite { .. } => "give --out a path in a folder that exists and may be written",
             Self::Machine { .. } => "free some memory or raise the limit of threads",
         }
@@ -64,6 +79,8 @@ impl fmt::Display for RecordError {
             Self::CannotListen { error, .. } => write!(f, "cannot listen: {error}"),
             Self::Unresolved { reason, .. } => write!(f, "no address: {reason}"),
             Self::Loop { .. } => write!(f, "upstream is the address to listen on"),
+            Self::Certificate { reason, .. } => write!(f, "{reason}"),
+            Self::NoTrust { reason } => write!(f, "the machine's own certificates cannot be used: {reason}"),
             Self::CannotWrite { error } => write!(f, "cannot be written: {error}"),
             Self::Machine { error } => write!(f, "cannot start: {error}"),
         }

@@ -24,6 +24,7 @@ mod error;
 mod forwarded;
 mod head;
 mod outlet;
+mod peer;
 mod proxy;
 mod redact;
 mod serve;
@@ -34,6 +35,7 @@ pub use config::{Config, Downstream, Files, MaskPolicy, Policy, Upstream, Upstre
 pub use error::RecordError;
 pub use forwarded::Network;
 pub use outlet::Notice;
+pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
 pub use redact::DEFAULT_MASKED;
 pub use serve::{Recording, Stopper, bind, start};
 pub use spool::Totals;

@@ -18,15 +18,16 @@ use captures::{Ending, ExchangeId, Offset, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{ProxyHttp, Session};
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use rustix::io::Errno;
 
 use crate::assembly::{Assembly, BodyPolicy, ResponseHead};
 use crate::clock::Clock;
-use crate::config::Upstreams;
+use crate::config::{Upstream, Upstreams};
 use crate::connection::Connection;
 use crate::forwarded::{self, Network};
+use crate::peer::Peers;
 use crate::spool::Queue;
 
 /// The header by which a replay marks its requests.
@@ -53,7 +54,7 @@ pub(crate) struct Tap {
 /// One worker's proxy.
 pub(crate) struct Proxy {
     tap: Arc<Tap>,
-    peers: Vec<HttpPeer>,
+    peers: Vec<Peers>,
     /// The peer that answered last; others are tried when it does not.
     preferred: AtomicUsize,
     trusted: Vec<Network>,
@@ -63,18 +64,21 @@ impl Proxy {
     /// A proxy to the first address of `upstreams` that takes connections.
     pub(crate) fn new(tap: Arc<Tap>, upstreams: &Upstreams) -> Self {
         let patience = upstreams.patience;
-        let peer = |address| {
-            let mut peer = HttpPeer::new(address, false, String::new());
-            peer.options.connection_timeout = Some(CONNECT_LIMIT);
-            peer.options.total_connection_timeout = Some(CONNECT_LIMIT);
-            peer.options.read_timeout = Some(patience);
-            peer.options.write_timeout = Some(patience);
-            peer.options.idle_timeout = Some(POOL_IDLE);
-            peer
+        let settle = |options: &mut PeerOptions| {
+            options.connection_timeout = Some(CONNECT_LIMIT);
+            options.total_connection_timeout = Some(CONNECT_LIMIT);
+            options.read_timeout = Some(patience);
+            options.write_timeout = Some(patience);
+            options.idle_timeout = Some(POOL_IDLE);
+        };
+        let of = |server: &Upstream| {
+            let protocol = server.protocol.clone();
+            let addresses = server.addresses.clone().into_iter();
+            addresses.map(move |address| Peers::new(address, &protocol, settle)).collect::<Vec<_>>()
         };
         Self {
             tap,
-            peers: upstreams.addresses().map(peer).collect(),
+            peers: upstreams.servers.iter().flat_map(of).collect(),
             preferred: AtomicUsize::new(0),
             trusted: upstreams.trusted_proxies.clone(),
         }
@@ -172,8 +176,9 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        Ok(Box::new(self.peers[self.candidate(context)].clone()))
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        let peers = &self.peers[self.candidate(context)];
+        Ok(Box::new(peers.for_request(session.req_header()).clone()))
     }
 
     fn fail_to_connect(
@@ -186,6 +191,10 @@ impl ProxyHttp for Proxy {
         // Nothing was sent: the next address may be tried whatever the method.
         context.unreachable += 1;
         error.set_retry(context.unreachable < self.peers.len());
+        if let (ErrorType::TLSHandshakeFailure, Some(assembly)) = (error.etype(), context.assembly()) {
+            // What the other side said or showed is not a secret of anybody's.
+            assembly.passage.detail = format!("tls: {}", error.root_cause());
+        }
         if is_want_of_ours(&error) {
             // The engine will blame the upstream; the type is all that can tell.
             error.etype = ErrorType::InternalError;
@@ -337,9 +346,16 @@ fn ending_of(error: &Error) -> Ending {
             Ending::UpstreamTimedOut
         }
         (ErrorSource::Upstream, Type::InternalError) => Ending::ProxyFailed,
-        (ErrorSource::Upstream, Type::ConnectRefused | Type::ConnectNoRoute | Type::ConnectError) => {
-            Ending::UpstreamRefused
-        }
+        (
+            ErrorSource::Upstream,
+            Type::ConnectRefused
+            | Type::ConnectNoRoute
+            | Type::ConnectError
+            | Type::TLSHandshakeFailure
+            | Type::TLSHandshakeTimedout
+            | Type::InvalidCert
+            | Type::HandshakeError,
+        ) => Ending::UpstreamRefused,
         (ErrorSource::Upstream, Type::ReadError | Type::WriteError | Type::ConnectionClosed) => {
             Ending::UpstreamReset
         }
@@ -360,6 +376,7 @@ mod tests {
         check(Error::new_down(ErrorType::ReadTimedout), Ending::ClientTimedOut);
         check(Error::new_down(ErrorType::InvalidHTTPHeader), Ending::RequestInvalid);
         check(Error::new_up(ErrorType::ConnectRefused), Ending::UpstreamRefused);
+        check(Error::new_up(ErrorType::TLSHandshakeFailure), Ending::UpstreamRefused);
         check(Error::new_up(ErrorType::ConnectTimedout), Ending::UpstreamTimedOut);
         check(Error::new_up(ErrorType::ConnectionClosed), Ending::UpstreamReset);
         check(Error::new_up(ErrorType::InvalidHTTPHeader), Ending::UpstreamInvalid);

@@ -106,9 +106,9 @@ pub fn start(
 
     let engine_settings = Arc::new(ServerConf {
         upstream_keepalive_pool_size: POOL,
-        // TLS is not spoken here. Otherwise each engine would read the machine's certificates, and panic
-        // where they are broken.
-        ca_file: Some("/dev/null".to_owned()),
+        // Each engine reads the machine's certificates where it is not told otherwise, and panics where they
+        // are broken: the configuration has made sure of them.
+        ca_file: (!config.upstreams.trust_the_machine()).then(|| "/dev/null".to_owned()),
         ..ServerConf::default()
     });
     let (stop, stopping) = watch::channel(Phase::Running);

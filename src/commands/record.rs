@@ -4,6 +4,7 @@ mod downstream;
 mod files;
 mod mask;
 mod policy;
+mod protocol;
 mod units;
 mod upstream;
 
@@ -140,10 +141,6 @@ fn config(args: &RecordArgs) -> Result<Config, Complaint> {
 /// `typed` without a scheme, when it ends in a port.
 fn host_and_port<'a>(flag: &str, typed: &'a str) -> Result<&'a str, Complaint> {
     let place = format!("{flag} {typed}");
-    if typed.starts_with("https://") {
-        let mend = "put a plain-text port of the service there";
-        return Err(Complaint::new(Exit::Usage, place, "TLS is not supported here", mend));
-    }
     let address = typed.strip_prefix("http://").unwrap_or(typed);
     let address = address.strip_suffix('/').unwrap_or(address);
     let port = address.rsplit_once(':').map(|(_, port)| port).unwrap_or_default();
@@ -245,6 +242,8 @@ fn complaint(args: &RecordArgs, error: &RecordError) -> Complaint {
         }
         RecordError::Unresolved { upstream, .. } => (Exit::Unreachable, upstream.clone()),
         RecordError::Loop { address } => (Exit::Usage, format!("--upstream {address}")),
+        RecordError::Certificate { file, .. } => (Exit::Usage, file.display().to_string()),
+        RecordError::NoTrust { .. } => (Exit::Usage, "--upstream".to_owned()),
         RecordError::CannotWrite { .. } => {
             (Exit::Fault, args.files.out.as_deref().unwrap_or(Path::new("--out")).display().to_string())
         }
@@ -267,7 +266,6 @@ mod tests {
         assert_eq!(host_and_port("--upstream", "[::1]:80").ok(), Some("[::1]:80"));
         assert!(host_and_port("--upstream", "shop").is_err());
         assert!(host_and_port("--upstream", "shop:http").is_err());
-        assert!(host_and_port("--upstream", "https://shop:443").is_err());
         let far = host_and_port("--listen", "127.0.0.1:99999").map_err(|complaint| complaint.to_string());
         assert!(far.is_err_and(|complaint| complaint.contains("127.0.0.1:99999: the port is out of range")));
     }

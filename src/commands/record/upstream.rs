@@ -1,16 +1,20 @@
 //! Flags of where requests go.
 
-use recorder::{Network, Upstream, Upstreams};
+use recorder::{Network, Upstreams};
 
-use super::{RecordArgs, complaint, host_and_port};
+use super::RecordArgs;
+use super::protocol::ProtocolArgs;
 use crate::complain::Complaint;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Upstream")]
 pub(super) struct UpstreamArgs {
-    /// Where requests go; a name is looked up once, at the start
+    /// Where requests go: HOST:PORT or http:// in clear, https:// by TLS, h2c:// in clear HTTP/2; a name is
+    /// looked up once, at the start
     #[arg(long, value_name = "HOST:PORT")]
     upstream: String,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
     /// A proxy before us whose X-Forwarded-For or Forwarded names the client; may be repeated
     ///
     /// The client is the right-most address there that is no trusted proxy's; X-Forwarded-For is read first,
@@ -21,8 +25,7 @@ pub(super) struct UpstreamArgs {
 
 impl UpstreamArgs {
     pub(super) fn resolve(&self, args: &RecordArgs) -> Result<Upstreams, Complaint> {
-        let server = host_and_port("--upstream", &self.upstream)?;
-        let server = Upstream::resolve(server).map_err(|error| complaint(args, &error))?;
+        let server = self.protocol.server(&self.upstream, args)?;
         Ok(Upstreams {
             servers: vec![server],
             patience: args.downstream.timeout,
