@@ -1,6 +1,7 @@
 //! `highwater record` in front of real servers.
 
 mod faults;
+mod replayed;
 mod start;
 
 use std::io::{BufRead, BufReader, Read, Write};
