@@ -3,12 +3,13 @@
 CARGO ?= cargo
 OUT ?= demo-report
 
-.PHONY: help demo test bench soak install-deps
+.PHONY: help demo test bench bench-recorder soak install-deps
 
 help:
 	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
 	@echo 'make test          everything that continuous integration runs'
-	@echo 'make bench         ratios, measured side by side on this machine'
+	@echo 'make bench         the replayer beside wrk, as ratios measured on this machine'
+	@echo 'make bench-recorder  the recorder beside nginx, haproxy and stock pingora; ARGS="--rounds 5 --seconds 3"'
 	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
 	@echo 'make install-deps  the system packages that the above need, by apt'
 
@@ -28,6 +29,11 @@ test:
 bench:
 	@scripts/install-deps test
 	$(CARGO) bench --locked --bench side_by_side
+
+bench-recorder:
+	@scripts/install-deps bench
+	$(CARGO) build --release --locked --package recorder --example stock_proxy
+	$(CARGO) bench --locked --bench recorder -- $(ARGS)
 
 soak:
 	@scripts/install-deps test
