@@ -16,8 +16,6 @@ use captures::{
 // Named, because the benchmarks take this file in from their own folder.
 #[path = "support/nginx.rs"]
 pub(crate) mod nginx;
-#[path = "support/proc.rs"]
-pub(crate) mod proc;
 
 /// The longest any condition is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::proc::resident_kib;
 use crate::sides::{Origin, Side};
-use crate::support::proc::resident_kib;
 use crate::support::{now, pause};
 
 /// How long memory may take to come back.

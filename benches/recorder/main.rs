@@ -24,6 +24,10 @@
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 mod support;
 
+#[path = "../../tests/support/proc.rs"]
+#[expect(dead_code, reason = "shared with the fault harness, which uses all of it")]
+mod proc;
+
 mod idle;
 mod load;
 mod sides;
@@ -31,9 +35,9 @@ mod sides;
 use std::path::Path;
 
 use load::{Load, Measured, Open};
+use proc::load_average;
 use sides::{Origin, Side};
 use support::has;
-use support::proc::load_average;
 
 /// What was asked for on the command line.
 struct Settings {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::support::proc::{children, cpu_seconds};
+use crate::proc::{children, cpu_seconds};
 use crate::support::{Running, free_port, has, highwater, until};
 
 /// Where a part of the benchmark runs, when it is pinned.
