@@ -35,6 +35,8 @@ pub(crate) struct Assembly {
     arrived: Offset,
     request_head: Vec<u8>,
     request_body: Tap,
+    /// The fields after the body, in wire format.
+    request_trailers: Vec<u8>,
     request_done: Option<Offset>,
     response: Option<ResponseHead>,
     response_body: Tap,
@@ -62,13 +64,19 @@ pub(crate) struct ResponseHead {
 
 impl Assembly {
     /// Begins with a complete request head.
-    pub(crate) fn begin(id: ExchangeId, connection: ConnectionId, arrived: Offset, head: &[u8]) -> Self {
+    pub(crate) fn begin(
+        id: ExchangeId,
+        connection: ConnectionId,
+        arrived: Offset,
+        head: impl Into<Vec<u8>>,
+    ) -> Self {
         Self {
             id,
             connection,
             arrived,
-            request_head: head.to_vec(),
+            request_head: head.into(),
             request_body: Tap::default(),
+            request_trailers: Vec::new(),
             request_done: None,
             response: None,
             response_body: Tap::default(),
@@ -100,6 +108,12 @@ impl Assembly {
         self.request_done.get_or_insert(at);
     }
 
+    /// The fields after the request's body, in wire format. They go no further.
+    pub(crate) fn on_request_trailers(&mut self, fields: Vec<u8>) {
+        self.request_trailers = fields;
+        self.passage.altered = true;
+    }
+
     /// The head of the final response. After a switch of protocols (101) bodies are only counted: what
     /// passes then is another protocol and may pass for days.
     pub(crate) fn on_response_head(&mut self, head: ResponseHead) {
@@ -121,12 +135,17 @@ impl Assembly {
     pub(crate) fn end(&mut self, at: Offset, ending: Ending) {
         self.ended = at;
         self.ending = ending;
+        self.passage.unfinished = self.attempts > 0 && self.request_done.is_none();
     }
 
     /// The bytes of memory it holds, rounded up.
     pub(crate) fn size(&self) -> u64 {
         let response = self.response.as_ref().map_or(0, |response| response.fields.len());
-        let held = self.request_head.len() + self.request_body.held() + response + self.response_body.held();
+        let held = self.request_head.len()
+            + self.request_trailers.len()
+            + self.request_body.held()
+            + response
+            + self.response_body.held();
         (held + size_of::<Self>()) as u64
     }
 
@@ -162,7 +181,7 @@ impl Assembly {
                 version: request.version,
                 headers: request.headers,
                 body: self.request_body.into_body(),
-                trailers: Vec::new(),
+                trailers: head::fields(&self.request_trailers),
             },
             response,
             ending: self.ending,

@@ -8,6 +8,7 @@ use captures::Bytes;
 
 use crate::error::RecordError;
 use crate::forwarded::Network;
+use crate::gate::Limits;
 use crate::peer::{Protocol, Trust};
 
 /// Everything a recording depends on, but for the socket and the file.
@@ -34,6 +35,24 @@ pub struct Downstream {
     pub grace: Duration,
     /// How long a client may stay silent within an exchange.
     pub patience: Duration,
+    /// How long the head of an HTTP/1 request may take from its first byte to its last.
+    pub head_time: Duration,
+    /// The most bytes of such a head.
+    pub head_size: Bytes,
+    /// How long an HTTP/1 connection may lie idle between two requests.
+    pub keepalive: Duration,
+}
+
+impl Downstream {
+    /// What the gate holds clients to.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            head: self.head_time,
+            head_bytes: usize::try_from(self.head_size.as_u64()).unwrap_or(usize::MAX),
+            idle: self.keepalive,
+            patience: self.patience,
+        }
+    }
 }
 
 /// Where requests go.

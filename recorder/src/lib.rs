@@ -24,6 +24,7 @@ mod config;
 mod connection;
 mod error;
 mod forwarded;
+mod gate;
 mod head;
 mod outlet;
 mod peer;

@@ -3,8 +3,8 @@
 //! Nothing here reads a body or waits for anything. A request whose context is dropped without its last hook
 //! (the proxy stopped, or a bug unwound it) is recorded as ended by the proxy, so that the accounts hold.
 //!
-//! Requests that the engine refuses while it parses them, and `CONNECT`, reach no hook and are not seen. A
-//! client that closes its sending side after the request counts as gone: one that is gone looks the same.
+//! What never reaches a hook (the gate or the engine refused it) is recorded by its [`Visit`]. A client that
+//! closes its sending side after the request counts as gone: one that is gone looks the same.
 
 use std::any::Any;
 use std::io;
@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use captures::{Ending, ExchangeId, Offset, Version};
+use captures::{Ending, ExchangeId, Frames, Offset, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
-use pingora::proxy::{ProxyHttp, Session};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use rustix::io::Errno;
@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::config::{Upstream, Upstreams};
 use crate::connection::Connection;
 use crate::forwarded::{self, Network};
+use crate::gate::{FrameCounter, Visit, prepare_upgrade};
 use crate::peer::Peers;
 use crate::spool::Queue;
 
@@ -49,6 +50,13 @@ pub(crate) struct Tap {
     pub(crate) recording: bool,
     pub(crate) record_replayed: bool,
     pub(crate) next_id: AtomicU64,
+}
+
+impl Tap {
+    /// The number of an exchange that begins.
+    pub(crate) fn next_id(&self) -> ExchangeId {
+        ExchangeId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// One worker's proxy.
@@ -93,6 +101,10 @@ impl Proxy {
 pub(crate) struct Context {
     tap: Arc<Tap>,
     connection: Arc<Connection>,
+    /// Where the gate stands on HTTP/1; none on HTTP/2, which needs none.
+    visit: Option<Arc<Visit>>,
+    /// The two directions of a WebSocket, from the client and from the upstream.
+    frames: Option<Box<[FrameCounter; 2]>>,
     /// The number of peers that took no connection.
     unreachable: usize,
     stage: Stage,
@@ -142,6 +154,8 @@ impl ProxyHttp for Proxy {
         Context {
             tap: Arc::clone(&self.tap),
             connection: Connection::unknown(),
+            visit: None,
+            frames: None,
             unreachable: 0,
             stage: Stage::None,
         }
@@ -153,20 +167,31 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         connection: Box<dyn Any + Send + Sync>,
     ) {
-        if let Ok(connection) = connection.downcast::<Arc<Connection>>() {
-            context.connection = *connection;
+        match connection.downcast::<Arc<Visit>>() {
+            Ok(visit) => {
+                context.connection = Arc::clone(&visit.connection);
+                context.visit = Some(*visit);
+            }
+            Err(connection) => {
+                if let Ok(connection) = connection.downcast::<Arc<Connection>>() {
+                    context.connection = *connection;
+                }
+            }
         }
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
         let replayed = || session.req_header().headers.contains_key(REPLAY_MARKER);
+        let head = context.visit.as_ref().and_then(|visit| visit.take());
         context.stage = if !self.tap.recording || (!self.tap.record_replayed && replayed()) {
             Stage::Passing
         } else {
-            let id = ExchangeId(self.tap.next_id.fetch_add(1, Ordering::Relaxed));
-            let head = session.to_h1_raw();
+            let (arrived, head) = match head {
+                Some(head) => (head.arrived, head.bytes),
+                None => (self.tap.clock.now(), session.to_h1_raw().into()),
+            };
             let connection = context.connection.id;
-            let mut assembly = Box::new(Assembly::begin(id, connection, self.tap.clock.now(), &head));
+            let mut assembly = Box::new(Assembly::begin(self.tap.next_id(), connection, arrived, head));
             assembly.passage.secure = context.connection.secure;
             let peer = context.connection.peer.ip();
             assembly.client = forwarded::client(&self.trusted, peer, &session.req_header().headers);
@@ -178,7 +203,11 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         let peers = &self.peers[self.candidate(context)];
-        Ok(Box::new(peers.for_request(session.req_header()).clone()))
+        let mut peer = Box::new(peers.for_request(session.req_header()).clone());
+        if session.is_upgrade_req() {
+            prepare_upgrade(&mut peer);
+        }
+        Ok(peer)
     }
 
     fn fail_to_connect(
@@ -244,6 +273,9 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> Result<()> {
         let tap = &self.tap;
+        if let (Some([client, _]), Some(piece)) = (context.frames.as_deref_mut(), &piece) {
+            client.on_bytes(piece);
+        }
         if let Some(assembly) = context.assembly() {
             if let Some(piece) = piece {
                 assembly.on_request_body(piece, &tap.bodies);
@@ -268,6 +300,10 @@ impl ProxyHttp for Proxy {
         if switched {
             // What passes now need not be a conversation: the client may listen for hours.
             session.as_downstream_mut().set_read_timeout(None);
+            let protocol = session.req_header().headers.get(http::header::UPGRADE);
+            if protocol.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+                context.frames = Some(Box::default());
+            }
         }
         if let Some(assembly) = context.assembly() {
             assembly.on_response_head(as_received(head, self.tap.clock.now()));
@@ -282,14 +318,63 @@ impl ProxyHttp for Proxy {
         _: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
+        if let (Some([_, upstream]), Some(piece)) = (context.frames.as_deref_mut(), &piece) {
+            upstream.on_bytes(piece);
+        }
         if let (Some(assembly), Some(piece)) = (context.assembly(), piece) {
             assembly.on_response_body(piece, &self.tap.bodies);
         }
         Ok(None)
     }
 
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
+        let refusal = context.visit.as_ref().and_then(|visit| visit.bad_body());
+        let status = match (error.etype(), error.esource()) {
+            (ErrorType::HTTPStatus(status), _) => *status,
+            _ if refusal.is_some() => 400,
+            // Nobody is there to read it.
+            (
+                ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
+                ErrorSource::Downstream,
+            ) => 0,
+            (_, ErrorSource::Downstream) => 400,
+            (_, ErrorSource::Upstream) => 502,
+            (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
+        };
+        if status > 0 {
+            // A client that is gone is told nothing.
+            let _ = session.respond_error(status).await;
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         let now = self.tap.clock.now();
+        let mut ending = error.map_or(Ending::Completed, ending_of);
+        if let Some(visit) = context.visit.take() {
+            if let Some(refusal) = visit.bad_body() {
+                ending = Ending::RequestInvalid;
+                if let Some(assembly) = context.assembly() {
+                    refusal.reason.clone_into(&mut assembly.passage.detail);
+                }
+            }
+            let trailers = visit.take_trailers();
+            if let Some(assembly) = context.assembly()
+                && !trailers.is_empty()
+            {
+                assembly.on_request_trailers(trailers);
+            }
+        }
+        let frames = context.frames.take();
+        if let (Some(frames), Some(assembly)) = (frames, context.assembly()) {
+            let [client, upstream] = frames.map(|direction| direction.frames());
+            assembly.passage.frames = Some(Frames { client, upstream });
+        }
         if let Some(assembly) = context.assembly()
             && !assembly.has_response()
             && let Some(head) = session.response_written().filter(|head| !head.status.is_informational())
@@ -297,7 +382,7 @@ impl ProxyHttp for Proxy {
             // The proxy's own answer, e.g. 502.
             assembly.on_response_head(as_received(head, now));
         }
-        context.end(now, error.map_or(Ending::Completed, ending_of));
+        context.end(now, ending);
     }
 }
 

@@ -10,11 +10,9 @@
 //! A start touches the file last: what can fail has been done by then, so that a recording that cannot start
 //! costs no older capture.
 
-use std::any::Any;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc as handover;
@@ -23,9 +21,6 @@ use std::time::Duration;
 
 use captures::{CaptureHeader, ConnectionId};
 use pingora::apps::HttpServerApp;
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::l4::stream::Stream;
-use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -38,6 +33,7 @@ use crate::clock::Clock;
 use crate::config::{Config, MaskPolicy};
 use crate::connection::Connection;
 use crate::error::RecordError;
+use crate::gate::{self, Limits, Visit};
 use crate::outlet::{Notice, Outlet};
 use crate::proxy::{Proxy, Tap};
 use crate::redact::Redaction;
@@ -47,8 +43,6 @@ use crate::spool::{Disk, Queue, Totals, write_all};
 const BACKLOG: i32 = 4096;
 /// Idle upstream connections that a worker keeps.
 const POOL: usize = 1024;
-/// How long a client connection may lie idle; longer than the 60 s of common load balancers in front.
-const KEEPALIVE_SECONDS: u64 = 75;
 /// How long to wait when no connection can be accepted for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -119,7 +113,8 @@ pub fn start(
         let proxy = Proxy::new(Arc::clone(&tap), &config.upstreams);
         let worker = Worker {
             engine: Arc::new(http_proxy(&engine_settings, proxy)),
-            patience: config.downstream.patience,
+            tap: Arc::clone(&tap),
+            limits: config.downstream.limits(),
             grace: config.downstream.grace,
             stopping: stopping.clone(),
         };
@@ -284,7 +279,8 @@ type Arrival = (Arc<Connection>, TcpStream);
 
 struct Worker {
     engine: Arc<HttpProxy<Proxy>>,
-    patience: Duration,
+    tap: Arc<Tap>,
+    limits: Limits,
     grace: Duration,
     stopping: watch::Receiver<Phase>,
 }
@@ -297,7 +293,11 @@ impl Worker {
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
                     Some((connection, stream)) => {
-                        connections.spawn(serve(Arc::clone(&self.engine), connection, stream, self.patience, announced.clone()));
+                        if let Ok(stream) = prepared(stream) {
+                            let visit = Arc::new(Visit::new(Arc::clone(&self.tap), connection));
+                            let engine = Arc::clone(&self.engine);
+                            connections.spawn(gate::serve(engine, visit, stream, self.limits, announced.clone()));
+                        }
                     }
                     None => break,
                 },
@@ -314,39 +314,10 @@ impl Worker {
     }
 }
 
-/// Serves one client connection, request after request.
-async fn serve(
-    engine: Arc<HttpProxy<Proxy>>,
-    connection: Arc<Connection>,
-    stream: TcpStream,
-    patience: Duration,
-    announced: watch::Receiver<bool>,
-) {
-    let Ok(stream) = engine_stream(stream) else { return };
-    let mut session = ServerSession::new_http1(Box::new(stream));
-    session.set_keepalive((!*announced.borrow()).then_some(KEEPALIVE_SECONDS));
-    session.set_pipelining_enabled(true);
-    loop {
-        session.set_write_timeout(Some(patience));
-        // The engine hands this to the request's context, on the first request as on later ones.
-        let context: Box<dyn Any + Send + Sync> = Box::new(Arc::clone(&connection));
-        session.set_connection_user_context(Some(context));
-        let Some(reusable) = engine.process_new_http(session, &announced).await else { return };
-        let (stream, settings) = reusable.consume();
-        session = ServerSession::new_http1(stream);
-        if let Some(settings) = settings {
-            settings.apply_to_session(&mut session);
-        }
-    }
-}
-
-fn engine_stream(stream: TcpStream) -> io::Result<Stream> {
+fn prepared(stream: TcpStream) -> io::Result<tokio::net::TcpStream> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
-    let mut stream = Stream::from(tokio::net::TcpStream::from_std(stream)?);
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    stream.set_socket_digest(digest);
-    Ok(stream)
+    tokio::net::TcpStream::from_std(stream)
 }
 
 /// Whether a connection to `upstream` ends at a listener on `listen`.

@@ -245,7 +245,7 @@ mod tests {
 
     fn assembly(id: u64) -> Box<Assembly> {
         let head = vec![b'x'; 1_000];
-        Box::new(Assembly::begin(ExchangeId(id), ConnectionId(0), Offset::ZERO, &head))
+        Box::new(Assembly::begin(ExchangeId(id), ConnectionId(0), Offset::ZERO, head))
     }
 
     #[test]
