@@ -52,7 +52,7 @@ pub(crate) struct Globals {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Record(record::RecordArgs),
+    Record(Box<record::RecordArgs>),
     Inspect(inspect::InspectArgs),
     Replay(replay::ReplayArgs),
     Model(model::ModelArgs),

@@ -464,7 +464,11 @@ fn with_recording_off_it_proxies_and_writes_nothing() {
 
     assert_eq!(recorder.ended().code(), Some(0));
     assert!(!recorder.capture.exists());
-    assert!(recorder.said().contains("seen 1, recorded 0, filtered 1, dropped 0"), "{}", recorder.said());
+    assert!(
+        recorder.said().contains("seen 1, recorded 0, filtered 1, sampled out 0, dropped 0"),
+        "{}",
+        recorder.said()
+    );
 }
 
 #[test]

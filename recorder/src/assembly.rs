@@ -1,31 +1,24 @@
 //! Gathers what happens to one proxied request until it is one exchange.
 //!
-//! The worker threads only tell it what went by; it keeps raw heads and body prefixes and does no work per
-//! byte, except that a body *above* the limit is hashed as it streams, because nothing else of it is kept.
-//! Heads are parsed when the writer thread asks for the [`Exchange`].
+//! The worker threads only tell it what went by; it keeps raw heads and what the policy wants of bodies. Heads
+//! are parsed when the writer thread asks for the [`Exchange`].
 //!
-//! Invariant: memory is bounded by the two heads and twice the body limit, however long a body streams.
+//! Invariant: memory is bounded by the two heads and the limits of the two bodies, however long one streams.
+
+mod tap;
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
 use captures::{
-    Body, ConnectionId, Ending, Exchange, ExchangeId, Offset, Passage, Request, Response, SessionId,
-    SessionKey, Version,
+    ConnectionId, Ending, Exchange, ExchangeId, Offset, Passage, Request, Response, SessionId, SessionKey,
+    Version,
 };
-use hmac::{Hmac, Mac};
-use sha2::{Digest, Sha256};
 
-use crate::{head, redact};
+use crate::head;
 
-/// How much of a body is kept, and what it is hashed with.
-#[derive(Clone, Debug)]
-pub(crate) struct BodyPolicy {
-    /// The most bytes that are stored.
-    pub(crate) limit: usize,
-    /// The key of the digest of longer bodies; none when nothing is masked.
-    pub(crate) key: Option<[u8; 32]>,
-}
+use self::tap::Tap;
+pub(crate) use self::tap::{BodyPolicy, Room};
 
 /// One exchange while it happens.
 #[derive(Debug)]
@@ -100,7 +93,12 @@ impl Assembly {
 
     /// A piece of the request's body, transfer coding removed.
     pub(crate) fn on_request_body(&mut self, piece: &Bytes, policy: &BodyPolicy) {
-        if self.upgraded { self.request_body.count(piece) } else { self.request_body.push(piece, policy) }
+        let Self { request_head, request_body, .. } = self;
+        if self.upgraded {
+            request_body.count(piece);
+        } else {
+            request_body.push(piece, policy, || policy.request.of(request_head));
+        }
     }
 
     /// The request is complete. On a retry the first time counts: the client was done then.
@@ -123,7 +121,13 @@ impl Assembly {
 
     /// A piece of the response's body, transfer coding removed.
     pub(crate) fn on_response_body(&mut self, piece: &Bytes, policy: &BodyPolicy) {
-        if self.upgraded { self.response_body.count(piece) } else { self.response_body.push(piece, policy) }
+        let Self { response, response_body, .. } = self;
+        if self.upgraded {
+            response_body.count(piece);
+        } else {
+            let fields = response.as_ref().map_or(&[][..], |head| &head.fields);
+            response_body.push(piece, policy, || policy.response.of(fields));
+        }
     }
 
     /// Whether a final response was seen.
@@ -186,124 +190,6 @@ impl Assembly {
             response,
             ending: self.ending,
             passage: self.passage,
-        }
-    }
-}
-
-/// What is kept of a body that streams by.
-#[derive(Debug, Default)]
-struct Tap {
-    length: u64,
-    stored: Stored,
-    digest: Option<Box<BodyDigest>>,
-}
-
-/// The stored prefix: most bodies come in one piece, which then is shared, not copied.
-#[derive(Debug, Default)]
-enum Stored {
-    #[default]
-    Nothing,
-    Piece(Bytes),
-    Pieces(Vec<u8>),
-}
-
-impl Stored {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Nothing => &[],
-            Self::Piece(piece) => piece,
-            Self::Pieces(bytes) => bytes,
-        }
-    }
-}
-
-impl Tap {
-    fn count(&mut self, piece: &Bytes) {
-        self.length += piece.len() as u64;
-    }
-
-    fn push(&mut self, piece: &Bytes, policy: &BodyPolicy) {
-        if piece.is_empty() {
-            return;
-        }
-        self.count(piece);
-        let room = policy.limit.saturating_sub(self.stored.as_slice().len());
-        if self.digest.is_none() && piece.len() > room {
-            // The limit is passed here: what is stored so far is all that went by.
-            let mut digest = Box::new(BodyDigest::new(policy.key.as_ref()));
-            digest.update(self.stored.as_slice());
-            self.digest = Some(digest);
-        }
-        if let Some(digest) = &mut self.digest {
-            digest.update(piece);
-        }
-        if room > 0 {
-            self.store(piece, room);
-        }
-    }
-
-    fn store(&mut self, piece: &Bytes, room: usize) {
-        match &mut self.stored {
-            Stored::Nothing if piece.len() <= room => self.stored = Stored::Piece(piece.clone()),
-            Stored::Nothing => self.stored = Stored::Pieces(piece[..room].to_vec()),
-            Stored::Piece(first) => {
-                let mut bytes = Vec::with_capacity(first.len() + piece.len().min(room));
-                bytes.extend_from_slice(first);
-                bytes.extend_from_slice(&piece[..piece.len().min(room)]);
-                self.stored = Stored::Pieces(bytes);
-            }
-            Stored::Pieces(bytes) => bytes.extend_from_slice(&piece[..piece.len().min(room)]),
-        }
-    }
-
-    fn held(&self) -> usize {
-        match &self.stored {
-            Stored::Pieces(bytes) => bytes.capacity(),
-            other => other.as_slice().len(),
-        }
-    }
-
-    fn into_body(self) -> Body {
-        let stored = match self.stored {
-            Stored::Nothing => Vec::new(),
-            Stored::Piece(piece) => piece.into(),
-            Stored::Pieces(bytes) => bytes,
-        };
-        Body {
-            length: self.length,
-            cut: self.length > stored.len() as u64,
-            stored,
-            digest: self.digest.map(|digest| digest.finish()),
-            decoded: false,
-        }
-    }
-}
-
-#[derive(Debug)]
-enum BodyDigest {
-    Plain(Sha256),
-    Keyed(Hmac<Sha256>),
-}
-
-impl BodyDigest {
-    fn new(key: Option<&[u8; 32]>) -> Self {
-        match key {
-            None => Self::Plain(Sha256::new()),
-            Some(key) => Self::Keyed(redact::keyed(key)),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Plain(digest) => Digest::update(digest, bytes),
-            Self::Keyed(digest) => Mac::update(digest, bytes),
-        }
-    }
-
-    fn finish(self) -> [u8; 32] {
-        match self {
-            Self::Plain(digest) => Digest::finalize(digest).into(),
-            Self::Keyed(digest) => Mac::finalize(digest).into_bytes().into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::error::RecordError;
 use crate::forwarded::Network;
 use crate::gate::Limits;
 use crate::peer::{Protocol, Trust};
+use crate::policy::{BodyRules, Filters, SamplingRatio, SessionPolicy};
 
 /// Everything a recording depends on, but for the socket and the file.
 #[derive(Clone, Debug)]
@@ -69,10 +70,22 @@ pub struct Upstreams {
 /// What is recorded.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The most bytes of a body that are stored; of longer ones also the length and a digest.
-    pub body_limit: Bytes,
+    /// Whose requests are whose.
+    pub sessions: SessionPolicy,
+    /// The share of the sessions that is recorded.
+    pub sampling: SamplingRatio,
+    /// What is left out.
+    pub filters: Filters,
+    /// What is kept of requests' bodies.
+    pub request_bodies: BodyRules,
+    /// What is kept of responses' bodies.
+    pub response_bodies: BodyRules,
+    /// Whether the content coding is taken off bodies that are stored whole, where that can be done.
+    pub decode_bodies: bool,
     /// Whether traffic that a replay marked as its own is recorded, too.
     pub record_replayed: bool,
+    /// All that makes the capture hold less than what passed, as it was typed.
+    pub typed: Vec<String>,
 }
 
 /// How it is written.

@@ -57,6 +57,21 @@ pub(crate) fn fields(mut raw: &[u8]) -> Vec<Header> {
     headers
 }
 
+/// The value of the first field called `name`, which is in lower case, without taking the head apart.
+pub(crate) fn first_value<'a>(mut raw: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    while !raw.is_empty() {
+        let (line, rest) = next_line(raw);
+        raw = rest;
+        if let Some((found, value)) = line.split_at_checked(name.len())
+            && let Some(value) = value.strip_prefix(b":")
+            && found.eq_ignore_ascii_case(name)
+        {
+            return Some(trim(value));
+        }
+    }
+    None
+}
+
 /// The bytes up to the end of the line, and those after it.
 fn next_line(raw: &[u8]) -> (&[u8], &[u8]) {
     let (line, rest) = split_at(raw, raw.iter().position(|&byte| byte == b'\n'));

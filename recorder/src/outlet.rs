@@ -1,6 +1,6 @@
 //! Turns what the workers saw into records of the capture, and keeps the accounts.
 //!
-//! `recorded + filtered + dropped = seen`, at every tally and at the end. A record counts as recorded when it
+//! `recorded + filtered + sampled out + dropped = seen`, at every tally and at the end. A record counts as recorded when it
 //! was handed to the sink; when that fails, it and those pending with it count as dropped, further ones are
 //! dropped unencoded, and every flush tries again.
 
@@ -9,15 +9,18 @@ use std::io::{self, Write};
 use captures::{CaptureHeader, CaptureWriter, DropReason, Offset, Tally};
 
 use crate::assembly::Assembly;
+use crate::policy::{Screen, Verdict};
 use crate::redact::Redaction;
-use crate::session::Sessions;
+use crate::session::Origin;
 
 /// A capture that is being written.
 pub(crate) struct Outlet<W> {
     writer: CaptureWriter<W>,
     redaction: Redaction,
-    sessions: Sessions,
+    screen: Screen,
     recorded: u64,
+    filtered: u64,
+    sampled_out: u64,
     write_failed: u64,
     too_large: u64,
     state: State,
@@ -39,6 +42,8 @@ enum State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Told {
     recorded: u64,
+    filtered: u64,
+    sampled_out: u64,
     write_failed: u64,
     too_large: u64,
     elsewhere: Elsewhere,
@@ -67,12 +72,19 @@ pub enum Notice {
 
 impl<W: Write> Outlet<W> {
     /// Begins a capture in `sink`.
-    pub(crate) fn create(sink: W, header: &CaptureHeader, redaction: Redaction) -> io::Result<Self> {
+    pub(crate) fn create(
+        sink: W,
+        header: &CaptureHeader,
+        screen: Screen,
+        redaction: Redaction,
+    ) -> io::Result<Self> {
         Ok(Self {
             writer: CaptureWriter::create(sink, header)?,
             redaction,
-            sessions: Sessions::new(),
+            screen,
             recorded: 0,
+            filtered: 0,
+            sampled_out: 0,
             write_failed: 0,
             too_large: 0,
             state: State::Writing,
@@ -83,12 +95,23 @@ impl<W: Write> Outlet<W> {
 
     /// Records what a worker assembled, or counts why not.
     pub(crate) fn record(&mut self, assembly: Assembly) {
-        if self.state == State::Failing {
-            self.write_failed += 1;
-            return;
-        }
+        let origin = Origin { client: assembly.client, shared_connection: assembly.shared_connection };
         let mut exchange = assembly.into_exchange();
-        (exchange.session, exchange.session_key) = self.sessions.of(&exchange);
+        match self.screen.judge(&mut exchange, origin) {
+            Verdict::Record if self.state == State::Failing => {
+                self.write_failed += 1;
+                return;
+            }
+            Verdict::Record => {}
+            Verdict::Filtered => {
+                self.filtered += 1;
+                return;
+            }
+            Verdict::SampledOut => {
+                self.sampled_out += 1;
+                return;
+            }
+        }
         self.redaction.apply(&mut exchange);
         let pending = u64::from(self.writer.pending());
         match self.writer.push(&exchange) {
@@ -163,6 +186,8 @@ impl<W: Write> Outlet<W> {
     fn told(&self, elsewhere: Elsewhere) -> Told {
         Told {
             recorded: self.recorded,
+            filtered: self.filtered,
+            sampled_out: self.sampled_out,
             write_failed: self.write_failed,
             too_large: self.too_large,
             elsewhere,
@@ -179,12 +204,13 @@ impl<W: Write> Outlet<W> {
         .filter(|(_, count)| *count > 0)
         .collect();
         let lost: u64 = dropped.iter().map(|(_, count)| count).sum();
+        let filtered = self.filtered + elsewhere.filtered;
         Tally {
             at,
-            seen: self.recorded + elsewhere.filtered + lost,
+            seen: self.recorded + filtered + self.sampled_out + lost,
             recorded: self.recorded,
-            filtered: elsewhere.filtered,
-            sampled_out: 0,
+            filtered,
+            sampled_out: self.sampled_out,
             dropped,
         }
     }
@@ -196,6 +222,7 @@ mod tests {
 
     use super::*;
     use crate::config::MaskPolicy;
+    use crate::policy::tests::everything;
 
     /// A disk that fails while it is told to, and keeps nothing of a write that failed.
     #[derive(Default)]
@@ -233,7 +260,8 @@ mod tests {
             sampling_ratio: 1.0,
             body_limit: 0,
         };
-        Outlet::create(disk, &header, Redaction::new(MaskPolicy::None)).unwrap()
+        let screen = Screen::new(&everything(), &[], [0; 16]);
+        Outlet::create(disk, &header, screen, Redaction::new(MaskPolicy::None)).unwrap()
     }
 
     fn push(outlet: &mut Outlet<Disk>, ids: std::ops::Range<u64>) {

@@ -19,7 +19,7 @@ use std::sync::mpsc as handover;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use captures::{CaptureHeader, ConnectionId};
+use captures::{Bytes, CaptureHeader, ConnectionId};
 use pingora::apps::HttpServerApp;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
@@ -28,13 +28,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::assembly::BodyPolicy;
+use crate::assembly::{BodyPolicy, Room};
 use crate::clock::Clock;
 use crate::config::{Config, MaskPolicy};
 use crate::connection::Connection;
 use crate::error::RecordError;
 use crate::gate::{self, Limits, Visit};
 use crate::outlet::{Notice, Outlet};
+use crate::policy::Screen;
 use crate::proxy::{Proxy, Tap};
 use crate::redact::Redaction;
 use crate::spool::{Disk, Queue, Totals, write_all};
@@ -43,6 +44,8 @@ use crate::spool::{Disk, Queue, Totals, write_all};
 const BACKLOG: i32 = 4096;
 /// Idle upstream connections that a worker keeps.
 const POOL: usize = 1024;
+/// The memory for bodies of exchanges that have not ended, beside that of the queue.
+const IN_FLIGHT: Bytes = Bytes::new(64 << 20);
 /// How long to wait when no connection can be accepted for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -87,11 +90,13 @@ pub fn start(
         clock,
         queue: Arc::clone(&queue),
         bodies: BodyPolicy {
-            limit: usize::try_from(config.policy.body_limit.as_u64()).unwrap_or(usize::MAX),
+            request: config.policy.request_bodies.clone(),
+            response: config.policy.response_bodies.clone(),
             key: match &config.masking {
                 MaskPolicy::None => None,
                 MaskPolicy::Pseudonyms { key, .. } => Some(*key),
             },
+            room: Room::of(config.files.queue.plus(IN_FLIGHT)),
         },
         recording: sink.is_some(),
         record_replayed: config.policy.record_replayed,
@@ -138,8 +143,9 @@ pub fn start(
             let writer = spawn("writer", write)?;
             let redaction = Redaction::new(config.masking.clone());
             let header = header(&config, address, started, &redaction)?;
+            let screen = Screen::new(&config.policy, &config.upstreams.trusted_proxies, header.recording);
             let outlet = Disk::emptied(file)
-                .and_then(|disk| Outlet::create(disk, &header, redaction))
+                .and_then(|disk| Outlet::create(disk, &header, screen, redaction))
                 .map_err(|error| RecordError::CannotWrite { error })?;
             let _ = begin.send(outlet);
             Some(writer)
@@ -163,6 +169,7 @@ fn header(
 ) -> Result<CaptureHeader, RecordError> {
     let servers: Vec<String> = config.upstreams.addresses().map(|server| server.to_string()).collect();
     let typed = config.upstreams.servers.iter().map(|server| server.typed.clone());
+    let policy = &config.policy;
     let mut recording = [0; 16];
     getrandom::fill(&mut recording)
         .map_err(|error| RecordError::Machine { error: io::Error::other(error) })?;
@@ -174,11 +181,11 @@ fn header(
         servers,
         recording,
         segment: 0,
-        session_keys: vec!["cookie".to_owned(), "header:authorization".to_owned(), "connection".to_owned()],
-        filters: Vec::new(),
+        session_keys: policy.sessions.keys.iter().map(ToString::to_string).collect(),
+        filters: policy.typed.clone(),
         masking: redaction.masking(),
-        sampling_ratio: 1.0,
-        body_limit: config.policy.body_limit.as_u64(),
+        sampling_ratio: policy.sampling.as_f64(),
+        body_limit: policy.request_bodies.limit().max(policy.response_bodies.limit()),
     })
 }
 

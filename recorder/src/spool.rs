@@ -32,8 +32,10 @@ pub struct Totals {
     pub seen: u64,
     /// Exchanges in the file.
     pub recorded: u64,
-    /// Exchanges left out as replayed traffic, or because nothing was to be recorded.
+    /// Exchanges left out by a filter, as replayed traffic, or because nothing was to be recorded.
     pub filtered: u64,
+    /// Exchanges left out by sampling.
+    pub sampled_out: u64,
     /// Exchanges lost, by reason.
     pub dropped: Vec<(DropReason, u64)>,
     /// The size of the file.
@@ -115,6 +117,7 @@ impl Queue {
             seen: self.seen.load(Ordering::Relaxed),
             recorded: tally.recorded,
             filtered: tally.filtered,
+            sampled_out: tally.sampled_out,
             dropped: tally.dropped,
             file,
             unclosed,

@@ -128,7 +128,7 @@ fn config(args: &RecordArgs) -> Result<Config, Complaint> {
     Ok(Config {
         downstream: args.downstream.resolve(),
         upstreams: args.upstream.resolve(args)?,
-        policy: args.policy.resolve(),
+        policy: args.policy.resolve()?,
         masking: args.mask.resolve(args)?,
         files: args.files.resolve(),
         threads: args.threads.map_or_else(
@@ -230,8 +230,8 @@ fn summary(totals: &Totals, file: &str) -> String {
         totals.dropped.iter().map(|(reason, count)| format!("{} {count}", reason.as_str())).collect();
     let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     format!(
-        "seen {}, recorded {}, filtered {}, dropped {lost}{reasons}, {} in {file}",
-        totals.seen, totals.recorded, totals.filtered, totals.file
+        "seen {}, recorded {}, filtered {}, sampled out {}, dropped {lost}{reasons}, {} in {file}",
+        totals.seen, totals.recorded, totals.filtered, totals.sampled_out, totals.file
     )
 }
 

@@ -1,8 +1,23 @@
 //! The events of exchanges, told one by one with literal moments.
 
-use super::*;
+use captures::Body;
 
-const POLICY: BodyPolicy = BodyPolicy { limit: 8, key: None };
+use super::*;
+use crate::policy::{BodyRules, Kept};
+
+fn keeping(kept: Kept) -> BodyPolicy {
+    let rules = BodyRules::new(&[], kept).unwrap();
+    BodyPolicy {
+        request: rules.clone(),
+        response: rules,
+        key: None,
+        room: Room::of(captures::Bytes::new(100)),
+    }
+}
+
+fn first_8() -> BodyPolicy {
+    keeping(Kept::Prefix(captures::Bytes::new(8)))
+}
 
 fn begun() -> Assembly {
     let head = b"POST /cart HTTP/1.1\r\nHost: shop\r\n\r\n";
@@ -18,10 +33,10 @@ fn response(status: u16, at_ms: u64) -> ResponseHead {
     }
 }
 
-fn body_of(pieces: &[&'static str]) -> Body {
+fn body_of(pieces: &[&'static str], policy: &BodyPolicy) -> Body {
     let mut assembly = begun();
     for piece in pieces {
-        assembly.on_request_body(&Bytes::from_static(piece.as_bytes()), &POLICY);
+        assembly.on_request_body(&Bytes::from_static(piece.as_bytes()), policy);
     }
     assembly.into_exchange().request.body
 }
@@ -39,10 +54,10 @@ fn digest(hex: &str) -> [u8; 32] {
 fn events_become_one_exchange_with_all_its_moments() {
     let mut assembly = begun();
     assembly.on_attempt();
-    assembly.on_request_body(&Bytes::from_static(b"a=1"), &POLICY);
+    assembly.on_request_body(&Bytes::from_static(b"a=1"), &first_8());
     assembly.on_request_done(Offset::from_millis(11));
     assembly.on_response_head(response(200, 30));
-    assembly.on_response_body(&Bytes::from_static(b"ok"), &POLICY);
+    assembly.on_response_body(&Bytes::from_static(b"ok"), &first_8());
     assembly.end(Offset::from_millis(31), Ending::Completed);
 
     let exchange = assembly.into_exchange();
@@ -63,7 +78,7 @@ fn a_retry_counts_the_body_once_and_keeps_the_first_moment_of_completion() {
     let mut assembly = begun();
     for at_ms in [11, 20] {
         assembly.on_attempt();
-        assembly.on_request_body(&Bytes::from_static(b"a=1"), &POLICY);
+        assembly.on_request_body(&Bytes::from_static(b"a=1"), &first_8());
         assembly.on_request_done(Offset::from_millis(at_ms));
     }
 
@@ -77,7 +92,7 @@ fn a_retry_counts_the_body_once_and_keeps_the_first_moment_of_completion() {
 #[test]
 fn a_body_up_to_the_limit_is_whole_and_needs_no_digest() {
     for pieces in [&["12345678"][..], &["1234", "", "5678"], &["1", "2345678"]] {
-        let body = body_of(pieces);
+        let body = body_of(pieces, &first_8());
 
         assert_eq!(body, Body { length: 8, stored: b"12345678".to_vec(), ..Body::default() });
     }
@@ -87,7 +102,7 @@ fn a_body_up_to_the_limit_is_whole_and_needs_no_digest() {
 fn a_longer_body_is_cut_and_the_digest_covers_all_of_it() {
     let whole = digest("15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"); // 123456789
     for pieces in [&["123456789"][..], &["12345678", "9"], &["1234", "5678", "9"], &["1234567", "89"]] {
-        let body = body_of(pieces);
+        let body = body_of(pieces, &first_8());
 
         assert_eq!(
             body,
@@ -104,7 +119,7 @@ fn a_longer_body_is_cut_and_the_digest_covers_all_of_it() {
 
 #[test]
 fn under_a_key_the_digest_is_not_that_of_the_body() {
-    let policy = BodyPolicy { limit: 0, key: Some([1; 32]) };
+    let policy = BodyPolicy { key: Some([1; 32]), ..keeping(Kept::Digest) };
     let mut assembly = begun();
     assembly.on_request_body(&Bytes::from_static(b"123456789"), &policy);
 
@@ -119,12 +134,70 @@ fn under_a_key_the_digest_is_not_that_of_the_body() {
 }
 
 #[test]
+fn each_way_of_keeping_a_body_keeps_just_that() {
+    let whole = Some(digest("15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225")); // 123456789
+    let eight = captures::Bytes::new(8);
+    for pieces in [&["123456789"][..], &["12345678", "9"], &["1", "2345678", "9"]] {
+        let check = |kept, stored: &str, digest| {
+            let expected =
+                Body { length: 9, stored: stored.into(), digest, cut: stored.len() < 9, ..Body::default() };
+            assert_eq!(body_of(pieces, &keeping(kept)), expected, "{kept:?} {pieces:?}");
+        };
+        check(Kept::Prefix(eight), "12345678", whole);
+        check(Kept::Whole(eight), "", whole);
+        check(Kept::Whole(captures::Bytes::new(9)), "123456789", None);
+        check(Kept::Digest, "", whole);
+        check(Kept::Nothing, "", None);
+    }
+    for kept in [Kept::Whole(eight), Kept::Digest, Kept::Nothing] {
+        assert_eq!(body_of(&[], &keeping(kept)), Body::default());
+    }
+}
+
+#[test]
+fn bodies_that_find_the_room_full_keep_a_digest_and_give_back_what_they_had() {
+    let policy = keeping(Kept::Whole(captures::Bytes::new(1_000)));
+    let sixty = Bytes::from_static(&[b'x'; 60]);
+    let (mut first, mut second) = (begun(), begun());
+    first.on_request_body(&sixty, &policy);
+    second.on_request_body(&Bytes::from_static(b"abc"), &policy);
+    second.on_request_body(&sixty, &policy);
+
+    let cut = second.into_exchange().request.body;
+    assert_eq!((cut.length, cut.stored.len(), cut.cut, cut.digest.is_some()), (63, 0, true, true));
+    // 40 bytes are free again, and 100 once the first is written.
+    second = begun();
+    second.on_request_body(&Bytes::from_static(&[b'x'; 40]), &policy);
+    assert!(second.into_exchange().request.body.is_whole());
+    assert!(first.into_exchange().request.body.is_whole());
+    assert!(policy.room.is_empty());
+}
+
+#[test]
+fn the_content_type_is_that_of_the_head_of_the_same_side() {
+    let rules = [("text/*".to_owned(), Kept::Nothing)];
+    let rules = BodyRules::new(&rules, Kept::Digest).unwrap();
+    let policy = BodyPolicy { response: rules.clone(), request: rules, ..first_8() };
+    let mut assembly = begun();
+    let fields = b"Content-Type: text/html\r\n".to_vec();
+    assembly.on_response_head(ResponseHead { fields, ..response(200, 12) });
+    assembly.on_request_body(&Bytes::from_static(b"a=1"), &policy);
+    assembly.on_response_body(&Bytes::from_static(b"<html>"), &policy);
+
+    let exchange = assembly.into_exchange();
+
+    assert!(exchange.request.body.digest.is_some());
+    let answer = exchange.response.unwrap().body;
+    assert_eq!(answer, Body { length: 6, cut: true, ..Body::default() });
+}
+
+#[test]
 fn after_an_upgrade_bytes_are_counted_and_not_kept() {
     let mut assembly = begun();
     assembly.on_response_head(response(101, 12));
     for _ in 0..1000 {
-        assembly.on_request_body(&Bytes::from_static(b"frame"), &POLICY);
-        assembly.on_response_body(&Bytes::from_static(b"frames"), &POLICY);
+        assembly.on_request_body(&Bytes::from_static(b"frame"), &first_8());
+        assembly.on_response_body(&Bytes::from_static(b"frames"), &first_8());
     }
     assert!(assembly.size() < 1_000);
 

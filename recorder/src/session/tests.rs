@@ -2,6 +2,9 @@
 
 use captures::{Body, Ending, ExchangeId, Header, Passage, Request, Response, Version};
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use super::*;
 
 /// An exchange on connection 0 that ends at 1 ms; each line is `> Name: value` of the request or
@@ -52,10 +55,34 @@ fn at_minute(minute: u64, lines: &[&str]) -> Exchange {
     Exchange { arrived: at, ended: at, ..exchange(lines) }
 }
 
+const BY_DEFAULT: &str = "cookie,header:authorization,connection";
+
+fn sessions_by(keys: &str) -> Sessions {
+    let keys = keys.split(',').map(|key| KeyRule::parse(key).unwrap()).collect();
+    let policy = SessionPolicy { keys, idle: Duration::from_secs(30 * 60) };
+    Sessions::new(policy, vec![Network::parse("10.0.0.0/8").unwrap()], [0; 16])
+}
+
+/// From this client, on a connection of its own.
+fn directly(client: [u8; 4]) -> Origin {
+    Origin { client: Ipv4Addr::from(client).into(), shared_connection: false }
+}
+
+/// From this client, on a connection of a trusted proxy.
+fn through_a_proxy(client: [u8; 4]) -> Origin {
+    Origin { shared_connection: true, ..directly(client) }
+}
+
 /// The numbers of the sessions of these exchanges, in order.
 fn sessions_of(exchanges: &[Exchange]) -> Vec<u64> {
-    let mut sessions = Sessions::new();
-    exchanges.iter().map(|exchange| sessions.of(exchange).0.0).collect()
+    let mut sessions = sessions_by(BY_DEFAULT);
+    exchanges.iter().map(|exchange| sessions.of(exchange, directly([192, 0, 2, 1])).session.0).collect()
+}
+
+/// The same for exchanges from different places.
+fn told_apart_by(keys: &str, exchanges: &[(Origin, Exchange)]) -> Vec<u64> {
+    let mut sessions = sessions_by(keys);
+    exchanges.iter().map(|(origin, exchange)| sessions.of(exchange, *origin).session.0).collect()
 }
 
 #[test]
@@ -72,8 +99,8 @@ fn a_visitor_is_followed_from_the_first_answer_through_a_rotated_login() {
 
 #[test]
 fn a_cookie_beats_a_credential_beats_a_connection() {
-    let mut sessions = Sessions::new();
-    let mut kind = |lines: &[&str]| sessions.of(&exchange(lines)).1;
+    let mut sessions = sessions_by(BY_DEFAULT);
+    let mut kind = |lines: &[&str]| sessions.of(&exchange(lines), directly([192, 0, 2, 1])).key;
 
     assert_eq!(kind(&["> Cookie: PHPSESSID=1", "> Authorization: Bearer x"]), SessionKey::Cookie);
     assert_eq!(kind(&["> Cookie: theme=dark", "> Authorization: Bearer x"]), SessionKey::Header);
@@ -126,6 +153,92 @@ fn thirty_idle_minutes_end_a_session() {
 
     assert_eq!(sessions_of(&[at_minute(0, cookie), at_minute(29, cookie), at_minute(58, cookie)]), [0, 0, 0]);
     assert_eq!(sessions_of(&[at_minute(0, cookie), at_minute(30, cookie)]), [0, 1]);
+}
+
+#[test]
+fn the_first_key_of_the_list_decides() {
+    let here = directly([192, 0, 2, 1]);
+    let asking = |target: &str, lines: &[&str]| {
+        let mut exchange = exchange(lines);
+        exchange.request.target = target.into();
+        (here, exchange)
+    };
+    let visits = [
+        asking("/?a=1&user=7", &["> Cookie: shop=1", "> X-User: ann"]),
+        asking("/", &["> Cookie: shop=2", "> x-user: ann"]),
+        asking("/?user=7", &["> Cookie: shop=1"]),
+        asking("/", &["> Cookie: Shop=1; sid=x"]),
+    ];
+    let check = |keys: &str, expected: [u64; 4]| assert_eq!(told_apart_by(keys, &visits), expected, "{keys}");
+
+    check("cookie:shop,connection", [0, 1, 0, 2]);
+    check("header:X-User,connection", [0, 0, 1, 1]);
+    check("query:user,connection", [0, 1, 0, 1]);
+    check("cookie:shop,header:x-user", [0, 1, 0, 2]);
+    check("cookie,connection", [0, 0, 0, 1]);
+    check("connection", [0, 0, 0, 0]);
+}
+
+#[test]
+fn without_any_key_a_request_is_a_session_by_itself() {
+    let visits = [(directly([192, 0, 2, 1]), exchange(&[])), (directly([192, 0, 2, 1]), exchange(&[]))];
+
+    assert_eq!(told_apart_by("cookie:shop", &visits), [0, 1]);
+}
+
+#[test]
+fn clients_are_told_apart_by_address_and_agent() {
+    let firefox = &["> User-Agent: Firefox"][..];
+    let visits = [
+        (directly([192, 0, 2, 1]), on(1, firefox)),
+        (directly([192, 0, 2, 1]), on(2, firefox)),
+        (directly([192, 0, 2, 1]), on(3, &["> User-Agent: curl"])),
+        (directly([192, 0, 2, 2]), on(1, firefox)),
+        (through_a_proxy([192, 0, 2, 2]), on(4, firefox)),
+    ];
+
+    assert_eq!(told_apart_by("ip+ua,connection", &visits), [0, 0, 1, 2, 2]);
+    assert_eq!(sessions_by("ip+ua").of(&visits[0].1, visits[0].0).key, SessionKey::AddressAgent);
+}
+
+#[test]
+fn a_connection_of_a_trusted_proxy_is_nobodys_session() {
+    let visits = [
+        (through_a_proxy([192, 0, 2, 1]), on(1, &[])),
+        (through_a_proxy([192, 0, 2, 2]), on(1, &[])),
+        (through_a_proxy([192, 0, 2, 1]), on(2, &[])),
+        // The proxy named nobody: all that is known is itself.
+        (through_a_proxy([10, 0, 0, 1]), on(1, &[])),
+        (through_a_proxy([10, 0, 0, 1]), on(1, &[])),
+    ];
+
+    assert_eq!(told_apart_by(BY_DEFAULT, &visits), [0, 1, 0, 2, 3]);
+}
+
+#[test]
+fn a_page_that_ends_after_what_it_made_its_visitor_ask_for_is_the_same_session() {
+    // The image was asked for with the cookie that the page's head had set, and ended before the page did.
+    let visits =
+        [on(2, &["> Cookie: sid=aa"]), on(1, &["< Set-Cookie: sid=aa"]), on(3, &["> Cookie: sid=aa"])];
+
+    assert_eq!(sessions_of(&visits), [0, 0, 0]);
+}
+
+#[test]
+fn recorders_draw_alike_for_a_key_that_both_meet_and_once_for_a_session() {
+    let draws = |salt: u8, exchanges: &[Exchange]| -> Vec<u64> {
+        let mut sessions = Sessions { salt: [salt; 16], ..sessions_by(BY_DEFAULT) };
+        exchanges.iter().map(|exchange| sessions.of(exchange, directly([192, 0, 2, 1])).draw).collect()
+    };
+    let first =
+        draws(1, &[on(7, &["< Set-Cookie: sid=aa"]), on(8, &["> Cookie: sid=aa", "< Set-Cookie: sid=bb"])]);
+    let second =
+        draws(2, &[on(9, &["> Authorization: x", "> Cookie: sid=aa"]), on(9, &["> Cookie: sid=bb"])]);
+
+    assert_eq!(first[0], first[1]);
+    assert_eq!(first[0], second[0]);
+    assert_ne!(second[0], second[1]);
+    assert_ne!(draws(1, &[on(7, &[])]), draws(2, &[on(7, &[])]));
 }
 
 #[test]
