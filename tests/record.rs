@@ -1,6 +1,7 @@
 //! `highwater record` in front of real servers.
 
 mod faults;
+mod gate;
 mod replayed;
 mod start;
 
