@@ -130,6 +130,12 @@ impl Assembly {
         }
     }
 
+    /// The exchange failed after `sent` bytes of the request's body went upstream, where that is counted.
+    pub(crate) fn on_failure(&mut self, sent: Option<usize>) {
+        let short = sent.is_some_and(|sent| (sent as u64) < self.request_body.length());
+        self.passage.unfinished = self.attempts > 0 && !self.upgraded && short;
+    }
+
     /// Whether a final response was seen.
     pub(crate) const fn has_response(&self) -> bool {
         self.response.is_some()
@@ -139,7 +145,7 @@ impl Assembly {
     pub(crate) fn end(&mut self, at: Offset, ending: Ending) {
         self.ended = at;
         self.ending = ending;
-        self.passage.unfinished = self.attempts > 0 && self.request_done.is_none();
+        self.passage.unfinished |= self.attempts > 0 && self.request_done.is_none();
     }
 
     /// The bytes of memory it holds, rounded up.

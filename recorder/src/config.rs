@@ -5,12 +5,14 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use captures::Bytes;
+use pingora::upstreams::peer::PeerOptions;
 
 use crate::error::RecordError;
-use crate::forwarded::Network;
+use crate::forwarded::{Forwarding, Network};
 use crate::gate::Limits;
-use crate::peer::{Protocol, Trust};
+use crate::peer::{Peers, Protocol, Trust};
 use crate::policy::{BodyRules, Filters, SamplingRatio, SessionPolicy};
+use crate::upstream::{Balance, HealthChecks, HostHeader};
 
 /// Everything a recording depends on, but for the socket and the file.
 #[derive(Clone, Debug)]
@@ -61,8 +63,24 @@ impl Downstream {
 pub struct Upstreams {
     /// The servers; at least one.
     pub servers: Vec<Upstream>,
+    /// Which of them gets the next request.
+    pub balance: Balance,
+    /// How they are checked, when they are.
+    pub health: Option<HealthChecks>,
+    /// How long a connection, with TLS where it is spoken, may take to come about.
+    pub connect_timeout: Duration,
     /// How long a server may stay silent within an exchange.
-    pub patience: Duration,
+    pub read_timeout: Duration,
+    /// How long a server may take nothing of a request.
+    pub write_timeout: Duration,
+    /// The most idle connections that a worker keeps to all servers.
+    pub pool: usize,
+    /// How long it keeps one.
+    pub pool_idle: Duration,
+    /// The Host that the servers are told; the client's without one.
+    pub host_header: Option<HostHeader>,
+    /// What they are told of the client.
+    pub forwarding: Forwarding,
     /// The proxies before us whose word on the client's address counts.
     pub trusted_proxies: Vec<Network>,
 }
@@ -104,6 +122,8 @@ pub struct Upstream {
     pub addresses: Vec<SocketAddr>,
     /// How it is spoken to.
     pub protocol: Protocol,
+    /// Its share of the requests, relative to the others'; above zero.
+    pub weight: u32,
 }
 
 impl Upstream {
@@ -126,7 +146,7 @@ impl Upstream {
         if addresses.is_empty() {
             return Err(unresolved("the name exists but has no address".to_owned()));
         }
-        Ok(Self { typed: typed.to_owned(), addresses, protocol })
+        Ok(Self { typed: typed.to_owned(), addresses, protocol, weight: 1 })
     }
 }
 
@@ -134,6 +154,32 @@ impl Upstreams {
     /// Every address of every server, in order.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.servers.iter().flat_map(|server| server.addresses.iter().copied())
+    }
+
+    /// What a check of each address names as its host, in order.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let of = |server: &Upstream| {
+            let told = self.host_header.as_ref().and_then(|host| host.0.to_str().ok());
+            vec![told.unwrap_or(&server.typed).to_owned(); server.addresses.len()]
+        };
+        self.servers.iter().flat_map(of).collect()
+    }
+
+    /// A peer for each address, in order.
+    pub(crate) fn peers(&self) -> Vec<Peers> {
+        let settle = |options: &mut PeerOptions| {
+            options.connection_timeout = Some(self.connect_timeout);
+            options.total_connection_timeout = Some(self.connect_timeout);
+            options.read_timeout = Some(self.read_timeout);
+            options.write_timeout = Some(self.write_timeout);
+            options.idle_timeout = Some(self.pool_idle);
+        };
+        let of = |server: &Upstream| {
+            let protocol = server.protocol.clone();
+            let addresses = server.addresses.clone().into_iter();
+            addresses.map(move |address| Peers::new(address, &protocol, settle)).collect::<Vec<_>>()
+        };
+        self.servers.iter().flat_map(of).collect()
     }
 
     /// Whether the certificates of the machine's authorities are wanted.

@@ -8,9 +8,13 @@
 //! `X-Forwarded-For` is read first and `Forwarded` (RFC 7239) only in its absence: which of the two a chain of
 //! proxies keeps true cannot be told from a request. A trusted proxy must set or drop both.
 
+mod rewrite;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::HeaderMap;
+pub use rewrite::Forwarding;
+pub(crate) use rewrite::{Origin, rewrite};
 
 /// A range of addresses, e.g. `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

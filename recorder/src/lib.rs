@@ -9,9 +9,10 @@
 //! cannot be written, the *record* is lost and counted, and the request goes on. The crate prints nothing,
 //! handles no signal and opens no file; the command does.
 //!
-//! What it is not: it adds no `X-Forwarded-*` and has no opinion on what passes. What the proxy engine does
-//! to a message: it regroups header fields that are repeated, sets the `Date` of answers, and speaks for
-//! itself about the connection (`Connection`, `Transfer-Encoding`). The capture holds heads as received.
+//! What it is not: unless asked to it tells the upstream nothing of the client, and it has no opinion on what
+//! passes. Header fields keep their order and case on HTTP/1, except that those of one name are written
+//! together where the first stood. The proxy engine sets the `Date` of answers, and speaks for itself about
+//! the connection (`Connection`, `Keep-Alive`, `Transfer-Encoding`). The capture holds heads as received.
 //!
 //! Of secrets, those in headers are masked that are known by the header's name: cookies, credentials, API
 //! keys, tokens ([`DEFAULT_MASKED`]). Queries, bodies, `Location` and `Referer` are stored as they were sent.
@@ -34,13 +35,15 @@ mod redact;
 mod serve;
 mod session;
 mod spool;
+mod upstream;
 
 pub use config::{Config, Downstream, Files, MaskPolicy, Policy, Upstream, Upstreams};
 pub use error::RecordError;
-pub use forwarded::Network;
+pub use forwarded::{Forwarding, Network};
 pub use outlet::Notice;
 pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
 pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy};
 pub use redact::DEFAULT_MASKED;
-pub use serve::{Recording, Stopper, bind, start};
+pub use serve::{Recording, Stopper, UpstreamView, bind, start};
 pub use spool::Totals;
+pub use upstream::{Balance, Check, HealthChecks, HostHeader, UpstreamState};

@@ -5,6 +5,7 @@
 //! dropped unencoded, and every flush tries again.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use captures::{CaptureHeader, CaptureWriter, DropReason, Offset, Tally};
 
@@ -61,6 +62,20 @@ pub(crate) struct Elsewhere {
 /// What somebody should hear of.
 #[derive(Debug)]
 pub enum Notice {
+    /// A server's address takes no connections, or fails its checks.
+    UpstreamDown {
+        /// The server, as typed.
+        server: String,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// It is well again.
+    UpstreamUp {
+        /// The server, as typed.
+        server: String,
+        /// The address.
+        address: SocketAddr,
+    },
     /// The capture cannot be written any longer: exchanges pass unrecorded.
     WriteFailed(io::Error),
     /// The capture can be written again.

@@ -9,36 +9,36 @@
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use captures::{Ending, ExchangeId, Frames, Offset, Version};
+use http::HeaderValue;
+use http::header::HOST;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
-use pingora::upstreams::peer::{HttpPeer, PeerOptions};
+use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use rustix::io::Errno;
 
 use crate::assembly::{Assembly, BodyPolicy, ResponseHead};
 use crate::clock::Clock;
-use crate::config::{Upstream, Upstreams};
+use crate::config::Upstreams;
 use crate::connection::Connection;
-use crate::forwarded::{self, Network};
+use crate::forwarded::{self, Forwarding, Network, Origin};
 use crate::gate::{FrameCounter, Visit, prepare_upgrade};
 use crate::peer::Peers;
 use crate::spool::Queue;
+use crate::upstream::{
+    Asked, Held, Servers, in_received_order, refusal, session_key, status_for, what_happened,
+    without_hop_by_hop,
+};
 
 /// The header by which a replay marks its requests.
 pub(crate) const REPLAY_MARKER: &str = "highwater-replay";
-
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-
-/// Idle upstream connections are closed before common servers close them (5 s is a widespread default), so
-/// that a request seldom meets a connection that dies under it.
-const POOL_IDLE: Duration = Duration::from_secs(4);
 
 /// What all workers record with.
 #[derive(Debug)]
@@ -62,38 +62,36 @@ impl Tap {
 /// One worker's proxy.
 pub(crate) struct Proxy {
     tap: Arc<Tap>,
+    servers: Arc<Servers>,
+    /// In the order of the servers' addresses.
     peers: Vec<Peers>,
-    /// The peer that answered last; others are tried when it does not.
-    preferred: AtomicUsize,
     trusted: Vec<Network>,
+    forwarding: Forwarding,
+    host_header: Option<HeaderValue>,
 }
 
 impl Proxy {
-    /// A proxy to the first address of `upstreams` that takes connections.
-    pub(crate) fn new(tap: Arc<Tap>, upstreams: &Upstreams) -> Self {
-        let patience = upstreams.patience;
-        let settle = |options: &mut PeerOptions| {
-            options.connection_timeout = Some(CONNECT_LIMIT);
-            options.total_connection_timeout = Some(CONNECT_LIMIT);
-            options.read_timeout = Some(patience);
-            options.write_timeout = Some(patience);
-            options.idle_timeout = Some(POOL_IDLE);
-        };
-        let of = |server: &Upstream| {
-            let protocol = server.protocol.clone();
-            let addresses = server.addresses.clone().into_iter();
-            addresses.map(move |address| Peers::new(address, &protocol, settle)).collect::<Vec<_>>()
-        };
+    /// A proxy to `servers`, which were made of `upstreams`.
+    pub(crate) fn new(tap: Arc<Tap>, servers: Arc<Servers>, upstreams: &Upstreams) -> Self {
         Self {
             tap,
-            peers: upstreams.servers.iter().flat_map(of).collect(),
-            preferred: AtomicUsize::new(0),
+            servers,
+            peers: upstreams.peers(),
             trusted: upstreams.trusted_proxies.clone(),
+            forwarding: upstreams.forwarding,
+            host_header: upstreams.host_header.as_ref().map(|host| host.0.clone()),
         }
     }
 
-    fn candidate(&self, context: &Context) -> usize {
-        (self.preferred.load(Ordering::Relaxed) + context.unreachable) % self.peers.len()
+    fn asked<'a>(&self, session: &Session, context: &'a Context) -> Asked<'a> {
+        let repeatable = session.req_header().method.is_idempotent();
+        Asked { tried: &context.tried, repeatable, now: self.tap.clock.now() }
+    }
+
+    fn origin(&self, session: &Session, context: &Context) -> Origin {
+        let Connection { peer, secure, .. } = *context.connection;
+        let client = forwarded::client(&self.trusted, peer.ip(), &session.req_header().headers);
+        Origin { peer: peer.ip(), client, trusted: forwarded::is_trusted(&self.trusted, peer.ip()), secure }
     }
 }
 
@@ -105,8 +103,10 @@ pub(crate) struct Context {
     visit: Option<Arc<Visit>>,
     /// The two directions of a WebSocket, from the client and from the upstream.
     frames: Option<Box<[FrameCounter; 2]>>,
-    /// The number of peers that took no connection.
-    unreachable: usize,
+    /// The addresses that took no connection for this request.
+    tried: Vec<usize>,
+    /// The address where the request is.
+    held: Option<Held>,
     stage: Stage,
 }
 
@@ -156,7 +156,8 @@ impl ProxyHttp for Proxy {
             connection: Connection::unknown(),
             visit: None,
             frames: None,
-            unreachable: 0,
+            tried: Vec::new(),
+            held: None,
             stage: Stage::None,
         }
     }
@@ -193,17 +194,20 @@ impl ProxyHttp for Proxy {
             let connection = context.connection.id;
             let mut assembly = Box::new(Assembly::begin(self.tap.next_id(), connection, arrived, head));
             assembly.passage.secure = context.connection.secure;
-            let peer = context.connection.peer.ip();
-            assembly.client = forwarded::client(&self.trusted, peer, &session.req_header().headers);
-            assembly.shared_connection = forwarded::is_trusted(&self.trusted, peer);
+            let origin = self.origin(session, context);
+            assembly.client = origin.client;
+            assembly.shared_connection = origin.trusted;
             Stage::Recording(assembly)
         };
         Ok(())
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        let peers = &self.peers[self.candidate(context)];
-        let mut peer = Box::new(peers.for_request(session.req_header()).clone());
+        let head = session.req_header();
+        let key = || session_key(&head.headers, self.origin(session, context).client);
+        let at = self.servers.choose(self.asked(session, context), key);
+        context.held = Some(self.servers.hold(at));
+        let mut peer = Box::new(self.peers[at].for_request(head).clone());
         if session.is_upgrade_req() {
             prepare_upgrade(&mut peer);
         }
@@ -212,19 +216,20 @@ impl ProxyHttp for Proxy {
 
     fn fail_to_connect(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         _: &HttpPeer,
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        // Nothing was sent: the next address may be tried whatever the method.
-        context.unreachable += 1;
-        error.set_retry(context.unreachable < self.peers.len());
-        if let (ErrorType::TLSHandshakeFailure, Some(assembly)) = (error.etype(), context.assembly()) {
-            // What the other side said or showed is not a secret of anybody's.
-            assembly.passage.detail = format!("tls: {}", error.root_cause());
+        let is_ours = is_want_of_ours(&error);
+        if let Some(at) = context.held.take().map(|held| held.at()) {
+            context.tried.push(at);
+            if !is_ours {
+                self.servers.on_refused(at, self.tap.clock.now());
+            }
         }
-        if is_want_of_ours(&error) {
+        error.set_retry(self.servers.has_more(self.asked(session, context)));
+        if is_ours {
             // The engine will blame the upstream; the type is all that can tell.
             error.etype = ErrorType::InternalError;
         }
@@ -234,17 +239,44 @@ impl ProxyHttp for Proxy {
     async fn connected_to_upstream(
         &self,
         _: &mut Session,
-        _: bool,
+        reused: bool,
         _: &HttpPeer,
         _: std::os::fd::RawFd,
         _: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
-        if context.unreachable > 0 {
-            self.preferred.store(self.candidate(context), Ordering::Relaxed);
-            context.unreachable = 0;
+        let at = context.held.as_ref().map(Held::at);
+        if let Some(at) = at.filter(|_| !reused) {
+            self.servers.on_connected(at);
+        }
+        if let (Some(at), Some(assembly)) = (at, context.assembly()) {
+            assembly.passage.server = u32::try_from(at).ok();
         }
         Ok(())
+    }
+
+    /// A request is sent again when a connection from the pool died under it before the answer, and the
+    /// request may be repeated: by its method, and because its body is still at hand.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        context: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("peer: {peer}"));
+        if *error.esource() == ErrorSource::Upstream
+            && let Some(held) = &context.held
+        {
+            self.servers.on_failure(held.at());
+        }
+        if session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated() {
+            error.retry.decide_reuse(reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
     }
 
     async fn upstream_request_filter(
@@ -254,13 +286,22 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> Result<()> {
         // The engine speaks HTTP/1.1 to the upstream, which must refuse such a request without a Host.
-        if session.req_header().version == http::Version::HTTP_10
-            && !request.headers.contains_key(http::header::HOST)
-        {
+        if session.req_header().version == http::Version::HTTP_10 && !request.headers.contains_key(HOST) {
             request.set_version(http::Version::HTTP_10);
         }
+        if self.forwarding != Forwarding::Off {
+            let origin = self.origin(session, context);
+            forwarded::rewrite(self.forwarding, origin, session.req_header(), request)?;
+        }
+        let mut altered = false;
+        if let Some(host) = &self.host_header {
+            altered = request.headers.get(HOST) != Some(host);
+            request.insert_header(HOST, host.clone())?;
+        }
+        in_received_order(session.req_header(), request)?;
         if let Some(assembly) = context.assembly() {
             assembly.on_attempt();
+            assembly.passage.altered |= altered;
         }
         Ok(())
     }
@@ -308,7 +349,7 @@ impl ProxyHttp for Proxy {
         if let Some(assembly) = context.assembly() {
             assembly.on_response_head(as_received(head, self.tap.clock.now()));
         }
-        Ok(())
+        without_hop_by_hop(head)
     }
 
     fn upstream_response_body_filter(
@@ -333,22 +374,16 @@ impl ProxyHttp for Proxy {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
-        let refusal = context.visit.as_ref().and_then(|visit| visit.bad_body());
-        let status = match (error.etype(), error.esource()) {
-            (ErrorType::HTTPStatus(status), _) => *status,
-            _ if refusal.is_some() => 400,
-            // Nobody is there to read it.
-            (
-                ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
-                ErrorSource::Downstream,
-            ) => 0,
-            (_, ErrorSource::Downstream) => 400,
-            (_, ErrorSource::Upstream) => 502,
-            (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
+        let is_bad = context.visit.as_ref().is_some_and(|visit| visit.bad_body().is_some());
+        let status = match status_for(error) {
+            _ if is_bad && !matches!(error.etype(), ErrorType::HTTPStatus(_)) => 400,
+            status => status,
         };
-        if status > 0 {
+        if status > 0
+            && let Ok(head) = refusal(status)
+        {
             // A client that is gone is told nothing.
-            let _ = session.respond_error(status).await;
+            let _ = session.write_error_response(head, Bytes::new()).await;
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
@@ -374,6 +409,13 @@ impl ProxyHttp for Proxy {
         if let (Some(frames), Some(assembly)) = (frames, context.assembly()) {
             let [client, upstream] = frames.map(|direction| direction.frames());
             assembly.passage.frames = Some(Frames { client, upstream });
+        }
+        let sent = session.upstream_body_bytes_sent();
+        if let (Some(error), Some(assembly)) = (error, context.assembly()) {
+            assembly.on_failure(sent);
+            if assembly.passage.detail.is_empty() {
+                assembly.passage.detail = what_happened(error, assembly.has_response());
+            }
         }
         if let Some(assembly) = context.assembly()
             && !assembly.has_response()

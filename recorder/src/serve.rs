@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use captures::{Bytes, CaptureHeader, ConnectionId};
 use pingora::apps::HttpServerApp;
+use pingora::connectors::ConnectorOptions;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -39,11 +40,12 @@ use crate::policy::Screen;
 use crate::proxy::{Proxy, Tap};
 use crate::redact::Redaction;
 use crate::spool::{Disk, Queue, Totals, write_all};
+use crate::upstream::{self, Checks, Servers, UpstreamState};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// Idle upstream connections that a worker keeps.
-const POOL: usize = 1024;
+/// How often a request is sent again, beyond once to every address.
+const RETRIES: usize = 16;
 /// The memory for bodies of exchanges that have not ended, beside that of the queue.
 const IN_FLIGHT: Bytes = Bytes::new(64 << 20);
 /// How long to wait when no connection can be accepted for want of descriptors.
@@ -67,7 +69,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, RecordError> {
 /// Starts to proxy what comes to `listener`, and to record it into `sink`; without one, nothing is recorded.
 ///
 /// What `sink` holds is replaced, but not before everything else has succeeded. `notice` hears what a user
-/// should know at once; it is called on the writer's thread. The process's limit of open descriptors is
+/// should know at once; it is called on threads that no request waits for. The process's limit of open descriptors is
 /// raised as far as it may be: each request takes two.
 ///
 /// # Errors
@@ -76,7 +78,7 @@ pub fn start(
     config: Config,
     listener: TcpListener,
     sink: Option<File>,
-    notice: impl FnMut(Notice) + Send + 'static,
+    notice: impl Fn(Notice) + Send + Sync + 'static,
 ) -> Result<Recording, RecordError> {
     let machine = |error| RecordError::Machine { error };
     let address = listener.local_addr().map_err(machine)?;
@@ -104,18 +106,22 @@ pub fn start(
     });
 
     let engine_settings = Arc::new(ServerConf {
-        upstream_keepalive_pool_size: POOL,
+        upstream_keepalive_pool_size: config.upstreams.pool,
+        // Every address may refuse, and a connection from the pool may die.
+        max_retries: config.upstreams.addresses().count() + RETRIES,
         // Each engine reads the machine's certificates where it is not told otherwise, and panics where they
         // are broken: the configuration has made sure of them.
         ca_file: (!config.upstreams.trust_the_machine()).then(|| "/dev/null".to_owned()),
         ..ServerConf::default()
     });
     let (stop, stopping) = watch::channel(Phase::Running);
+    let notice = Arc::new(notice);
+    let servers = Arc::new(Servers::new(&config.upstreams));
     let mut threads = Vec::new();
     let mut deals = Vec::new();
     for _ in 0..config.threads.max(1) {
         let (deal, arrivals) = mpsc::unbounded_channel();
-        let proxy = Proxy::new(Arc::clone(&tap), &config.upstreams);
+        let proxy = Proxy::new(Arc::clone(&tap), Arc::clone(&servers), &config.upstreams);
         let worker = Worker {
             engine: Arc::new(http_proxy(&engine_settings, proxy)),
             tap: Arc::clone(&tap),
@@ -128,6 +134,22 @@ pub fn start(
         deals.push(deal);
     }
     let runtime = runtime().map_err(machine)?;
+    let checks = config.upstreams.health.clone().map(|settings| Checks {
+        settings,
+        peers: config.upstreams.peers(),
+        hosts: config.upstreams.hosts(),
+        options: ConnectorOptions::from_server_conf(&engine_settings),
+    });
+    let (watched, tell, mut stopped) = (Arc::clone(&servers), Arc::clone(&notice), stopping.clone());
+    let watcher = self::runtime().map_err(machine)?;
+    threads.push(spawn("watch", move || {
+        watcher.block_on(async {
+            tokio::select! {
+                _ = stopped.wait_for(|phase| *phase != Phase::Running) => {}
+                () = upstream::watch(watched, checks, |news| tell(news)) => {}
+            }
+        });
+    })?);
     let (open, opened) = handover::channel();
     threads.push(spawn("accept", move || {
         if let Ok(listener) = opened.recv() {
@@ -139,7 +161,7 @@ pub fn start(
         Some(file) => {
             let (begin, begun) = handover::channel();
             let from = Arc::clone(&queue);
-            let write = move || Some(write_all(&from, begun.recv().ok()?, clock, notice));
+            let write = move || Some(write_all(&from, begun.recv().ok()?, clock, |news| notice(news)));
             let writer = spawn("writer", write)?;
             let redaction = Redaction::new(config.masking.clone());
             let header = header(&config, address, started, &redaction)?;
@@ -152,7 +174,7 @@ pub fn start(
         }
     };
     let _ = open.send(listener);
-    Ok(Recording { address, stopper: Stopper { stop: Arc::new(stop) }, threads, writer, queue })
+    Ok(Recording { address, stopper: Stopper { stop: Arc::new(stop) }, threads, writer, queue, servers })
 }
 
 /// Best effort: where it may not be raised, the connections that do not fit wait to be accepted.
@@ -197,6 +219,7 @@ pub struct Recording {
     threads: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<Option<Totals>>>,
     queue: Arc<Queue>,
+    servers: Arc<Servers>,
 }
 
 impl Recording {
@@ -208,6 +231,11 @@ impl Recording {
     /// A handle to stop it with, from any thread.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// A view of the upstream servers, for any thread.
+    pub fn upstreams(&self) -> UpstreamView {
+        UpstreamView { servers: Arc::clone(&self.servers) }
     }
 
     /// Waits until somebody stops it, requests in flight have ended and the file is closed.
@@ -222,6 +250,19 @@ impl Recording {
             Some(Ok(Some(totals))) => totals,
             Some(Err(bug)) => std::panic::resume_unwind(bug),
         }
+    }
+}
+
+/// Shows the state of the upstream servers.
+#[derive(Clone, Debug)]
+pub struct UpstreamView {
+    servers: Arc<Servers>,
+}
+
+impl UpstreamView {
+    /// What is known of each address at this moment, in the order of the capture's servers.
+    pub fn states(&self) -> Vec<UpstreamState> {
+        self.servers.states()
     }
 }
 

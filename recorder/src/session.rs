@@ -200,6 +200,13 @@ impl Sessions {
     }
 }
 
+/// The name and value of the surest session cookie in the values of some `Cookie` fields.
+pub(crate) fn best_cookie<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<(&'a [u8], &'a [u8])> {
+    let pairs = fields.flat_map(|value| value.split(|&byte| byte == b';')).filter_map(Pair::read);
+    let fitting = pairs.filter_map(|pair| Some((pair.fits(&KeyRule::SessionCookie)?, pair)));
+    fitting.min_by_key(|(sureness, _)| *sureness).map(|(_, pair)| (pair.name, pair.value))
+}
+
 /// `name=value`, with a value.
 #[derive(Clone, Copy)]
 struct Pair<'a> {

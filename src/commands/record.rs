@@ -10,6 +10,7 @@ mod upstream;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::net::SocketAddr;
 use std::num::IntErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -31,7 +32,8 @@ use crate::complain::{Complaint, Exit, reason, say};
 /// Record real traffic through a reverse proxy.
 ///
 /// Clients connect to --listen; requests go on to --upstream and both sides of every exchange are written to
-/// --out. No X-Forwarded-* is added; header fields that are repeated are regrouped, and answers get the
+/// --out. On HTTP/1 header fields keep their order and case, except that fields of one name are written
+/// together where the first stood; what the client said of its connection stays behind, and answers get the
 /// proxy's Date. A client that closes its sending side after a request (a half-closed connection) counts as
 /// gone. SIGINT, SIGTERM or SIGHUP lets requests in flight end and closes the file; after a kill -9 the file
 /// holds all but the last half second.
@@ -213,6 +215,12 @@ fn stop_on(mut signals: Signals, stopper: Stopper) {
 
 fn say_notice(file: &str, notice: &Notice) {
     match notice {
+        Notice::UpstreamDown { server, address } => {
+            say!("highwater: {}: is down", named(server, address));
+        }
+        Notice::UpstreamUp { server, address } => {
+            say!("highwater: {}: is up again", named(server, address));
+        }
         Notice::WriteFailed(error) => say!(
             "highwater: {file}: cannot be written: {}; requests go on unrecorded until it can",
             reason(error)
@@ -221,6 +229,12 @@ fn say_notice(file: &str, notice: &Notice) {
             say!("highwater: {file}: is written again; {lost} exchanges were lost meanwhile");
         }
     }
+}
+
+/// A server's address, with the server where that says more.
+fn named(server: &str, address: &SocketAddr) -> String {
+    let address = address.to_string();
+    if server == address { format!("upstream {address}") } else { format!("upstream {server} ({address})") }
 }
 
 /// One line that says what became of every exchange.

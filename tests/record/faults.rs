@@ -30,7 +30,7 @@ fn how_an_exchange_ended_says_who_broke_off() {
         (cut.to_string(), &[], Some(200), 10, Ending::UpstreamReset),
         (silent.to_string(), &[], Some(502), 0, Ending::UpstreamReset),
         (babbling.to_string(), &[], Some(502), 0, Ending::UpstreamInvalid),
-        (slow.to_string(), &["--timeout", "200ms"], Some(502), 0, Ending::UpstreamTimedOut),
+        (slow.to_string(), &["--timeout", "200ms"], Some(504), 0, Ending::UpstreamTimedOut),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let recorder = Recorder::start(folder.path(), &server, flags);

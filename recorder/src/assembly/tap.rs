@@ -91,6 +91,11 @@ impl Stored {
 }
 
 impl Tap {
+    /// How many bytes went by.
+    pub(super) const fn length(&self) -> u64 {
+        self.length
+    }
+
     /// A piece of which nothing is kept.
     pub(super) fn count(&mut self, piece: &Bytes) {
         self.length += piece.len() as u64;
