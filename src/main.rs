@@ -1,5 +1,6 @@
 //! The command line of Highwater: parse, run one command, print one line, exit.
 
+mod admin;
 mod commands;
 mod complain;
 mod config_file;

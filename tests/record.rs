@@ -2,6 +2,7 @@
 
 mod faults;
 mod gate;
+mod operation;
 mod replayed;
 mod start;
 

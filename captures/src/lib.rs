@@ -27,6 +27,6 @@ pub use exchange::{
 pub use frame::{FORMAT_VERSION, FileKind, MAX_BLOCK};
 pub use histogram::Histogram;
 pub use outcome::{Failure, Outcome};
-pub use route::{MAX_ROUTES, OTHER_ROUTE, Routes, route_of};
+pub use route::{MAX_ROUTES, OTHER_ROUTE, Routes, route_into, route_of};
 pub use run::{Interval, RouteInterval, Run, RunEnd, RunHeader, RunWriter, Stage};
 pub use units::{Bytes, Offset, Rate};

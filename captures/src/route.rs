@@ -17,6 +17,13 @@ const MAX_SEGMENTS: usize = 8;
 
 /// The route of a request with `method` and `target`.
 pub fn route_of(method: &[u8], target: &[u8]) -> String {
+    let mut name = String::new();
+    route_into(&mut name, method, target);
+    name
+}
+
+/// The same, at the end of `name`.
+pub fn route_into(name: &mut String, method: &[u8], target: &[u8]) {
     let path = target.split(|&byte| byte == b'?' || byte == b'#').next().unwrap_or_default();
     // The absolute form names scheme and authority before the path.
     let path = match find(path, b"://") {
@@ -26,7 +33,7 @@ pub fn route_of(method: &[u8], target: &[u8]) -> String {
         }
         None => path,
     };
-    let mut name = String::from_utf8_lossy(method).into_owned();
+    name.push_str(&String::from_utf8_lossy(method));
     name.push(' ');
     let mut segments = path.split(|&byte| byte == b'/').skip(1);
     let mut any = false;
@@ -44,7 +51,6 @@ pub fn route_of(method: &[u8], target: &[u8]) -> String {
     } else if !any {
         name.push_str(if path.is_empty() { "/" } else { "*" });
     }
-    name
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -7,12 +7,13 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use captures::{CaptureHeader, CaptureWriter, DropReason, Offset, Tally};
+use captures::{Bytes, CaptureHeader, CaptureWriter, DropReason, Offset, Tally};
 
 use crate::assembly::Assembly;
 use crate::policy::{Screen, Verdict};
 use crate::redact::Redaction;
 use crate::session::Origin;
+use crate::spool;
 
 /// A capture that is being written.
 pub(crate) struct Outlet<W> {
@@ -57,6 +58,8 @@ pub(crate) struct Elsewhere {
     pub(crate) filtered: u64,
     /// Dropped because the queue was full.
     pub(crate) queue_full: u64,
+    /// Dropped because recording was paused.
+    pub(crate) paused: u64,
 }
 
 /// What somebody should hear of.
@@ -168,6 +171,15 @@ impl<W: Write> Outlet<W> {
         }
     }
 
+    /// What has become of the exchanges so far.
+    pub(crate) fn told_at(&self, now: Offset, elsewhere: Elsewhere) -> spool::Told {
+        spool::Told {
+            accounts: self.tally(now, elsewhere),
+            file: Bytes::new(self.writer.position()),
+            failing: self.state != State::Writing,
+        }
+    }
+
     /// What happened since this was last asked.
     pub(crate) fn take_notice(&mut self) -> Option<Notice> {
         self.notice.take()
@@ -214,6 +226,7 @@ impl<W: Write> Outlet<W> {
             (DropReason::QueueFull, elsewhere.queue_full),
             (DropReason::WriteFailed, self.write_failed),
             (DropReason::TooLarge, self.too_large),
+            (DropReason::Paused, elsewhere.paused),
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)
@@ -367,7 +380,8 @@ mod tests {
         let mut outlet = outlet(Disk::default());
         push(&mut outlet, 0..5);
 
-        let (tally, closed) = outlet.finish(Offset::ZERO, Elsewhere { filtered: 2, queue_full: 3 });
+        let (tally, closed) =
+            outlet.finish(Offset::ZERO, Elsewhere { filtered: 2, queue_full: 3, paused: 0 });
 
         assert_eq!((tally.seen, tally.recorded, tally.filtered), (10, 5, 2));
         assert_eq!(tally.dropped, [(DropReason::QueueFull, 3)]);

@@ -30,6 +30,7 @@ use crate::config::Upstreams;
 use crate::connection::Connection;
 use crate::forwarded::{self, Forwarding, Network, Origin};
 use crate::gate::{FrameCounter, Visit, prepare_upgrade};
+use crate::metrics::{Meter, Passed};
 use crate::peer::Peers;
 use crate::spool::Queue;
 use crate::upstream::{
@@ -64,6 +65,7 @@ pub(crate) struct Proxy {
     tap: Arc<Tap>,
     servers: Arc<Servers>,
     /// In the order of the servers' addresses.
+    meter: Arc<Meter>,
     peers: Vec<Peers>,
     trusted: Vec<Network>,
     forwarding: Forwarding,
@@ -72,9 +74,15 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// A proxy to `servers`, which were made of `upstreams`.
-    pub(crate) fn new(tap: Arc<Tap>, servers: Arc<Servers>, upstreams: &Upstreams) -> Self {
+    pub(crate) fn new(
+        tap: Arc<Tap>,
+        meter: Arc<Meter>,
+        servers: Arc<Servers>,
+        upstreams: &Upstreams,
+    ) -> Self {
         Self {
             tap,
+            meter,
             servers,
             peers: upstreams.peers(),
             trusted: upstreams.trusted_proxies.clone(),
@@ -98,6 +106,8 @@ impl Proxy {
 /// One request's state.
 pub(crate) struct Context {
     tap: Arc<Tap>,
+    meter: Arc<Meter>,
+    times: Times,
     connection: Arc<Connection>,
     /// Where the gate stands on HTTP/1; none on HTTP/2, which needs none.
     visit: Option<Arc<Visit>>,
@@ -110,11 +120,34 @@ pub(crate) struct Context {
     stage: Stage,
 }
 
+/// What the metrics tell of a request, whether or not it is recorded.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    /// None when the request was not seen yet, or is over.
+    began: Option<Offset>,
+    sendable: Option<Offset>,
+    answered: Option<Offset>,
+}
+
+impl Times {
+    /// What passed when it ended at `end`.
+    fn until(&self, end: Offset) -> Passed<'static> {
+        Passed {
+            took: end.since(self.began.unwrap_or(end)),
+            first_byte: self.sendable.zip(self.answered).map(|(sent, answered)| answered.since(sent)),
+            upstream: self.sendable.map(|sent| end.since(sent)),
+            ..Passed::default()
+        }
+    }
+}
+
 enum Stage {
     /// Not seen yet, or over.
     None,
     /// Proxied and not recorded.
     Passing,
+    /// Proxied while recording is paused.
+    Paused,
     Recording(Box<Assembly>),
 }
 
@@ -122,7 +155,7 @@ impl Context {
     fn assembly(&mut self) -> Option<&mut Assembly> {
         match &mut self.stage {
             Stage::Recording(assembly) => Some(assembly),
-            Stage::None | Stage::Passing => None,
+            Stage::None | Stage::Passing | Stage::Paused => None,
         }
     }
 
@@ -130,6 +163,7 @@ impl Context {
         match std::mem::replace(&mut self.stage, Stage::None) {
             Stage::None => {}
             Stage::Passing => self.tap.queue.pass_over(),
+            Stage::Paused => self.tap.queue.pass_paused(),
             Stage::Recording(mut assembly) => {
                 assembly.end(at, ending);
                 self.tap.queue.offer(assembly);
@@ -140,8 +174,12 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        let now = self.tap.clock.now();
         if !matches!(self.stage, Stage::None) {
-            self.end(self.tap.clock.now(), Ending::ProxyFailed);
+            self.end(now, Ending::ProxyFailed);
+        }
+        if self.times.began.is_some() {
+            self.meter.on_ended(&self.times.until(now));
         }
     }
 }
@@ -153,6 +191,8 @@ impl ProxyHttp for Proxy {
     fn new_ctx(&self) -> Context {
         Context {
             tap: Arc::clone(&self.tap),
+            meter: Arc::clone(&self.meter),
+            times: Times::default(),
             connection: Connection::unknown(),
             visit: None,
             frames: None,
@@ -182,14 +222,19 @@ impl ProxyHttp for Proxy {
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        let now = self.tap.clock.now();
+        context.times.began = Some(now);
+        self.meter.on_began();
         let replayed = || session.req_header().headers.contains_key(REPLAY_MARKER);
         let head = context.visit.as_ref().and_then(|visit| visit.take());
         context.stage = if !self.tap.recording || (!self.tap.record_replayed && replayed()) {
             Stage::Passing
+        } else if self.tap.queue.is_paused() {
+            Stage::Paused
         } else {
             let (arrived, head) = match head {
                 Some(head) => (head.arrived, head.bytes),
-                None => (self.tap.clock.now(), session.to_h1_raw().into()),
+                None => (now, session.to_h1_raw().into()),
             };
             let connection = context.connection.id;
             let mut assembly = Box::new(Assembly::begin(self.tap.next_id(), connection, arrived, head));
@@ -299,6 +344,7 @@ impl ProxyHttp for Proxy {
             request.insert_header(HOST, host.clone())?;
         }
         in_received_order(session.req_header(), request)?;
+        context.times.sendable = Some(self.tap.clock.now());
         if let Some(assembly) = context.assembly() {
             assembly.on_attempt();
             assembly.passage.altered |= altered;
@@ -346,8 +392,10 @@ impl ProxyHttp for Proxy {
                 context.frames = Some(Box::default());
             }
         }
+        let now = self.tap.clock.now();
+        context.times.answered = Some(now);
         if let Some(assembly) = context.assembly() {
-            assembly.on_response_head(as_received(head, self.tap.clock.now()));
+            assembly.on_response_head(as_received(head, now));
         }
         without_hop_by_hop(head)
     }
@@ -425,6 +473,22 @@ impl ProxyHttp for Proxy {
             assembly.on_response_head(as_received(head, now));
         }
         context.end(now, ending);
+        let head = session.req_header();
+        let passed = Passed {
+            request: Some((head.method.as_str(), head.raw_path())),
+            status: session.response_written().map(|head| head.status.as_u16()),
+            received: session.body_bytes_read() as u64,
+            sent: session.body_bytes_sent() as u64,
+            ..context.times.until(now)
+        };
+        if std::mem::take(&mut context.times).began.is_some() {
+            self.meter.on_ended(&passed);
+        }
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        // Every failed request is in the capture and in the metrics; the engine would print its target.
+        true
     }
 }
 

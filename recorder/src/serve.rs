@@ -35,6 +35,8 @@ use crate::config::{Config, MaskPolicy};
 use crate::connection::Connection;
 use crate::error::RecordError;
 use crate::gate::{self, Limits, Visit};
+use crate::metrics::{Meter, Meters};
+use crate::monitor::Monitor;
 use crate::outlet::{Notice, Outlet};
 use crate::policy::Screen;
 use crate::proxy::{Proxy, Tap};
@@ -117,12 +119,15 @@ pub fn start(
     let (stop, stopping) = watch::channel(Phase::Running);
     let notice = Arc::new(notice);
     let servers = Arc::new(Servers::new(&config.upstreams));
+    let meters = Arc::new(Meters::new());
     let mut threads = Vec::new();
     let mut deals = Vec::new();
     for _ in 0..config.threads.max(1) {
         let (deal, arrivals) = mpsc::unbounded_channel();
-        let proxy = Proxy::new(Arc::clone(&tap), Arc::clone(&servers), &config.upstreams);
+        let meter = meters.meter();
+        let proxy = Proxy::new(Arc::clone(&tap), Arc::clone(&meter), Arc::clone(&servers), &config.upstreams);
         let worker = Worker {
+            meter,
             engine: Arc::new(http_proxy(&engine_settings, proxy)),
             tap: Arc::clone(&tap),
             limits: config.downstream.limits(),
@@ -151,9 +156,10 @@ pub fn start(
         });
     })?);
     let (open, opened) = handover::channel();
+    let monitor = Monitor::new(Arc::clone(&meters), Arc::clone(&queue), stopping.clone());
     threads.push(spawn("accept", move || {
         if let Ok(listener) = opened.recv() {
-            runtime.block_on(accept(listener, deals, stopping));
+            runtime.block_on(accept(listener, deals, stopping, &meters));
         }
     })?);
     let writer = match sink {
@@ -174,7 +180,15 @@ pub fn start(
         }
     };
     let _ = open.send(listener);
-    Ok(Recording { address, stopper: Stopper { stop: Arc::new(stop) }, threads, writer, queue, servers })
+    Ok(Recording {
+        address,
+        stopper: Stopper { stop: Arc::new(stop) },
+        threads,
+        writer,
+        queue,
+        servers,
+        monitor,
+    })
 }
 
 /// Best effort: where it may not be raised, the connections that do not fit wait to be accepted.
@@ -220,6 +234,7 @@ pub struct Recording {
     writer: Option<JoinHandle<Option<Totals>>>,
     queue: Arc<Queue>,
     servers: Arc<Servers>,
+    monitor: Monitor,
 }
 
 impl Recording {
@@ -236,6 +251,11 @@ impl Recording {
     /// A view of the upstream servers, for any thread.
     pub fn upstreams(&self) -> UpstreamView {
         UpstreamView { servers: Arc::clone(&self.servers) }
+    }
+
+    /// A handle to watch it with, from any thread.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
     }
 
     /// Waits until somebody stops it, requests in flight have ended and the file is closed.
@@ -273,7 +293,7 @@ pub struct Stopper {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     Running,
     Draining,
     Over,
@@ -293,11 +313,13 @@ async fn accept(
     listener: TcpListener,
     deals: Vec<mpsc::UnboundedSender<Arrival>>,
     mut stopping: watch::Receiver<Phase>,
+    meters: &Meters,
 ) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let mut workers = deals.iter().cycle();
     let mut deal = |id, peer, stream| {
         if let Some(worker) = workers.next() {
+            meters.on_accepted();
             let connection = Connection { id, peer, secure: false };
             let _ = worker.send((Arc::new(connection), stream));
         }
@@ -312,7 +334,10 @@ async fn accept(
         let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
         match (accepted, next.next()) {
             (Ok((stream, peer)), Some(id)) => deal(id, peer, stream),
-            _ => tokio::time::sleep(ACCEPT_PAUSE).await,
+            _ => {
+                meters.on_accept_failed();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     // What the machine has accepted for us already is served, not reset.
@@ -329,6 +354,7 @@ struct Worker {
     engine: Arc<HttpProxy<Proxy>>,
     tap: Arc<Tap>,
     limits: Limits,
+    meter: Arc<Meter>,
     grace: Duration,
     stopping: watch::Receiver<Phase>,
 }
@@ -342,9 +368,15 @@ impl Worker {
                 arrival = arrivals.recv() => match arrival {
                     Some((connection, stream)) => {
                         if let Ok(stream) = prepared(stream) {
-                            let visit = Arc::new(Visit::new(Arc::clone(&self.tap), connection));
+                            let meter = Arc::clone(&self.meter);
+                            let open = meter.connection();
+                            let visit = Arc::new(Visit::new(Arc::clone(&self.tap), meter, connection));
                             let engine = Arc::clone(&self.engine);
-                            connections.spawn(gate::serve(engine, visit, stream, self.limits, announced.clone()));
+                            let served = gate::serve(engine, visit, stream, self.limits, announced.clone());
+                            connections.spawn(async move {
+                                served.await;
+                                drop(open);
+                            });
                         }
                     }
                     None => break,

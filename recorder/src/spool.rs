@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +44,14 @@ pub struct Totals {
     pub unclosed: Option<io::Error>,
 }
 
+/// What the writer has made of it so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) accounts: Tally,
+    pub(crate) file: Bytes,
+    pub(crate) failing: bool,
+}
+
 /// Where the workers put what they saw.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -53,6 +61,9 @@ pub(crate) struct Queue {
     seen: AtomicU64,
     filtered: AtomicU64,
     full: AtomicU64,
+    paused: AtomicU64,
+    pausing: AtomicBool,
+    told: Mutex<Option<Told>>,
     inbox: Mutex<Inbox>,
     bell: Condvar,
 }
@@ -73,6 +84,9 @@ impl Queue {
             seen: AtomicU64::new(0),
             filtered: AtomicU64::new(0),
             full: AtomicU64::new(0),
+            paused: AtomicU64::new(0),
+            pausing: AtomicBool::new(false),
+            told: Mutex::default(),
             inbox: Mutex::default(),
             bell: Condvar::new(),
         }
@@ -98,6 +112,43 @@ impl Queue {
     pub(crate) fn pass_over(&self) {
         self.seen.fetch_add(1, Ordering::Relaxed);
         self.filtered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an exchange that passed while recording was paused.
+    pub(crate) fn pass_paused(&self) {
+        self.seen.fetch_add(1, Ordering::Relaxed);
+        self.paused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Pauses recording, or lets it go on.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.pausing.store(paused, Ordering::Relaxed);
+    }
+
+    /// Whether recording is paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.pausing.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that wait for the writer, and the most that may.
+    pub(crate) fn depth(&self) -> (Bytes, Bytes) {
+        (Bytes::new(self.held.load(Ordering::Relaxed)), Bytes::new(self.limit))
+    }
+
+    /// What became of the exchanges, by the writer's latest word.
+    pub(crate) fn told(&self) -> Told {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut told = told.unwrap_or_else(|| {
+            let filtered = self.elsewhere().filtered;
+            Told { accounts: Tally { filtered, ..Tally::default() }, ..Told::default() }
+        });
+        // Counted where exchanges end, not summed up: at rest the two agree.
+        told.accounts.seen = self.seen.load(Ordering::Relaxed);
+        told
+    }
+
+    fn tell(&self, told: Told) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
     }
 
     /// Nothing more will come.
@@ -140,6 +191,7 @@ impl Queue {
         Elsewhere {
             filtered: self.filtered.load(Ordering::Relaxed),
             queue_full: self.full.load(Ordering::Relaxed),
+            paused: self.paused.load(Ordering::Relaxed),
         }
     }
 
@@ -189,6 +241,7 @@ fn flush_when_due(
         return due;
     }
     outlet.flush(now, queue.elsewhere());
+    queue.tell(outlet.told_at(now, queue.elsewhere()));
     if let Some(what) = outlet.take_notice() {
         notice(what);
     }
@@ -263,7 +316,7 @@ mod tests {
 
         assert_eq!(inbox.assemblies.len(), 3);
         assert!(inbox.closed);
-        assert_eq!(queue.elsewhere(), Elsewhere { filtered: 0, queue_full: 2 });
+        assert_eq!(queue.elsewhere(), Elsewhere { filtered: 0, queue_full: 2, paused: 0 });
         assert_eq!(queue.seen.load(Ordering::Relaxed), 5);
     }
 }

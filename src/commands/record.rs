@@ -1,5 +1,6 @@
 //! `highwater record`: what was typed becomes a configuration, a socket and a file; signals become a stop.
 
+mod admin;
 mod downstream;
 mod files;
 mod mask;
@@ -22,6 +23,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::Globals;
+use crate::admin as admin_listener;
+use crate::commands::record::admin::AdminArgs;
 use crate::commands::record::downstream::DownstreamArgs;
 use crate::commands::record::files::FilesArgs;
 use crate::commands::record::mask::MaskArgs;
@@ -54,6 +57,8 @@ pub(crate) struct RecordArgs {
     mask: MaskArgs,
     #[command(flatten)]
     files: FilesArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// Worker threads [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
@@ -83,8 +88,9 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
         }
     };
     if args.check {
-        return Ok(());
+        return args.admin.address().map(drop);
     }
+    let admin = args.admin.listener(args)?;
     let listener = recorder::bind(listen).map_err(|error| complaint(args, &error))?;
     // Before anything can be lost by a signal.
     let signals = Signals::new(stopping_signals()).map_err(|error| machine(&error))?;
@@ -107,8 +113,15 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
             complaint(args, &error)
         })?;
     stop_on(signals, recording.stopper());
+    let watched = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+    if let Some(listener) = admin {
+        admin_listener::serve(listener, args.admin.admin_host.clone(), recording.monitor())?;
+    }
     if !globals.quiet {
         say!("recording {} -> {upstream} into {shown}", recording.address());
+        if let Some(address) = watched {
+            say!("admin at http://{address}/metrics");
+        }
     }
 
     let totals = recording.wait();

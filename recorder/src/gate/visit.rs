@@ -12,6 +12,7 @@ use crate::assembly::{Assembly, ResponseHead};
 use crate::connection::Connection;
 use crate::gate::head::Refusal;
 use crate::head;
+use crate::metrics::{Meter, Passed};
 use crate::proxy::{REPLAY_MARKER, Tap};
 
 /// A client connection's request.
@@ -19,6 +20,7 @@ use crate::proxy::{REPLAY_MARKER, Tap};
 pub(crate) struct Visit {
     pub(crate) connection: Arc<Connection>,
     tap: Arc<Tap>,
+    meter: Arc<Meter>,
     state: Mutex<State>,
 }
 
@@ -52,8 +54,8 @@ pub(crate) struct Refused<'a> {
 }
 
 impl Visit {
-    pub(crate) fn new(tap: Arc<Tap>, connection: Arc<Connection>) -> Self {
-        Self { connection, tap, state: Mutex::default() }
+    pub(crate) fn new(tap: Arc<Tap>, meter: Arc<Meter>, connection: Arc<Connection>) -> Self {
+        Self { connection, tap, meter, state: Mutex::default() }
     }
 
     /// The time.
@@ -112,12 +114,18 @@ impl Visit {
     pub(crate) fn record(&self, refused: Refused<'_>) {
         let tap = &self.tap;
         let Refused { head: RequestHead { arrived, bytes }, ending, detail, answer } = refused;
+        let now = self.now();
+        let status = status_of(answer);
+        self.meter.on_refused(&Passed { status, took: now.since(arrived), ..Passed::default() });
         let replayed = || head::request_head(&bytes).headers.iter().any(|header| header.is(REPLAY_MARKER));
         if !tap.recording || (!tap.record_replayed && replayed()) {
             tap.queue.pass_over();
             return;
         }
-        let now = self.now();
+        if tap.queue.is_paused() {
+            tap.queue.pass_paused();
+            return;
+        }
         let mut assembly = Box::new(Assembly::begin(tap.next_id(), self.connection.id, arrived, bytes));
         assembly.passage.secure = self.connection.secure;
         assembly.client = self.connection.peer.ip();

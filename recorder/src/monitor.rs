@@ -1,0 +1,48 @@
+//! Watches a recording from outside: what it has counted, and whether it takes connections.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::metrics::{Meters, Metrics};
+use crate::serve::Phase;
+use crate::spool::{Queue, Told};
+
+/// A view of a recording, for any thread; it may outlive the recording.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    meters: Arc<Meters>,
+    queue: Arc<Queue>,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Monitor {
+    pub(crate) const fn new(meters: Arc<Meters>, queue: Arc<Queue>, phase: watch::Receiver<Phase>) -> Self {
+        Self { meters, queue, phase }
+    }
+
+    /// Whether new connections are taken: from the start until a stop.
+    pub fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Running
+    }
+
+    /// Lets exchanges pass unrecorded that begin from now on; they count as dropped.
+    pub fn pause(&self) {
+        self.queue.pause(true);
+    }
+
+    /// Records again.
+    pub fn resume(&self) {
+        self.queue.pause(false);
+    }
+
+    /// What it has counted so far.
+    ///
+    /// What became of the exchanges is at most half a second old: `accounts` adds up when nothing passes.
+    pub fn metrics(&self) -> Metrics {
+        let Told { accounts, file, failing } = self.queue.told();
+        let (queued, queue_limit) = self.queue.depth();
+        let paused = self.queue.is_paused();
+        Metrics { accounts, file, failing, paused, queued, queue_limit, ..self.meters.sum() }
+    }
+}

@@ -1,0 +1,139 @@
+//! The metrics as Prometheus reads them (text format 0.0.4).
+//!
+//! Counters begin at zero with the process. Every label has few values: routes and status codes are bounded
+//! by the recorder, the rest by this text.
+
+use std::fmt::{Display, Write};
+
+use captures::DropReason;
+use recorder::{Latencies, Monitor};
+
+use super::process::Process;
+
+/// All metrics of a recorder.
+pub(super) fn text(monitor: &Monitor, process: &Process) -> String {
+    let metrics = monitor.metrics();
+    let mut page = Page(String::with_capacity(16 << 10));
+
+    page.family("highwater_build_info", "gauge", "The version of this program.");
+    page.sample("highwater_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+
+    page.family("highwater_requests_total", "counter", "Exchanges that ended, by route and class of status.");
+    for each in &metrics.requests {
+        let class = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(each.class).min(5)];
+        let labels = [("method", each.method.as_str()), ("route", &each.route), ("class", class)];
+        page.sample("highwater_requests_total", &labels, each.count);
+    }
+    page.family("highwater_responses_total", "counter", "Exchanges that ended, by status code.");
+    for (status, count) in &metrics.statuses {
+        let code = status.map_or_else(|| "other".to_owned(), |status| status.to_string());
+        page.sample("highwater_responses_total", &[("code", &code)], count);
+    }
+    page.histogram(
+        "highwater_exchange_seconds",
+        "From the request's head to the end of the exchange.",
+        &metrics.exchange,
+    );
+    page.histogram(
+        "highwater_upstream_first_byte_seconds",
+        "From a connection to a server until the head of its answer.",
+        &metrics.first_byte,
+    );
+    page.histogram(
+        "highwater_upstream_seconds",
+        "From a connection to a server until the end of the exchange.",
+        &metrics.upstream,
+    );
+    for (name, help, value) in [
+        ("highwater_request_body_bytes_total", "Bytes of request bodies.", metrics.received.as_u64()),
+        ("highwater_response_body_bytes_total", "Bytes of response bodies.", metrics.sent.as_u64()),
+        ("highwater_connections_accepted_total", "Client connections accepted.", metrics.accepted),
+        (
+            "highwater_accept_failures_total",
+            "Failed attempts to accept a connection, mostly for want of descriptors.",
+            metrics.accept_failures,
+        ),
+    ] {
+        page.single(name, "counter", help, value);
+    }
+    for (name, help, value) in [
+        ("highwater_requests_in_flight", "Exchanges under way.", metrics.in_flight),
+        ("highwater_connections", "Client connections that are open.", metrics.connections),
+        ("highwater_queue_bytes", "Bytes that wait to be written.", metrics.queued.as_u64()),
+        ("highwater_queue_limit_bytes", "The most bytes that may wait.", metrics.queue_limit.as_u64()),
+        ("highwater_file_bytes", "Bytes in the capture that is being written.", metrics.file.as_u64()),
+        ("highwater_write_failing", "1 while the capture cannot be written.", u64::from(metrics.failing)),
+        ("highwater_recording_paused", "1 while recording is paused.", u64::from(metrics.paused)),
+        ("highwater_ready", "1 while new connections are taken.", u64::from(monitor.is_ready())),
+    ] {
+        page.single(name, "gauge", help, value);
+    }
+
+    let accounts = &metrics.accounts;
+    for (name, help, value) in [
+        ("highwater_exchanges_seen_total", "Exchanges that ended: the sum of the next four.", accounts.seen),
+        ("highwater_exchanges_recorded_total", "Exchanges written to the capture.", accounts.recorded),
+        ("highwater_exchanges_filtered_total", "Exchanges left out by a filter.", accounts.filtered),
+        ("highwater_exchanges_sampled_out_total", "Exchanges left out by sampling.", accounts.sampled_out),
+    ] {
+        page.single(name, "counter", help, value);
+    }
+    page.family("highwater_exchanges_dropped_total", "counter", "Exchanges lost, by reason.");
+    for reason in DropReason::ALL {
+        let lost = accounts.dropped.iter().filter(|(known, _)| *known == reason);
+        let lost: u64 = lost.map(|(_, count)| count).sum();
+        page.sample("highwater_exchanges_dropped_total", &[("reason", reason.as_str())], lost);
+    }
+
+    page.optional("process_cpu_seconds_total", "counter", "Processor time used.", process.cpu_seconds);
+    page.optional("process_resident_memory_bytes", "gauge", "Memory in use.", process.resident_bytes);
+    page.optional("process_open_fds", "gauge", "Open descriptors.", process.open_descriptors);
+    page.optional("process_max_fds", "gauge", "The most descriptors.", process.most_descriptors);
+    page.optional(
+        "process_start_time_seconds",
+        "gauge",
+        "When the process began, in seconds since 1970.",
+        process.start_seconds,
+    );
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (at, (label, text)) in labels.iter().enumerate() {
+            let before = if at == 0 { '{' } else { ',' };
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{before}{label}=\"{text}\"");
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+
+    fn optional(&mut self, name: &str, kind: &str, help: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.single(name, kind, help, value);
+        }
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, latencies: &Latencies) {
+        self.family(name, "histogram", help);
+        let bucket = format!("{name}_bucket");
+        for (bound, count) in latencies.at_most() {
+            self.sample(&bucket, &[("le", &bound.as_secs_f64().to_string())], count);
+        }
+        self.sample(&bucket, &[("le", "+Inf")], latencies.count_all());
+        self.sample(&format!("{name}_sum"), &[], latencies.total().as_secs_f64());
+        self.sample(&format!("{name}_count"), &[], latencies.count_all());
+    }
+}
