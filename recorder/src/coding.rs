@@ -42,6 +42,7 @@ pub(crate) struct Decoded {
 
 /// The whole content of a body whose `Content-Encoding` is `named`; `None` when it has an unknown coding, is
 /// damaged or cut, or is longer than `limit`. Without a coding (or with `identity`) it is the body itself.
+#[cfg(test)]
 pub(crate) fn decode(named: &[u8], body: &[u8], limit: usize) -> Option<Vec<u8>> {
     decode_start(&codings(named)?, body, limit).filter(|found| found.is_whole).map(|found| found.content)
 }

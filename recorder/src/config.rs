@@ -1,6 +1,5 @@
 //! What was meant: the recorder's resolved configuration.
 
-use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use crate::forwarded::{Forwarding, Network};
 use crate::gate::Limits;
 use crate::peer::{Peers, Protocol, Trust};
 use crate::policy::{BodyRules, Filters, SamplingRatio, SessionPolicy};
+use crate::redact::MaskPolicy;
 use crate::upstream::{Balance, HealthChecks, HostHeader};
 
 /// Everything a recording depends on, but for the socket and the file.
@@ -188,42 +188,5 @@ impl Upstreams {
             .iter()
             .filter_map(|server| server.protocol.tls.as_ref())
             .any(|tls| matches!(tls.trust, Trust::Machine))
-    }
-}
-
-/// What is done to secrets before they reach the file.
-#[derive(Clone)]
-pub enum MaskPolicy {
-    /// Nothing: the capture holds them.
-    None,
-    /// The values of some headers become keyed pseudonyms; everything else is stored as it was sent.
-    Pseudonyms {
-        /// The key: who has it can test guesses against the capture.
-        key: [u8; 32],
-        /// Names of headers, in lower case. A `*` at either end stands for anything, a `!` in front says
-        /// that it is none; the last entry that fits a name decides.
-        headers: Vec<String>,
-    },
-}
-
-impl MaskPolicy {
-    /// Pseudonyms under a fresh random key, which is kept nowhere.
-    ///
-    /// # Errors
-    /// When the machine gives no randomness.
-    pub fn with_random_key(headers: Vec<String>) -> Result<Self, RecordError> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|error| RecordError::Machine { error: io::Error::other(error) })?;
-        Ok(Self::Pseudonyms { key, headers })
-    }
-}
-
-impl std::fmt::Debug for MaskPolicy {
-    /// Without the key.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::None => write!(f, "None"),
-            Self::Pseudonyms { headers, .. } => write!(f, "Pseudonyms {{ headers: {headers:?} }}"),
-        }
     }
 }

@@ -14,12 +14,11 @@
 //! together where the first stood. The proxy engine sets the `Date` of answers, and speaks for itself about
 //! the connection (`Connection`, `Keep-Alive`, `Transfer-Encoding`). The capture holds heads as received.
 //!
-//! Of secrets, those in headers are masked that are known by the header's name: cookies, credentials, API
-//! keys, tokens ([`DEFAULT_MASKED`]). Queries, bodies, `Location` and `Referer` are stored as they were sent.
+//! Secrets are masked by their names (of headers, cookies, parameters, fields of forms and JSON) and by their
+//! shape (card numbers, tokens): [`MaskRules`]. What has neither, such as a word in a path, is stored as sent.
 
 mod assembly;
 mod clock;
-#[cfg_attr(not(test), expect(dead_code, reason = "the masking of bodies is about to use all of it"))]
 mod coding;
 mod config;
 mod connection;
@@ -39,7 +38,7 @@ mod session;
 mod spool;
 mod upstream;
 
-pub use config::{Config, Downstream, Files, MaskPolicy, Policy, Upstream, Upstreams};
+pub use config::{Config, Downstream, Files, Policy, Upstream, Upstreams};
 pub use error::RecordError;
 pub use forwarded::{Forwarding, Network};
 pub use metrics::{Latencies, Metrics, RouteCount};
@@ -47,7 +46,7 @@ pub use monitor::Monitor;
 pub use outlet::Notice;
 pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
 pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy};
-pub use redact::DEFAULT_MASKED;
+pub use redact::{Found, MaskPolicy, MaskRules};
 pub use serve::{Recording, Stopper, UpstreamView, bind, start};
 pub use spool::Totals;
 pub use upstream::{Balance, Check, HealthChecks, HostHeader, UpstreamState};

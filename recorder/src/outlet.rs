@@ -249,8 +249,8 @@ mod tests {
     use captures::{CaptureReader, ConnectionId, ExchangeId, Masking};
 
     use super::*;
-    use crate::config::MaskPolicy;
     use crate::policy::tests::everything;
+    use crate::redact::MaskPolicy;
 
     /// A disk that fails while it is told to, and keeps nothing of a write that failed.
     #[derive(Default)]

@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 
 use crate::assembly::{BodyPolicy, Room};
 use crate::clock::Clock;
-use crate::config::{Config, MaskPolicy};
+use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::RecordError;
 use crate::gate::{self, Limits, Visit};
@@ -40,7 +40,7 @@ use crate::monitor::Monitor;
 use crate::outlet::{Notice, Outlet};
 use crate::policy::Screen;
 use crate::proxy::{Proxy, Tap};
-use crate::redact::Redaction;
+use crate::redact::{MaskPolicy, Redaction};
 use crate::spool::{Disk, Queue, Totals, write_all};
 use crate::upstream::{self, Checks, Servers, UpstreamState};
 

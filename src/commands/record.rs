@@ -41,8 +41,10 @@ use crate::complain::{Complaint, Exit, reason, say};
 /// gone. SIGINT, SIGTERM or SIGHUP lets requests in flight end and closes the file; after a kill -9 the file
 /// holds all but the last half second.
 ///
-/// Secrets in headers (cookies, credentials, API keys and tokens, by the header's name) are replaced by
-/// pseudonyms before they reach the disk. Queries, bodies, Location and Referer are stored as they were sent.
+/// Secrets are replaced by pseudonyms before they reach the disk. They are known by their names (of headers,
+/// cookies, parameters of queries, fields of forms, JSON and XML) and by their shape (card numbers, JSON web
+/// tokens and the like), in bodies coded with gzip, deflate, br or zstd as well. What has neither, such as a word
+/// in a path or a field of protobuf, is stored as it was sent.
 ///
 /// Example: highwater record --listen 127.0.0.1:8080 --upstream 127.0.0.1:9000 --out shop.capture
 #[derive(Debug, clap::Args)]

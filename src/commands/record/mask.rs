@@ -1,6 +1,6 @@
 //! Flags of what is done to secrets.
 
-use recorder::{DEFAULT_MASKED, MaskPolicy};
+use recorder::{MaskPolicy, MaskRules};
 
 use super::{RecordArgs, complaint};
 use crate::complain::{Complaint, Exit};
@@ -34,8 +34,9 @@ impl MaskArgs {
             Mask::None => MaskPolicy::None,
             Mask::Default => {
                 let more = self.mask_header.iter().map(|name| name.trim().to_ascii_lowercase());
-                let headers = DEFAULT_MASKED.iter().map(|&name| name.to_owned()).chain(more).collect();
-                MaskPolicy::with_random_key(headers).map_err(|error| complaint(args, &error))?
+                let mut rules = MaskRules::usual();
+                rules.headers.extend(more);
+                MaskPolicy::with_random_key(rules).map_err(|error| complaint(args, &error))?
             }
         })
     }
