@@ -3,13 +3,14 @@
 CARGO ?= cargo
 OUT ?= demo-report
 
-.PHONY: help demo test bench bench-recorder soak install-deps
+.PHONY: help demo test bench bench-recorder faults soak install-deps
 
 help:
 	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
 	@echo 'make test          everything that continuous integration runs'
 	@echo 'make bench         the replayer beside wrk, as ratios measured on this machine'
 	@echo 'make bench-recorder  the recorder beside nginx, haproxy and stock pingora; ARGS="--rounds 5 --seconds 3"'
+	@echo 'make faults        the recorder under thirty faults, as a table; about half an hour, best as root'
 	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
 	@echo 'make install-deps  the system packages that the above need, by apt'
 
@@ -34,6 +35,10 @@ bench-recorder:
 	@scripts/install-deps bench
 	$(CARGO) build --release --locked --package recorder --example stock_proxy
 	$(CARGO) bench --locked --bench recorder -- $(ARGS)
+
+faults:
+	@scripts/install-deps faults
+	$(CARGO) test --release --locked --test faults -- --all
 
 soak:
 	@scripts/install-deps test

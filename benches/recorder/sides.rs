@@ -147,7 +147,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// The CPU seconds of all its processes so far.
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        self.processes().into_iter().map(cpu_seconds).sum()
+        self.processes().into_iter().filter_map(cpu_seconds).sum()
     }
 
     pub(crate) fn processes(&self) -> Vec<u32> {

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-/// The CPU seconds that a process has used so far.
-pub(crate) fn cpu_seconds(process: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+/// The CPU seconds that a process has used so far; `None` when it has ended.
+pub(crate) fn cpu_seconds(process: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
     // Fields 14 and 15 of proc(5), in hundredths of a second.
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+    Some((fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?) / 100.0)
 }
 
 /// The resident memory of a process in KiB; `None` when it has ended.

@@ -1,0 +1,177 @@
+//! The recorder under test: the real binary, what it says, and what the machine says of it.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::chaos;
+use crate::proc::{cpu_seconds, descriptors, resident_kib, threads};
+use crate::support::{Running, free_port, now, pause, until};
+
+/// A recorder at work.
+pub(crate) struct Subject {
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Running,
+    said: Arc<Mutex<Vec<(Instant, String)>>>,
+    watch: Option<Watch>,
+}
+
+impl Subject {
+    /// Starts `command`, which ends in the binary, in front of `upstream`; into `out`, or unrecorded.
+    pub(crate) fn start(
+        mut command: Command,
+        upstream: SocketAddr,
+        out: Option<&Path>,
+        more: &[String],
+    ) -> Result<Self, String> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let common = ["record", "--listen", &address.to_string(), "--upstream", &upstream.to_string()];
+        command.args(common).args(more);
+        match out {
+            Some(out) => command.args(["--mask", "none", "--out"]).arg(out),
+            None => command.args(["--recording", "off"]),
+        };
+        let mut process = Running(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        let stderr = BufReader::new(process.0.stderr.take().unwrap());
+        let said: Arc<Mutex<Vec<(Instant, String)>>> = Arc::default();
+        let heard = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                heard.lock().unwrap().push((now(), line));
+            }
+        });
+        let mut subject = Self { address, process, said, watch: None };
+        until("the recorder to be ready or gone", || {
+            let gone = subject.process.0.try_wait().unwrap().is_some();
+            (gone || TcpStream::connect(address).is_ok()).then_some(())
+        });
+        if subject.process.0.try_wait().unwrap().is_some() {
+            pause(Duration::from_millis(50));
+            return Err(subject.lines().first().map_or_else(String::new, |(_, line)| line.clone()));
+        }
+        Ok(subject)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// What it printed so far, and when.
+    pub(crate) fn lines(&self) -> Vec<(Instant, String)> {
+        self.said.lock().unwrap().clone()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        chaos::signal(self.id(), signal);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        until("the recorder to end", || self.process.0.try_wait().unwrap())
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.0.try_wait().unwrap().is_none()
+    }
+
+    /// Begins to write down what it uses; `folder` is where it writes.
+    pub(crate) fn watch(&mut self, folder: Option<PathBuf>) {
+        self.watch = Some(Watch::start(self.id(), folder));
+    }
+
+    /// What it used since then.
+    pub(crate) fn used(&mut self) -> Used {
+        self.watch.take().map(Watch::stop).unwrap_or_default()
+    }
+
+    /// Causes of which it said more than a line a second.
+    pub(crate) fn chatter(&self) -> Vec<String> {
+        let mut causes: Vec<(String, Vec<Instant>)> = Vec::new();
+        for (at, line) in self.lines() {
+            let cause: String = line.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+            match causes.iter_mut().find(|(known, _)| *known == cause) {
+                Some((_, moments)) => moments.push(at),
+                None => causes.push((cause, vec![at])),
+            }
+        }
+        let too_many = |(cause, moments): (String, Vec<Instant>)| {
+            let span = moments[moments.len() - 1].duration_since(moments[0]).as_secs_f64();
+            (moments.len() as f64 > span + 2.0)
+                .then(|| format!("{} lines in {span:.1} s: {cause}", moments.len()))
+        };
+        causes.into_iter().filter_map(too_many).collect()
+    }
+}
+
+/// The most that it used, and how it began.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Used {
+    pub(crate) resident_kib_at_first: u64,
+    pub(crate) resident_kib: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) descriptors_at_last: u64,
+    pub(crate) threads_at_first: u64,
+    pub(crate) threads: u64,
+    pub(crate) disk: u64,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) seconds: f64,
+}
+
+struct Watch {
+    over: Arc<AtomicBool>,
+    samples: JoinHandle<Used>,
+}
+
+impl Watch {
+    fn start(process: u32, folder: Option<PathBuf>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&over);
+        let samples = std::thread::spawn(move || {
+            let (began, cpu) = (now(), cpu_seconds(process).unwrap_or(0.0));
+            let mut used = Used {
+                resident_kib_at_first: resident_kib(process).unwrap_or(0),
+                threads_at_first: threads(process).unwrap_or(0),
+                ..Used::default()
+            };
+            while !stop.load(Ordering::SeqCst) {
+                let Some(resident) = resident_kib(process) else { break };
+                used.resident_kib = used.resident_kib.max(resident);
+                used.threads = used.threads.max(threads(process).unwrap_or(0));
+                used.descriptors_at_last = descriptors(process).unwrap_or(0);
+                used.descriptors = used.descriptors.max(used.descriptors_at_last);
+                used.disk = used.disk.max(folder.as_deref().map_or(0, captures_bytes));
+                used.cpu_seconds = cpu_seconds(process).map_or(used.cpu_seconds, |so_far| so_far - cpu);
+                pause(Duration::from_millis(100));
+            }
+            used.seconds = began.elapsed().as_secs_f64();
+            used
+        });
+        Self { over, samples }
+    }
+
+    fn stop(self) -> Used {
+        self.over.store(true, Ordering::SeqCst);
+        self.samples.join().unwrap()
+    }
+}
+
+/// The bytes of the captures in a folder.
+fn captures_bytes(folder: &Path) -> u64 {
+    captures_in(folder).iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// The captures in a folder, rotated ones among them.
+pub(crate) fn captures_in(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file() && path.to_string_lossy().contains(".capture"))
+        .collect();
+    found.sort();
+    found
+}
