@@ -3,6 +3,7 @@
 mod faults;
 mod gate;
 mod operation;
+mod policy;
 mod replayed;
 mod start;
 
