@@ -23,5 +23,5 @@ pub use engine::{Config, Finished, Progress, ReplayError, replay};
 pub use ledger::Totals;
 pub use machine::allowed_connections;
 pub use origin::{Conflict, Target, TargetError, origin_conflict};
-pub use plan::{HeldBack, MARKER, Plan, PlanError, Planner, Rewriting};
+pub use plan::{HeldBack, MARKER, Plan, PlanError, Planner, Rewriting, Share};
 pub use stages::{StagesError, hold, parse_length, parse_scale, parse_stages, scale_at};

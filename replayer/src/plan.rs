@@ -32,6 +32,20 @@ pub struct Rewriting {
     pub allow_unsafe: bool,
 }
 
+/// What a capture holds of the production it was recorded in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share {
+    /// The share of the sessions that was recorded, above 0 and up to 1.
+    pub sampling_ratio: f64,
+    /// Exchanges that a filter left out of those sessions.
+    pub filtered: u64,
+}
+
+impl Share {
+    /// All of it.
+    pub const ALL: Self = Self { sampling_ratio: 1.0, filtered: 0 };
+}
+
 /// A capture, compiled.
 #[derive(Debug)]
 pub struct Plan {
@@ -42,6 +56,7 @@ pub struct Plan {
     connections: u32,
     routes: Routes,
     span: Duration,
+    share: Share,
     held_back: Vec<(HeldBack, u64)>,
     authorities: Vec<String>,
 }
@@ -221,11 +236,11 @@ impl Planner {
         });
     }
 
-    /// The plan of all that was added.
+    /// The plan of all that was added, which was this `share` of production.
     ///
     /// # Errors
     /// When nothing is left to send, or the texts are above the limit.
-    pub fn finish(self) -> Result<Plan, PlanError> {
+    pub fn finish(self, share: Share) -> Result<Plan, PlanError> {
         let held_back: Vec<(HeldBack, u64)> = self.held_back.into_iter().collect();
         if self.too_large {
             return Err(PlanError::TooLarge);
@@ -257,6 +272,7 @@ impl Planner {
             connections: u32::try_from(self.connections.len()).unwrap_or(u32::MAX),
             routes: self.routes,
             span: Duration::from_nanos(u64::try_from(span).unwrap_or(u64::MAX)),
+            share,
             held_back,
             authorities: self.authorities.into_iter().collect(),
         })
@@ -299,9 +315,21 @@ impl Plan {
         self.span
     }
 
-    /// The mean recorded rate of what is planned: what 1x means.
+    /// The mean rate of production, as far as it is planned: what 1x means. Of a sample it is a multiple of
+    /// what was recorded.
     pub fn rate(&self) -> Rate {
-        Rate::of(self.requests.len() as u64, self.span)
+        let recorded = Rate::of(self.requests.len() as u64, self.span);
+        Rate::per_second(recorded.as_per_second() * self.copies_at_1x()).unwrap_or(recorded)
+    }
+
+    /// How many copies of each recorded session make up production: 20 of a sample of 5 %.
+    pub fn copies_at_1x(&self) -> f64 {
+        1.0 / self.share.sampling_ratio
+    }
+
+    /// The exchanges that filters had left out of the capture.
+    pub const fn filtered(&self) -> u64 {
+        self.share.filtered
     }
 
     /// The exchanges that are not planned, by reason.
@@ -309,10 +337,12 @@ impl Plan {
         &self.held_back
     }
 
-    /// The share of the capture's exchanges that is not planned, in `0..=1`.
+    /// The share of the traffic that is not planned, in `0..=1`: held back here, or left out of the capture
+    /// by filters. Those count all of production's exchanges, the others only the sample's.
     pub fn held_back_ratio(&self) -> f64 {
         let held: u64 = self.held_back.iter().map(|&(_, count)| count).sum();
-        held as f64 / (held + self.requests.len() as u64) as f64
+        let held = held as f64 + self.share.filtered as f64 * self.share.sampling_ratio;
+        held / (held + self.requests.len() as f64)
     }
 
     /// The authorities that recorded requests were addressed to, in lower case.
@@ -389,7 +419,9 @@ fn request_text(exchange: &Exchange, rewriting: &Rewriting) -> Result<Vec<u8>, H
     let framed =
         request.headers.iter().any(|header| header.is("content-length") || header.is("transfer-encoding"));
     for header in &request.headers {
-        if DROPPED.iter().chain(&FORWARDING).any(|name| header.is(name)) {
+        if DROPPED.iter().chain(&FORWARDING).any(|name| header.is(name))
+            || (request.body.decoded && header.is("content-encoding"))
+        {
             continue;
         }
         if header.name.is_empty()

@@ -10,6 +10,9 @@
 //! of 2.5 is two whole copies and half of the sessions of a third (by their share of the requests), and the
 //! copies of a lower scale are among those of a higher.
 //!
+//! A scale multiplies production. Of a sample of its sessions it takes more copies: as many as the scale,
+//! divided by the sampling ratio.
+//!
 //! Windows are made one after another, in memory that depends on the window alone. Nothing here knows of
 //! answers: a slow target never slows the plan.
 
@@ -37,6 +40,7 @@ pub(crate) struct Due {
 #[derive(Debug)]
 pub(crate) struct Schedule<'plan> {
     plan: &'plan Plan,
+    /// The levels in copies.
     stages: Vec<Stage>,
     seed: u64,
     span: u64,
@@ -46,7 +50,11 @@ pub(crate) struct Schedule<'plan> {
 }
 
 impl<'plan> Schedule<'plan> {
-    pub(crate) fn new(plan: &'plan Plan, stages: Vec<Stage>, seed: u64) -> Self {
+    pub(crate) fn new(plan: &'plan Plan, mut stages: Vec<Stage>, seed: u64) -> Self {
+        for stage in &mut stages {
+            stage.from *= plan.copies_at_1x();
+            stage.to *= plan.copies_at_1x();
+        }
         let span = u64::try_from(plan.span().as_nanos()).unwrap_or(u64::MAX).max(1);
         let largest_shift = (span / MAX_SHIFT_SHARE).min(MAX_SHIFT_NANOS);
         Self { plan, stages, seed, span, largest_shift, places: places(plan, seed) }
@@ -104,7 +112,7 @@ impl<'plan> Schedule<'plan> {
             .iter()
             .map(|stage| (stage.from + stage.to) / 2.0 * stage.end.since(stage.begin).as_secs_f64())
             .sum();
-        (spans * self.plan.rate().as_per_second()).round() as u64
+        (spans / self.plan.copies_at_1x() * self.plan.rate().as_per_second()).round() as u64
     }
 
     /// A number that all requests of one connection share.
@@ -121,7 +129,7 @@ impl<'plan> Schedule<'plan> {
             .filter(|stage| stage.begin < to && stage.end > from)
             .map(|stage| stage.from.max(stage.to))
             .fold(0.0, f64::max);
-        // At most 100,000: the parser refuses higher scales.
+        // Far below the limit of the type: the command refuses what no machine could send.
         highest.ceil() as u32
     }
 
@@ -181,7 +189,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::tests::{exchange, plan_of};
+    use crate::plan::Share;
+    use crate::plan::tests::{exchange, plan_of, sample_of};
     use crate::stages::{hold, parse_stages};
 
     /// 200 requests in 40 sessions over 10 s, with a burst in the fifth second.
@@ -196,6 +205,24 @@ mod tests {
             from = from.plus(window);
         }
         dues
+    }
+
+    #[test]
+    fn of_a_sample_a_scale_takes_as_many_copies_as_make_up_production() {
+        let recorded = || (0..200).map(|id| exchange(id, id * 50, id % 40));
+        let whole = plan_of(recorded());
+        let share = Share { sampling_ratio: 0.05, filtered: 0 };
+        let sample = sample_of(recorded(), share);
+        let dues = |plan, scale| {
+            let schedule = Schedule::new(plan, hold(scale, whole.span()), 7);
+            assert_eq!(schedule.expected(), all(&schedule, Duration::from_secs(1)).len() as u64);
+            all(&schedule, Duration::from_secs(1))
+        };
+
+        // 1x of a twentieth is twenty copies of it: 4,000 requests of 200.
+        assert_eq!(dues(&sample, 1.0).len(), 4_000);
+        assert_eq!(dues(&sample, 1.0), dues(&whole, 20.0));
+        assert_eq!(dues(&sample, 0.05), dues(&whole, 1.0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use captures::{CaptureHeader, Rate, RunHeader, Stage};
 use modeler::Objective;
-use replayer::{Config, Finished, Plan, Planner, ReplayError, Rewriting, StagesError, Target};
+use replayer::{Config, Finished, Plan, Planner, ReplayError, Rewriting, Share, StagesError, Target};
 use serde_json::{Value, json};
 
 use crate::Globals;
@@ -20,7 +20,8 @@ use crate::complain::{Complaint, Exit, reason, say};
 
 /// Re-issues a capture against a target at scale, open loop, and writes down what happened
 ///
-/// A scale of 10x is ten phase-shifted copies of every recorded session: more users, not faster ones.
+/// A scale of 10x is ten phase-shifted copies of every session of production: more users, not faster ones. Of
+/// a capture that holds a sample of the sessions, 1x takes as many copies as make up all of production again.
 /// Only GET, HEAD and OPTIONS are sent until --allow-unsafe is given, and never to where the capture was
 /// recorded.
 ///
@@ -203,8 +204,19 @@ fn load(args: &ReplayArgs, target: &Target) -> Result<(CaptureHeader, Plan), Com
         );
     }
     let header = reader.header().clone();
+    let filters =
+        header.filters.iter().any(|typed| typed.starts_with("--include") || typed.starts_with("--exclude"));
+    let share = Share {
+        sampling_ratio: header.sampling_ratio,
+        // Without a filter, what was left out is replayed traffic: none of production's.
+        filtered: reader.tallies().last().filter(|_| filters).map_or(0, |tally| tally.filtered),
+    };
+    if !(share.sampling_ratio > 0.0 && share.sampling_ratio <= 1.0) {
+        let what = format!("claims to hold a share of {} of the sessions", share.sampling_ratio);
+        return Err(Complaint::new(Exit::Input, args.capture.display(), what, "record again"));
+    }
     let plan = planner
-        .finish()
+        .finish(share)
         .map_err(|error| Complaint::new(Exit::Input, args.capture.display(), &error, error.mend()))?;
     Ok((header, plan))
 }

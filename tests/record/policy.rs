@@ -290,3 +290,33 @@ fn behind_a_trusted_proxy_clients_are_told_apart_by_the_address_it_names() {
     assert_eq!(exchanges[0].session_key, SessionKey::AddressAgent);
     assert_eq!(said["sessions_by"]["address_agent"], 4);
 }
+
+#[test]
+fn a_replay_of_a_sample_is_as_much_as_all_of_production_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--sample", "25%", "--exclude", "/health"];
+    let recorder = Recorder::start(folder.path(), answering(OK), &flags);
+    let capture = recorder.capture.display().to_string();
+    ask_all(&recorder, (0..100).map(|visitor| format!("GET /{visitor}|Cookie: sid=visitor{visitor}")));
+    ask_all(&recorder, (0..100).map(|_| "GET /health".to_owned()));
+    let (exchanges, _) = recorder.stop();
+
+    let replay =
+        run(&["replay", &capture, "--target", "http://127.0.0.1:9", "--scale", "2x", "--dry-run", "--json"]);
+
+    let (plan, said) = (json(&replay, 0), crate::support::stderr(&replay));
+    let (recorded, span) = (exchanges.len() as f64, plan["span_seconds"].as_f64().unwrap());
+    let near = |name: &str, expected: f64| {
+        let found = plan[name].as_f64().unwrap();
+        assert!((found / expected - 1.0).abs() < 1e-6, "{name}: {found}, not {expected}");
+    };
+    near("requests", recorded);
+    near("copies_at_1x", 4.0);
+    near("rate_per_second", 4.0 * recorded / span);
+    // Of the sessions that were drawn, a quarter of those a hundred would have been recorded.
+    near("held_back_ratio", 25.0 / (25.0 + recorded));
+    assert!(
+        said.starts_with("a sample: the capture holds 25.0000 % of the sessions, 1x takes 4.0000 copies")
+    );
+    assert!(said.contains("(100 filtered by the recorder)"), "{said}");
+}

@@ -39,9 +39,14 @@ pub(crate) fn exchange(id: u64, arrived_ms: u64, connection: u64) -> Exchange {
 }
 
 pub(crate) fn plan_of(exchanges: impl IntoIterator<Item = Exchange>) -> Plan {
+    sample_of(exchanges, Share::ALL)
+}
+
+/// The plan of a capture that holds this share of production.
+pub(crate) fn sample_of(exchanges: impl IntoIterator<Item = Exchange>, share: Share) -> Plan {
     let mut planner = Planner::new(rewriting());
     exchanges.into_iter().for_each(|exchange| planner.add(&exchange));
-    planner.finish().unwrap()
+    planner.finish(share).unwrap()
 }
 
 fn header(name: &str, value: &str) -> Header {
@@ -96,7 +101,7 @@ fn what_cannot_be_sent_as_it_was_is_held_back() {
     check(|recorded| recorded.request.method = b"CONNECT".to_vec(), Err(HeldBack::Upgrade));
     check(|recorded| recorded.request.headers.push(header("Upgrade", "websocket")), Err(HeldBack::Upgrade));
     check(|recorded| recorded.request.headers.push(header("X", "a\nb")), Err(HeldBack::Invalid));
-    check(|recorded| recorded.request.body.length = 9, Err(HeldBack::BodyCut));
+    check(|recorded| recorded.request.body.cut = true, Err(HeldBack::BodyCut));
 }
 
 #[test]
@@ -109,7 +114,7 @@ fn unsafe_methods_are_held_back_until_they_are_allowed() {
         recorded.request.method = method.as_bytes().to_vec();
         planner.add(&recorded);
     }
-    let plan = planner.finish().unwrap();
+    let plan = planner.finish(Share::ALL).unwrap();
     assert_eq!(plan.len(), 3);
     assert_eq!(plan.held_back(), [(HeldBack::UnsafeMethod, 6)]);
     assert!((plan.held_back_ratio() - 6.0 / 9.0).abs() < 1e-12);
@@ -131,5 +136,29 @@ fn equal_requests_share_their_text_and_the_span_gives_the_recorded_rate() {
 
 #[test]
 fn a_capture_with_nothing_to_send_is_refused() {
-    assert_eq!(Planner::new(rewriting()).finish().unwrap_err(), PlanError::Empty);
+    assert_eq!(Planner::new(rewriting()).finish(Share::ALL).unwrap_err(), PlanError::Empty);
+}
+
+#[test]
+fn of_a_sample_the_rate_is_productions_and_so_is_the_share_that_is_held_back() {
+    let recorded = || (0..10).map(|id| exchange(id, 100 * id, id));
+    let whole = plan_of(recorded());
+    let twentieth = sample_of(recorded(), Share { sampling_ratio: 0.05, filtered: 200 });
+
+    // 10 requests in 1 s; 20 times that in production, where as many were filtered as are replayed.
+    assert!((whole.rate().as_per_second() - 10.0).abs() < 1e-9);
+    assert!((twentieth.rate().as_per_second() - 200.0).abs() < 1e-9);
+    assert_eq!((whole.held_back_ratio(), twentieth.held_back_ratio()), (0.0, 0.5));
+}
+
+#[test]
+fn a_body_without_its_content_coding_is_sent_without_the_field_that_names_it() {
+    check(
+        |recorded| {
+            recorded.request.headers.push(header("Content-Encoding", "gzip"));
+            recorded.request.body =
+                Body { length: 9, stored: b"a=1".to_vec(), decoded: true, ..Body::default() };
+        },
+        Ok("GET /1 HTTP/1.1\r\nHost: staging:81\r\nContent-Length: 3\r\nHighwater-Replay: 1\r\n\r\na=1"),
+    );
 }

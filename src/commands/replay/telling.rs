@@ -14,13 +14,20 @@ use crate::complain::{Complaint, say};
 
 /// The first lines: what will be sent, what is held back, and what that means.
 pub(super) fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
-    if plan.held_back_ratio() > 0.0 {
-        let reasons: Vec<String> =
-            plan.held_back().iter().map(|(reason, count)| format!("{count} {}", reason.as_str())).collect();
+    if plan.copies_at_1x() > 1.0 {
         say!(
-            "partial mix: {:.1} % of the recorded requests are held back ({}): the load is lighter than it was",
+            "a sample: the capture holds {:.4} % of the sessions, 1x takes {:.4} copies of each",
+            100.0 / plan.copies_at_1x(),
+            plan.copies_at_1x()
+        );
+    }
+    if plan.held_back_ratio() > 0.0 {
+        let held_back = plan.held_back().iter().map(|(reason, count)| format!("{count} {}", reason.as_str()));
+        let filtered = (plan.filtered() > 0).then(|| format!("{} filtered by the recorder", plan.filtered()));
+        say!(
+            "partial mix: {:.1} % of the requests are held back ({}): the load is lighter than it was",
             plan.held_back_ratio() * 100.0,
-            reasons.join(", ")
+            held_back.chain(filtered).collect::<Vec<_>>().join(", ")
         );
     }
     let seconds: f64 = stages.iter().map(|stage| stage.end.since(stage.begin).as_secs_f64()).sum();
@@ -33,7 +40,7 @@ pub(super) fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
         plan.rate(),
         highest * plan.rate().as_per_second(),
     );
-    if highest.fract() != 0.0 && plan.sessions() < 20 {
+    if (highest * plan.copies_at_1x()).fract() != 0.0 && plan.sessions() < 20 {
         say!(
             "warning: {} sessions are too few to take a fraction of; the load will miss its scale",
             plan.sessions()
@@ -49,6 +56,7 @@ pub(super) fn show_plan(as_json: bool, plan: &Plan, stages: &[Stage]) -> Result<
         "connections": plan.connections(),
         "span_seconds": plan.span().as_secs_f64(),
         "rate_per_second": rate,
+        "copies_at_1x": plan.copies_at_1x(),
         "held_back_ratio": plan.held_back_ratio(),
         "held_back": plan.held_back().iter().map(|(reason, count)| (reason.as_str().to_owned(), json!(count))).collect::<Map<_, _>>(),
         "stages": stages.iter().map(|stage| json!({
