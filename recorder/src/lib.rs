@@ -1,7 +1,7 @@
 //! Records real traffic: a reverse proxy that writes down every exchange that passes through it.
 //!
 //! ```text
-//! accept ─▶ worker (pingora, one runtime a thread) ─▶ queue, bounded in bytes ─▶ writer thread ─▶ file
+//! accept ─▶ gate ─▶ worker (pingora, one runtime a thread) ─▶ queue, bounded in bytes ─▶ writer thread ─▶ file
 //! ```
 //!
 //! A worker only takes the time and keeps what went by; parsing, sessions, masking, encoding and compression
@@ -10,7 +10,8 @@
 //! handles no signal and opens no file; the command does.
 //!
 //! What it is not: unless asked to it tells the upstream nothing of the client, and it has no opinion on what
-//! passes. Header fields keep their order and case on HTTP/1, except that those of one name are written
+//! passes, but that nothing passes on HTTP/1 which two servers could read in two ways: the gate refuses it, and
+//! records that it did. Header fields keep their order and case on HTTP/1, except that those of one name are written
 //! together where the first stood. The proxy engine sets the `Date` of answers, and speaks for itself about
 //! the connection (`Connection`, `Keep-Alive`, `Transfer-Encoding`). The capture holds heads as received.
 //!

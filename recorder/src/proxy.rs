@@ -253,8 +253,10 @@ impl ProxyHttp for Proxy {
         let at = self.servers.choose(self.asked(session, context), key);
         context.held = Some(self.servers.hold(at));
         let mut peer = Box::new(self.peers[at].for_request(head).clone());
-        if session.is_upgrade_req() {
-            prepare_upgrade(&mut peer);
+        if session.is_upgrade_req()
+            && let Some(protocol) = head.headers.get(http::header::UPGRADE)
+        {
+            prepare_upgrade(&mut peer, protocol.as_bytes());
         }
         Ok(peer)
     }
@@ -432,6 +434,10 @@ impl ProxyHttp for Proxy {
         {
             // A client that is gone is told nothing.
             let _ = session.write_error_response(head, Bytes::new()).await;
+        }
+        if is_bad {
+            // The client may still send, and would lose the answer if the connection were dropped.
+            session.as_downstream_mut().shutdown().await;
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }

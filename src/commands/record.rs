@@ -38,7 +38,11 @@ use crate::complain::{Complaint, Exit, reason, say};
 /// --out. On HTTP/1 header fields keep their order and case, except that fields of one name are written
 /// together where the first stood; what the client said of its connection stays behind, and answers get the
 /// proxy's Date. A client that closes its sending side after a request (a half-closed connection) counts as
-/// gone. SIGINT, SIGTERM or SIGHUP lets requests in flight end and closes the file; after a kill -9 the file
+/// gone. An HTTP/1 request that can be read in two ways (two framings or hosts, bare line feeds, folded lines,
+/// chunks or lengths out of shape, a target that is neither path nor URL) is answered by the recorder itself,
+/// with a 4xx or 5xx, and recorded as `request_invalid`; CONNECT is, too. Trailers of HTTP/1 messages are not
+/// passed on: those of requests are recorded, those of answers are lost. Upgrades are tunnelled, but for those
+/// to HTTP/2, which end here. SIGINT, SIGTERM or SIGHUP lets requests in flight end and closes the file; after a kill -9 the file
 /// holds all but the last half second.
 ///
 /// Secrets are replaced by pseudonyms before they reach the disk. They are known by their names (of headers,

@@ -294,3 +294,68 @@ fn idle_connections_are_cheap_and_given_back() {
     assert!(each <= 56, "{each} KiB");
     drop(idle);
 }
+
+#[test]
+fn an_answer_that_comes_before_the_request_is_whole_leaves_it_unfinished() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = upstream(|mut stream| {
+        next_head(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!").unwrap();
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let recorder = Recorder::start(folder.path(), server, &[]);
+    let mut stream = TcpStream::connect(("127.0.0.1", recorder.port)).unwrap();
+    stream.write_all(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n").unwrap();
+    stream.write_all(&[b'x'; 300_000]).unwrap();
+    let head = next_head(&mut stream).unwrap();
+    stream.read_exact(&mut [0; 3]).unwrap();
+    assert!(head.starts_with("HTTP/1.1 413 ") && head.contains("Connection: close"), "{head}");
+    drop(stream);
+    until("the exchange to reach the file", || recorder.reader().next()).unwrap();
+
+    let exchange = only(recorder);
+
+    assert_eq!((exchange.ending, exchange.response.unwrap().status), (Ending::ClientAborted, 413));
+    assert!(exchange.passage.unfinished && exchange.request_done.is_none());
+}
+
+#[test]
+fn a_client_that_sends_on_hears_why_it_was_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(folder.path(), answering(OK), &[]);
+
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(("127.0.0.1", recorder.port)).unwrap();
+        stream.write_all(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: +500000\r\n\r\n").unwrap();
+        stream.write_all(&[b'x'; 500_000]).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+
+    assert_eq!(recorder.stop().1.seen, 20);
+}
+
+#[test]
+fn a_secret_in_a_line_that_cannot_be_read_is_not_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(folder.path(), answering(OK), &[]);
+    for line in [
+        "Cookie : sid=TopSecret",
+        "Cookie\t:TopSecret",
+        "X: y\rCookie: TopSecret",
+        "TopSecret",
+        "X: y\n Cookie: TopSecret",
+    ] {
+        let raw = format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n");
+        assert!(ask_bytes(&recorder, raw.as_bytes()).starts_with("HTTP/1.1 400 "));
+    }
+
+    let (exchanges, _) = recorder.stop();
+
+    assert_eq!(exchanges.len(), 5);
+    for exchange in exchanges {
+        assert_eq!(names_and_values(&exchange.request.headers), ["Host: a"]);
+        assert_eq!(exchange.request.target, b"/");
+    }
+}

@@ -224,6 +224,31 @@ fn request_line(bytes: &[u8], line: Range<usize>) -> Result<RequestLine, Refusal
     Ok(RequestLine { old, authority })
 }
 
+/// The lines of a refused head up to the first that is none. Only these are recorded: a secret in a line that
+/// cannot be read could not be told from the rest of it, and so not be masked.
+pub(crate) fn sound_part(bytes: &[u8]) -> &[u8] {
+    let bytes = &bytes[bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len())..];
+    let mut sound = 0;
+    while let Some(at) = bytes[sound..].iter().position(|&byte| byte == b'\n') {
+        let end = sound + at + 1;
+        let Some(line) = bytes[sound..end].strip_suffix(b"\r\n") else { break };
+        let readable = if sound == 0 {
+            let mut parts = line.split(|&byte| byte == b' ');
+            parts.next().is_some_and(|method| method.iter().all(is_token))
+                && parts.next().is_some_and(|target| !target.iter().any(u8::is_ascii_control))
+                && parts.next().is_some_and(|version| version.starts_with(b"HTTP/") && version.len() < 10)
+                && parts.next().is_none()
+        } else {
+            !line.is_empty() && field(line).is_ok()
+        };
+        if !readable {
+            break;
+        }
+        sound = end;
+    }
+    &bytes[..sound]
+}
+
 /// Where the authority stands in a target like `http://shop:80/path`.
 fn authority_of(target: &[u8]) -> Option<Range<usize>> {
     let scheme: [&[u8]; 2] = [b"http://", b"https://"];

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use captures::Ending;
 use pingora::apps::HttpServerApp;
-use pingora::protocols::SocketDigest;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::{Shutdown, SocketDigest};
 use pingora::proxy::HttpProxy;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
@@ -25,10 +25,6 @@ use crate::proxy::Proxy;
 
 /// The most fields of a head; the engine's own limit.
 const FIELDS: usize = 256;
-/// A client that was refused may read the answer for so long, and send so much meanwhile.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1 << 20;
-
 /// What a client may take its time for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -60,7 +56,7 @@ pub(crate) async fn serve<S>(
         let request = match next_request(&mut gate, limits, &mut announced).await {
             Next::Request(request) => request,
             Next::Refused(ending, refusal) => {
-                return refuse(&mut gate, &visit, ending, refusal, &mut announced).await;
+                return refuse(&mut gate, &visit, (ending, refusal), limits, &mut announced).await;
             }
             Next::Gone => {
                 if let Some(head) = gate.take_partial() {
@@ -131,32 +127,23 @@ where
 async fn refuse<S>(
     gate: &mut Gate<S>,
     visit: &Visit,
-    ending: Ending,
-    refusal: Refusal,
+    (ending, refusal): (Ending, Refusal),
+    limits: Limits,
     announced: &mut watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let Some(head) = gate.take_partial() else { return };
     let answer = answer(refusal.status);
     visit.record(Refused { head, ending, detail: refusal.reason, answer: answer.as_bytes() });
-    // Closed while the client still sends, the connection would be reset and the answer lost.
     let goodbye = async {
-        if gate.write_all(answer.as_bytes()).await.is_err() || gate.shutdown().await.is_err() {
-            return;
-        }
-        let mut heard = 0;
-        while let Ok(read @ 1..) = gate.fill().await {
-            gate.forget();
-            heard += read;
-            if heard > LINGER_BYTES {
-                return;
-            }
+        if gate.write_all(answer.as_bytes()).await.is_ok() {
+            Shutdown::shutdown(gate).await;
         }
     };
     tokio::select! {
         () = goodbye => {}
-        () = sleep(LINGER) => {}
+        () = sleep(limits.patience) => {}
         _ = announced.wait_for(|stopping| *stopping) => {}
     }
 }

@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -24,11 +25,14 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::gate::framing::Body;
-use crate::gate::head::{HeadLimits, HeadReader, Refusal};
+use crate::gate::head::{self, HeadLimits, HeadReader, Refusal};
 use crate::gate::visit::{Refused, RequestHead, Visit, status_of};
 
 /// How much is read at once while no engine asks.
 const READ: usize = 8 << 10;
+/// A client that was answered before it was done may send on for so long, and so much.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1 << 20;
 
 /// A client's stream.
 pub(crate) struct Gate<S> {
@@ -142,9 +146,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         Poll::Ready(Ok(read.len()))
     }
 
-    /// Throws away what was read.
-    pub(crate) fn forget(&mut self) {
-        self.inbox = BytesMut::new();
+    /// Ends the answer. A client that still sends is heard out for a while: a connection that is closed on
+    /// unread bytes is reset, and what was answered is lost on the way.
+    async fn say_goodbye(&mut self) {
+        if self.shutdown_answers().await.is_err() || !matches!(self.stage, Stage::Body(_) | Stage::Refused) {
+            return;
+        }
+        let mut heard = 0;
+        let hear_out = async {
+            while let Ok(read @ 1..) = self.fill().await {
+                self.inbox = BytesMut::new();
+                heard += read;
+                if heard > LINGER_BYTES {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, hear_out).await;
+    }
+
+    async fn shutdown_answers(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|context| {
+            ready!(self.poll_empty(context))?;
+            Pin::new(&mut self.stream).poll_shutdown(context)
+        })
+        .await
     }
 
     fn settle_body(&mut self) {
@@ -313,15 +339,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
 }
 
 impl<S> Gate<S> {
-    /// What came of a head that will not come whole, or is refused.
+    /// What came of a head that will not come whole, or is refused: as much of it as is sound.
     pub(crate) fn take_partial(&mut self) -> Option<RequestHead> {
         if !matches!(self.stage, Stage::Head(_)) || self.inbox.iter().all(|byte| b"\r\n".contains(byte)) {
             return None;
         }
         self.stage = Stage::Refused;
-        let end = self.inbox.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4);
-        let length = end.unwrap_or(self.inbox.len()).min(self.limits.bytes);
-        Some(RequestHead { arrived: self.arrived, bytes: std::mem::take(&mut self.inbox)[..length].to_vec() })
+        let inbox = std::mem::take(&mut self.inbox);
+        Some(RequestHead { arrived: self.arrived, bytes: head::sound_part(&inbox).to_vec() })
     }
 }
 
@@ -345,7 +370,7 @@ impl<S> fmt::Debug for Gate<S> {
 #[async_trait]
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for Gate<S> {
     async fn shutdown(&mut self) {
-        let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
+        self.say_goodbye().await;
     }
 }
 

@@ -16,17 +16,28 @@ use pingora::connectors::l4::Connect;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
 use pingora::{Error, ErrorType, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::gate::head;
 
 /// The turns: one in which both sides are asked, whoever comes first, and two more because the runtime makes
 /// a task that was busy pass over one.
 const TURNS: u8 = 3;
 
-/// Makes `peer` fit to be asked for an upgrade. Its connections are used once.
-pub(crate) fn prepare(peer: &mut HttpPeer) {
+/// Makes `peer` fit to be asked for an upgrade to `protocol`. Its connections are used once.
+///
+/// An upgrade to HTTP/2 in clear text is no tunnel of two parties but ends at each hop: the engine leaves
+/// that wish out, as it does lists of wishes, and the request goes on without.
+pub(crate) fn prepare(peer: &mut HttpPeer, protocol: &[u8]) {
+    if head::is(protocol, b"h2c") || !protocol.iter().all(|byte| *byte == b'/' || head::is_token(byte)) {
+        return;
+    }
+    if !head::is(protocol, b"websocket") {
+        peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Preserve;
+    }
     peer.options.custom_l4 = Some(Arc::new(Patiently));
     peer.options.idle_timeout = Some(Duration::ZERO);
     // Never one of the pooled connections, which are not patient.

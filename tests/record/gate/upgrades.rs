@@ -124,3 +124,48 @@ fn an_upgrade_that_is_not_granted_is_a_request_like_others() {
     assert!(exchanges.iter().all(|exchange| exchange.ending == Ending::Completed));
     assert!(exchanges.iter().all(|exchange| exchange.passage.frames.is_none()));
 }
+
+#[test]
+fn other_protocols_than_websocket_are_tunnelled_and_http2_is_not() {
+    for (wish, status) in [("tcp", "101"), ("SPDY/3.1", "101"), ("h2c", "200"), ("h2c, tcp", "200")] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = upstream(|mut stream| {
+            let head = next_head(&mut stream).unwrap().to_ascii_lowercase();
+            if !head.contains("\r\nupgrade: ") {
+                stream.write_all(super::OK.as_bytes()).unwrap();
+                return;
+            }
+            assert!(head.contains("\r\nconnection: upgrade\r\n"), "{head}");
+            stream
+                .write_all(
+                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nhello",
+                )
+                .unwrap();
+            let mut said = [0; 3];
+            stream.read_exact(&mut said).unwrap();
+            stream.write_all(&said).unwrap();
+        });
+        let recorder = Recorder::start(folder.path(), server, &[]);
+        let mut stream = TcpStream::connect(("127.0.0.1", recorder.port)).unwrap();
+        let ask =
+            format!("POST /attach HTTP/1.1\r\nHost: shop\r\nUpgrade: {wish}\r\nConnection: Upgrade\r\n\r\n");
+        stream.write_all(ask.as_bytes()).unwrap();
+        assert_eq!(next_head(&mut stream).unwrap().split(' ').nth(1), Some(status), "{wish}");
+        if status == "101" {
+            stream.write_all(b"bye").unwrap();
+            let mut rest = String::new();
+            stream.read_to_string(&mut rest).unwrap();
+            assert_eq!(rest, "hellobye");
+        }
+        drop(stream);
+        until("the exchange to reach the file", || recorder.reader().next()).unwrap();
+
+        let (exchanges, _) = recorder.stop();
+
+        let response = exchanges[0].response.as_ref().unwrap();
+        assert_eq!((response.status.to_string().as_str(), &exchanges[0].passage.frames), (status, &None));
+        if status == "101" {
+            assert_eq!((exchanges[0].request.body.length, response.body.length), (3, 8));
+        }
+    }
+}

@@ -126,6 +126,18 @@ fn what_is_too_large_is_refused_before_it_is_whole() {
     check(format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(4)), Ok("Length(0)"));
 }
 
+#[test]
+fn of_a_refused_head_the_lines_are_kept_that_can_be_read() {
+    let check =
+        |raw: &str, kept: usize| assert_eq!(sound_part(raw.as_bytes()), &raw.as_bytes()[..kept], "{raw:?}");
+    check("GET / HTTP/1.1\r\nA: b\r\nCookie : secret\r\nC: d\r\n\r\n", 22);
+    check("GET / HTTP/1.1\r\nA: b\r\nCookie: sec", 22);
+    check("GET / HTTP/1.1\r\nA: b\r\n\r\nCookie: secret\r\n", 22);
+    check("GET / HTTP/1.1\nCookie: secret\r\n", 0);
+    check("Cookie: secret HTTP/1.1\r\nA: b\r\n", 0);
+    check("GET secret HTTP/9.9\r\nA:", 21);
+}
+
 proptest! {
     #[test]
     fn where_a_head_is_cut_does_not_matter(
