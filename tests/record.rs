@@ -6,6 +6,7 @@ mod operation;
 mod policy;
 mod replayed;
 mod start;
+mod upstream;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -302,8 +302,9 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
-    /// A request is sent again when a connection from the pool died under it before the answer, and the
-    /// request may be repeated: by its method, and because its body is still at hand.
+    /// A request that broke before its answer is sent again if it may be: by its method, and because its body
+    /// is still at hand. When the connection came from the pool, its server may have closed it before; when it
+    /// was new, another server must do.
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
@@ -318,10 +319,14 @@ impl ProxyHttp for Proxy {
         {
             self.servers.on_failure(held.at());
         }
-        if session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated() {
-            error.retry.decide_reuse(reused);
-        } else {
+        let asked = self.asked(session, context);
+        if !asked.repeatable || session.as_ref().retry_buffer_truncated() {
             error.set_retry(false);
+        } else if !reused && broke(&error) && session.response_written().is_none() {
+            context.tried.extend(context.held.as_ref().map(Held::at));
+            error.set_retry(self.servers.has_more(self.asked(session, context)));
+        } else {
+            error.retry.decide_reuse(reused);
         }
         error
     }
@@ -528,6 +533,12 @@ fn is_want_of_ours(error: &Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the connection to the upstream broke.
+fn broke(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream
+        && matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
 }
 
 /// How an exchange ended that the engine gave up with `error`.

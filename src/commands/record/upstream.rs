@@ -43,8 +43,9 @@ pub(super) struct UpstreamArgs {
     /// How long a connection to a server may take; after it the next server is tried, or the answer is 504
     ///
     /// When a server takes no connection, requests that may be repeated (GET, HEAD, PUT, DELETE, OPTIONS, TRACE)
-    /// go to the next server, others only to the next address of the same name. A request that was sent is
-    /// sent again only when a connection from the pool died under it before the answer, and it may be repeated.
+    /// go to the next server, others only to the next address of the same name. Requests that may be repeated
+    /// are also sent again when the connection broke before the answer: to the next server, or to the same one
+    /// when the connection came from the pool.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     connect_timeout: Duration,
     /// How long a server may stay silent within an exchange; before the answer, the client gets 504 then
