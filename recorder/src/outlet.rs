@@ -247,9 +247,11 @@ impl<W: Write> Outlet<W> {
 #[cfg(test)]
 mod tests {
     use captures::{CaptureReader, ConnectionId, ExchangeId, Masking};
+    use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::tests::everything;
+    use crate::config::Policy;
+    use crate::policy::tests::{everything, half_of_it};
     use crate::redact::MaskPolicy;
 
     /// A disk that fails while it is told to, and keeps nothing of a write that failed.
@@ -274,6 +276,10 @@ mod tests {
     }
 
     fn outlet(disk: Disk) -> Outlet<Disk> {
+        outlet_by(&everything(), disk)
+    }
+
+    fn outlet_by(policy: &Policy, disk: Disk) -> Outlet<Disk> {
         let header = CaptureHeader {
             tool: "test".to_owned(),
             started: 0,
@@ -288,7 +294,7 @@ mod tests {
             sampling_ratio: 1.0,
             body_limit: 0,
         };
-        let screen = Screen::new(&everything(), &[], [0; 16]);
+        let screen = Screen::new(policy, &[], [0; 16]);
         Outlet::create(disk, &header, screen, Redaction::new(MaskPolicy::None)).unwrap()
     }
 
@@ -398,5 +404,68 @@ mod tests {
         outlet.flush(Offset::from_secs(2), Elsewhere::default());
 
         assert_eq!(outlet.writer.position(), written);
+    }
+
+    /// What may happen to a recorder, some of it often.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Exchange(u64),
+        Replayed,
+        QueueFull,
+        Paused,
+        Flush,
+        Disk { full: bool },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (0..40_u64).prop_map(Step::Exchange),
+            1 => Just(Step::Replayed),
+            1 => Just(Step::QueueFull),
+            1 => Just(Step::Paused),
+            2 => Just(Step::Flush),
+            1 => any::<bool>().prop_map(|full| Step::Disk { full }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_every_tally_adds_up(steps in proptest::collection::vec(step(), 0..200)) {
+            let disk = Disk::default();
+            let full = disk.full.clone();
+            let mut outlet = outlet_by(&half_of_it(), disk);
+            let (mut elsewhere, mut seen) = (Elsewhere::default(), 0);
+            for (at, step) in (0..).zip(steps) {
+                match step {
+                    Step::Exchange(visitor) => {
+                        let path = if visitor % 4 == 0 { "/health" } else { "/" };
+                        let head = format!("GET {path} HTTP/1.1\r\nCookie: sid={visitor}\r\n\r\n");
+                        let (id, connection) = (ExchangeId(at), ConnectionId(0));
+                        outlet.record(Assembly::begin(id, connection, Offset::ZERO, head.as_bytes()));
+                    }
+                    Step::Replayed => elsewhere.filtered += 1,
+                    Step::QueueFull => elsewhere.queue_full += 1,
+                    Step::Paused => elsewhere.paused += 1,
+                    Step::Flush => outlet.flush(Offset::from_secs(at), elsewhere),
+                    Step::Disk { full: is } => full.set(is),
+                }
+                seen += u64::from(!matches!(step, Step::Flush | Step::Disk { .. }));
+            }
+            full.set(false);
+            let (last, closed) = outlet.finish(Offset::from_secs(1_000), elsewhere);
+            prop_assert_eq!(last.seen, seen);
+
+            let disk = closed.unwrap();
+            let mut reader = CaptureReader::open(disk.bytes.as_slice()).unwrap();
+            let read: Vec<_> = reader.by_ref().map(Result::unwrap).collect();
+            prop_assert_eq!(read.len() as u64, last.recorded);
+            prop_assert!(read.iter().all(|exchange| exchange.request.target == b"/"));
+            prop_assert_eq!(reader.damage(), []);
+            prop_assert_eq!(reader.tallies().last(), Some(&last));
+            for tally in reader.tallies() {
+                let dropped: u64 = tally.dropped.iter().map(|(_, count)| count).sum();
+                prop_assert_eq!(tally.seen, tally.recorded + tally.filtered + tally.sampled_out + dropped);
+            }
+        }
     }
 }

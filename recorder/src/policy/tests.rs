@@ -22,3 +22,10 @@ pub(crate) fn everything() -> Policy {
         typed: Vec::new(),
     }
 }
+
+/// Half of the visitors, and of them not what asks for `/health`.
+pub(crate) fn half_of_it() -> Policy {
+    let exclude = vec![Rule::parse("/health").unwrap()];
+    let filters = Filters { include: Vec::new(), exclude };
+    Policy { sampling: SamplingRatio::parse("50%").unwrap(), filters, ..everything() }
+}
