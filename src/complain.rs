@@ -5,12 +5,12 @@
 
 use std::fmt;
 
-/// Says one line on stderr. What cannot be said (a closed pipe, a full disk) is no reason to stop.
+/// Says one line on stderr, the way the journal is told to. One that begins with `highwater: PLACE: ` tells that
+/// something happened there.
 macro_rules! say {
-    ($($what:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($what)*);
-    }};
+    ($($what:tt)*) => {
+        $crate::journal::line(concat!(module_path!(), ":", line!()), format_args!($($what)*))
+    };
 }
 pub(crate) use say;
 

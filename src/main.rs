@@ -1,10 +1,12 @@
 //! The command line of Highwater: parse, run one command, print one line, exit.
 
 mod admin;
+mod clock;
 mod commands;
 mod complain;
 mod config_file;
 mod demo;
+mod journal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +14,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use commands::{forecast, inspect, model, record, replay, report};
-use complain::{Complaint, say};
+use complain::Complaint;
+use journal::LogFormat;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,6 +45,9 @@ pub(crate) struct Globals {
     /// The seed of every chance: the same inputs and seed give the same result
     #[arg(long, global = true, default_value_t = 1, value_name = "N")]
     pub(crate) seed: u64,
+    /// How a command that runs for long says what happens: for people, or one JSON object a line
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
     /// Take flags from a TOML file; flags that are typed win over it
     ///
     /// The keys are the long names of flags, in a table named like the command: `[record]`, then
@@ -78,6 +84,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    journal::begin(&globals);
     let done = match &command {
         Command::Record(args) => record::run(args, &globals),
         Command::Inspect(args) => inspect::run(args, &globals),
@@ -95,7 +102,7 @@ fn end(done: Result<(), Complaint>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(complaint) => {
-            say!("{complaint}");
+            journal::complain(&complaint);
             ExitCode::from(complaint.exit as u8)
         }
     }

@@ -5,6 +5,7 @@
 
 mod complaints;
 mod config;
+mod deploy;
 mod pipeline;
 mod record;
 mod replay;

@@ -2,7 +2,7 @@
 
 mod faults;
 mod gate;
-mod operation;
+pub(crate) mod operation;
 mod policy;
 mod replayed;
 mod start;
@@ -168,8 +168,8 @@ pub(crate) fn answering(response: &'static str) -> SocketAddr {
     })
 }
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const GET: &str = "GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n";
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n";
 
 fn names_and_values(headers: &[Header]) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();

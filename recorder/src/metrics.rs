@@ -17,6 +17,8 @@ use captures::{Bytes, Tally};
 pub use latencies::Latencies;
 use route::{KnownRoutes, RouteTable};
 
+use crate::upstream::UpstreamState;
+
 /// The most status codes that are told apart; servers may invent hundreds.
 const MAX_STATUSES: usize = 64;
 
@@ -51,6 +53,8 @@ pub struct Metrics {
     pub queue_limit: Bytes,
     /// What became of the exchanges.
     pub accounts: Tally,
+    /// What is known of each address of each server.
+    pub upstreams: Vec<UpstreamState>,
     /// Bytes in the files.
     pub file: Bytes,
     /// Whether recording is paused.

@@ -7,18 +7,25 @@ use tokio::sync::watch;
 use crate::metrics::{Meters, Metrics};
 use crate::serve::Phase;
 use crate::spool::{Queue, Told};
+use crate::upstream::Servers;
 
 /// A view of a recording, for any thread; it may outlive the recording.
 #[derive(Clone, Debug)]
 pub struct Monitor {
     meters: Arc<Meters>,
     queue: Arc<Queue>,
+    servers: Arc<Servers>,
     phase: watch::Receiver<Phase>,
 }
 
 impl Monitor {
-    pub(crate) const fn new(meters: Arc<Meters>, queue: Arc<Queue>, phase: watch::Receiver<Phase>) -> Self {
-        Self { meters, queue, phase }
+    pub(crate) const fn new(
+        meters: Arc<Meters>,
+        queue: Arc<Queue>,
+        servers: Arc<Servers>,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        Self { meters, queue, servers, phase }
     }
 
     /// Whether new connections are taken: from the start until a stop.
@@ -43,6 +50,7 @@ impl Monitor {
         let Told { accounts, file, failing } = self.queue.told();
         let (queued, queue_limit) = self.queue.depth();
         let paused = self.queue.is_paused();
-        Metrics { accounts, file, failing, paused, queued, queue_limit, ..self.meters.sum() }
+        let upstreams = self.servers.states();
+        Metrics { accounts, upstreams, file, failing, paused, queued, queue_limit, ..self.meters.sum() }
     }
 }

@@ -156,7 +156,8 @@ pub fn start(
         });
     })?);
     let (open, opened) = handover::channel();
-    let monitor = Monitor::new(Arc::clone(&meters), Arc::clone(&queue), stopping.clone());
+    let monitor =
+        Monitor::new(Arc::clone(&meters), Arc::clone(&queue), Arc::clone(&servers), stopping.clone());
     threads.push(spawn("accept", move || {
         if let Ok(listener) = opened.recv() {
             runtime.block_on(accept(listener, deals, stopping, &meters));

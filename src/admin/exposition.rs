@@ -6,7 +6,7 @@
 use std::fmt::{Display, Write};
 
 use captures::DropReason;
-use recorder::{Latencies, Monitor};
+use recorder::{Latencies, Monitor, UpstreamState};
 
 use super::process::Process;
 
@@ -67,6 +67,30 @@ pub(super) fn text(monitor: &Monitor, process: &Process) -> String {
         ("highwater_ready", "1 while new connections are taken.", u64::from(monitor.is_ready())),
     ] {
         page.single(name, "gauge", help, value);
+    }
+
+    let mut servers: Vec<(&str, String, &UpstreamState)> = metrics
+        .upstreams
+        .iter()
+        .map(|state| (state.server.as_str(), state.address.to_string(), state))
+        .collect();
+    servers.dedup_by(|one, other| (one.0, &one.1) == (other.0, &other.1));
+    for (name, kind, help, value) in [
+        (
+            "highwater_upstream_up",
+            "gauge",
+            "1 while an address of a server takes connections and its checks go well.",
+            (|state| u64::from(state.up)) as fn(&UpstreamState) -> u64,
+        ),
+        ("highwater_upstream_active", "gauge", "Requests that are at an address.", |state| state.active),
+        ("highwater_upstream_failures_total", "counter", "Requests that an address failed.", |state| {
+            state.failures
+        }),
+    ] {
+        page.family(name, kind, help);
+        for (server, address, state) in &servers {
+            page.sample(name, &[("server", server), ("address", address)], value(state));
+        }
     }
 
     let accounts = &metrics.accounts;

@@ -1,18 +1,19 @@
 //! Watching and steering a recorder: metrics, health, pause, drain.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, mpsc};
 
 use captures::DropReason;
 
 use super::{GET, OK, Recorder, answering, next_head, upstream};
-use crate::support::until;
+use crate::support::{Running, highwater, run, stderr, until};
 
 /// A recorder with an admin listener, and where that is.
-fn watched(folder: &Path, server: impl ToString, more: &[&str]) -> (Recorder, u16) {
+pub(crate) fn watched(folder: &Path, server: impl ToString, more: &[&str]) -> (Recorder, u16) {
     let recorder = Recorder::start(folder, server, &[&["--admin", "127.0.0.1:0"], more].concat());
     let port = until("the admin listener", || {
         let said = recorder.said();
@@ -37,7 +38,7 @@ fn ask(port: u16, request: &str) -> (u16, String) {
 }
 
 /// All samples of `/metrics`, by name and labels.
-fn metrics(port: u16) -> BTreeMap<String, f64> {
+pub(crate) fn metrics(port: u16) -> BTreeMap<String, f64> {
     let (status, text) = ask(port, "GET /metrics");
     assert_eq!(status, 200);
     let samples = text.lines().filter(|line| !line.starts_with('#'));
@@ -223,4 +224,46 @@ fn a_draining_recorder_says_that_it_is_not_ready_and_lets_requests_end() {
     assert!(answered.ends_with("ok"), "{answered}");
     assert_eq!(recorder.ended().code(), Some(0));
     assert_eq!(recorder.reader().count(), 1);
+}
+
+#[test]
+fn as_json_every_line_is_an_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = highwater();
+    command.args(["--log-format", "json"]);
+    let args = ["record", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9", "--out"];
+    command.args(args).arg(folder.path().join("\u{1b}[31m.capture")).stderr(Stdio::piped());
+    let mut process = Running(command.spawn().unwrap());
+    let mut said = BufReader::new(process.0.stderr.take().unwrap());
+    let mut first = String::new();
+    said.read_line(&mut first).unwrap();
+    let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", process.0.id())]).status();
+    assert!(sent.unwrap().success());
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    let failed = run(&[
+        "--log-format",
+        "json",
+        "record",
+        "--listen",
+        "nowhere",
+        "--upstream",
+        "127.0.0.1:9",
+        "--out",
+        "x",
+    ]);
+
+    let lines: Vec<serde_json::Value> = [first, rest, stderr(&failed)]
+        .concat()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+
+    let of = |at: usize, field: &str| lines[at][field].as_str().unwrap().to_owned();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(of(0, "message").starts_with("recording 127.0.0.1:") && of(1, "message").starts_with("seen 0, "));
+    assert_eq!((of(0, "level"), of(2, "level")), ("info".to_owned(), "error".to_owned()));
+    assert_eq!(of(2, "place"), "--listen nowhere");
+    assert!(lines.iter().all(|line| line["at"].as_str().unwrap().ends_with('Z')));
+    assert!(!lines.iter().any(|line| line["message"].as_str().unwrap().contains('\u{1b}')));
 }
