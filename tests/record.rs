@@ -214,7 +214,7 @@ fn curl_gets_through_the_recorder_what_it_gets_from_nginx() {
     std::fs::create_dir(&root).unwrap();
     // Started by root, nginx serves as somebody else.
     for place in [folder.path(), &root] {
-        std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o1777)).unwrap();
     }
     let big = noise(100 << 20);
     std::fs::write(root.join("big"), &big).unwrap();

@@ -72,6 +72,45 @@ pub struct Tally {
     pub dropped: Vec<(DropReason, u64)>,
 }
 
+impl Tally {
+    /// The accounts of both together, at the later moment.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        self.with(other, self.at.max(other.at), u64::saturating_add)
+    }
+
+    /// What was added since `earlier`, an older tally of the same recorder.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.with(earlier, self.at, u64::saturating_sub)
+    }
+
+    /// The exchanges lost, for whatever reason.
+    pub fn lost(&self) -> u64 {
+        self.dropped.iter().map(|&(_, count)| count).sum()
+    }
+
+    /// The exchanges lost for `reason`.
+    pub fn lost_for(&self, reason: DropReason) -> u64 {
+        self.dropped.iter().filter(|(known, _)| *known == reason).map(|&(_, count)| count).sum()
+    }
+
+    fn with(&self, other: &Self, at: Offset, combine: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            at,
+            seen: combine(self.seen, other.seen),
+            recorded: combine(self.recorded, other.recorded),
+            filtered: combine(self.filtered, other.filtered),
+            sampled_out: combine(self.sampled_out, other.sampled_out),
+            dropped: DropReason::ALL
+                .into_iter()
+                .map(|reason| (reason, combine(self.lost_for(reason), other.lost_for(reason))))
+                .filter(|&(_, count)| count > 0)
+                .collect(),
+        }
+    }
+}
+
 /// Why an exchange was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DropReason {
@@ -201,7 +240,8 @@ impl<W: Write> CaptureWriter<W> {
     ///
     /// # Errors
     /// `InvalidInput` when the exchange is above the limit of a block (nothing is written, the writer stays
-    /// usable); otherwise when the sink cannot be written.
+    /// usable); otherwise when the sink cannot be written. Then [`Self::pending`] tells by whether it grew
+    /// whether the exchange was taken in all the same: what is pending stays, and the next flush tries again.
     pub fn push(&mut self, exchange: &Exchange) -> io::Result<()> {
         self.record.clear();
         codec::append_exchange(&mut self.record, exchange)?;
@@ -226,12 +266,32 @@ impl<W: Write> CaptureWriter<W> {
     /// When the sink cannot be written.
     pub fn flush(&mut self, tally: &Tally) -> io::Result<()> {
         self.blocks.write(BlockKind::Exchanges, &mut self.pending)?;
+        self.tell(tally)
+    }
+
+    /// Writes out `tally`, and events before it, while what is pending stays so: for a sink that has no room
+    /// for a block, but may have some for a few bytes.
+    ///
+    /// # Errors
+    /// When the sink cannot be written.
+    pub fn tell(&mut self, tally: &Tally) -> io::Result<()> {
         self.blocks.write(BlockKind::Events, &mut self.events)?;
         let mut tallies = Pending::new();
         tallies.payload = codec::encode_tally(tally)?;
         tallies.count(tally.at, tally.at);
         self.blocks.write(BlockKind::Tallies, &mut tallies)?;
         self.blocks.flush()
+    }
+
+    /// Takes over what is pending at `other`, so that it reaches this file instead of that.
+    pub fn inherit(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.pending, &mut other.pending);
+        std::mem::swap(&mut self.events, &mut other.events);
+    }
+
+    /// Whether events wait for the next [`Self::flush`].
+    pub const fn has_news(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The number of exchanges that are pending: pushed, but not yet handed to the sink.

@@ -111,6 +111,57 @@ pub struct Policy {
 pub struct Files {
     /// The most bytes that may wait for the writer.
     pub queue: Bytes,
+    /// When a file ends and the next begins.
+    pub rotation: Rotation,
+    /// How much all files may take.
+    pub quota: Option<Quota>,
+    /// When what was written is brought onto the medium.
+    pub syncing: Syncing,
+}
+
+/// When a file ends and the next begins; with neither there is one file.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// At about this size.
+    pub size: Option<Bytes>,
+    /// After this time, when there is anything in it.
+    pub every: Option<Duration>,
+}
+
+impl Rotation {
+    /// Whether there may be more files than one.
+    pub(crate) const fn is_wanted(&self) -> bool {
+        self.size.is_some() || self.every.is_some()
+    }
+}
+
+/// How much all files of one name may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    /// Together.
+    pub limit: Bytes,
+    /// What to do then.
+    pub when_full: WhenFull,
+}
+
+/// What to do when the quota is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Remove the oldest file that was closed.
+    RemoveOldest,
+    /// Record no more until there is room; what passes is counted.
+    Stop,
+}
+
+/// When what was written is brought onto the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syncing {
+    /// When the machine likes.
+    Never,
+    /// When a file is closed.
+    Close,
+    /// That, and so often.
+    Every(Duration),
 }
 
 /// One server that requests go to.

@@ -6,8 +6,8 @@
 //!
 //! A worker only takes the time and keeps what went by; parsing, sessions, masking, encoding and compression
 //! happen on the writer thread. Recording never makes a request wait: when the queue is full or the file
-//! cannot be written, the *record* is lost and counted, and the request goes on. The crate prints nothing,
-//! handles no signal and opens no file; the command does.
+//! cannot be written, the *record* is lost and counted, and the request goes on. The crate prints nothing and
+//! handles no signal; the command does.
 //!
 //! What it is not: unless asked to it tells the upstream nothing of the client, and it has no opinion on what
 //! passes, but that nothing passes on HTTP/1 which two servers could read in two ways: the gate refuses it, and
@@ -24,11 +24,13 @@ mod coding;
 mod config;
 mod connection;
 mod error;
+mod files;
 mod forwarded;
 mod gate;
 mod head;
 mod metrics;
 mod monitor;
+mod notice;
 mod outlet;
 mod peer;
 mod policy;
@@ -39,12 +41,15 @@ mod session;
 mod spool;
 mod upstream;
 
-pub use config::{Config, Downstream, Files, Policy, Upstream, Upstreams};
+pub use config::{
+    Config, Downstream, Files, Policy, Quota, Rotation, Syncing, Upstream, Upstreams, WhenFull,
+};
 pub use error::RecordError;
+pub use files::{OutError, Segments};
 pub use forwarded::{Forwarding, Network};
 pub use metrics::{Latencies, Metrics, RouteCount};
 pub use monitor::Monitor;
-pub use outlet::Notice;
+pub use notice::Notice;
 pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
 pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy};
 pub use redact::{Found, MaskPolicy, MaskRules};

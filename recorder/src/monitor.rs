@@ -43,6 +43,12 @@ impl Monitor {
         self.queue.pause(false);
     }
 
+    /// Goes on in a new file when somebody moved the old one away, or when files rotate anyway; otherwise
+    /// nothing happens.
+    pub fn reopen(&self) {
+        self.queue.reopen();
+    }
+
     /// What it has counted so far.
     ///
     /// What became of the exchanges is at most half a second old: `accounts` adds up when nothing passes.

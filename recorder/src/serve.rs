@@ -10,7 +10,6 @@
 //! A start touches the file last: what can fail has been done by then, so that a recording that cannot start
 //! costs no older capture.
 
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -34,14 +33,16 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::RecordError;
+use crate::files::Segments;
 use crate::gate::{self, Limits, Visit};
 use crate::metrics::{Meter, Meters};
 use crate::monitor::Monitor;
-use crate::outlet::{Notice, Outlet};
+use crate::notice::Notice;
+use crate::outlet::Outlet;
 use crate::policy::Screen;
 use crate::proxy::{Proxy, Tap};
 use crate::redact::{MaskPolicy, Redaction};
-use crate::spool::{Disk, Queue, Totals, write_all};
+use crate::spool::{Queue, Totals, write_all};
 use crate::upstream::{self, Checks, Servers, UpstreamState};
 
 /// Connections that wait to be accepted.
@@ -79,7 +80,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, RecordError> {
 pub fn start(
     config: Config,
     listener: TcpListener,
-    sink: Option<File>,
+    sink: Option<Segments>,
     notice: impl Fn(Notice) + Send + Sync + 'static,
 ) -> Result<Recording, RecordError> {
     let machine = |error| RecordError::Machine { error };
@@ -165,7 +166,7 @@ pub fn start(
     })?);
     let writer = match sink {
         None => None,
-        Some(file) => {
+        Some(segments) => {
             let (begin, begun) = handover::channel();
             let from = Arc::clone(&queue);
             let write = move || Some(write_all(&from, begun.recv().ok()?, clock, |news| notice(news)));
@@ -173,8 +174,8 @@ pub fn start(
             let redaction = Redaction::new(config.masking.clone());
             let header = header(&config, address, started, &redaction)?;
             let screen = Screen::new(&config.policy, &config.upstreams.trusted_proxies, header.recording);
-            let outlet = Disk::emptied(file)
-                .and_then(|disk| Outlet::create(disk, &header, screen, redaction))
+            let rotation = config.files.rotation;
+            let outlet = Outlet::create(segments, header, rotation, screen, redaction, clock.moment())
                 .map_err(|error| RecordError::CannotWrite { error })?;
             let _ = begin.send(outlet);
             Some(writer)

@@ -5,9 +5,7 @@
 //! times a second, and is woken only when much has gathered. What is in the file is at most about half a
 //! second old; a killed process loses no more than that.
 
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,8 +13,10 @@ use std::time::Duration;
 use captures::{Bytes, DropReason, Offset, Tally};
 
 use crate::assembly::Assembly;
-use crate::clock::Clock;
-use crate::outlet::{Elsewhere, Notice, Outlet};
+use crate::clock::{Clock, Watch};
+use crate::files::{Segments, Written};
+use crate::notice::Notice;
+use crate::outlet::{Elsewhere, Outlet};
 
 const LOOK: Duration = Duration::from_millis(50);
 const FLUSH: Duration = Duration::from_millis(400);
@@ -38,8 +38,10 @@ pub struct Totals {
     pub sampled_out: u64,
     /// Exchanges lost, by reason.
     pub dropped: Vec<(DropReason, u64)>,
-    /// The size of the file.
-    pub file: Bytes,
+    /// The number of files it was written to.
+    pub files: u64,
+    /// Their size together, when they were left.
+    pub size: Bytes,
     /// Why the file could not be closed, when it could not. What was recorded can be read nevertheless.
     pub unclosed: Option<io::Error>,
 }
@@ -64,6 +66,7 @@ pub(crate) struct Queue {
     paused: AtomicU64,
     pausing: AtomicBool,
     told: Mutex<Option<Told>>,
+    reopen: AtomicBool,
     inbox: Mutex<Inbox>,
     bell: Condvar,
 }
@@ -87,6 +90,7 @@ impl Queue {
             paused: AtomicU64::new(0),
             pausing: AtomicBool::new(false),
             told: Mutex::default(),
+            reopen: AtomicBool::new(false),
             inbox: Mutex::default(),
             bell: Condvar::new(),
         }
@@ -151,6 +155,13 @@ impl Queue {
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
     }
 
+    /// Asks the writer to go on in a new file, where somebody moved the old one away or files rotate anyway.
+    pub(crate) fn reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
+        let _inbox = self.inbox();
+        self.bell.notify_one();
+    }
+
     /// Nothing more will come.
     pub(crate) fn close(&self) {
         self.inbox().closed = true;
@@ -159,10 +170,12 @@ impl Queue {
 
     /// The accounts of a proxy that records nothing.
     pub(crate) fn totals_without_file(&self) -> Totals {
-        self.totals(Tally { filtered: self.elsewhere().filtered, ..Tally::default() }, Bytes::new(0), None)
+        let tally = Tally { filtered: self.elsewhere().filtered, ..Tally::default() };
+        self.totals(Written { tally, files: 0, size: Bytes::new(0), unclosed: None })
     }
 
-    fn totals(&self, tally: Tally, file: Bytes, unclosed: Option<io::Error>) -> Totals {
+    fn totals(&self, written: Written) -> Totals {
+        let Written { tally, files, size, unclosed } = written;
         Totals {
             // Counted where exchanges end, not summed up: the two must agree.
             seen: self.seen.load(Ordering::Relaxed),
@@ -170,7 +183,8 @@ impl Queue {
             filtered: tally.filtered,
             sampled_out: tally.sampled_out,
             dropped: tally.dropped,
-            file,
+            files,
+            size,
             unclosed,
         }
     }
@@ -203,10 +217,11 @@ impl Queue {
 /// Writes what comes through `queue` until it is closed and empty.
 pub(crate) fn write_all(
     queue: &Arc<Queue>,
-    mut outlet: Outlet<Disk>,
+    mut outlet: Outlet<Segments>,
     clock: Clock,
     mut notice: impl FnMut(Notice),
 ) -> Totals {
+    let watch = Watch::begin(clock);
     let mut due = clock.now().plus(FLUSH);
     loop {
         let Inbox { assemblies, closed } = queue.take();
@@ -215,82 +230,38 @@ pub(crate) fn write_all(
             outlet.record(*assembly);
             queue.held.fetch_sub(size, Ordering::Relaxed);
             if index % STRIDE == STRIDE - 1 {
-                due = flush_when_due(queue, &mut outlet, clock.now(), due, &mut notice);
+                due = flush_when_due(queue, &mut outlet, clock, due, &mut notice);
             }
         }
-        due = flush_when_due(queue, &mut outlet, clock.now(), due, &mut notice);
+        for oddity in watch.take() {
+            outlet.note(oddity);
+        }
+        due = flush_when_due(queue, &mut outlet, clock, due, &mut notice);
+        if queue.reopen.swap(false, Ordering::Relaxed) {
+            outlet.reopen(clock.moment(), queue.elsewhere());
+        }
         if closed {
             break;
         }
     }
-    let (tally, closed) = outlet.finish(clock.now(), queue.elsewhere());
-    match closed.and_then(Disk::sync) {
-        Ok(file) => queue.totals(tally, file, None),
-        Err(error) => queue.totals(tally, Bytes::new(0), Some(error)),
-    }
+    queue.totals(outlet.finish(clock.moment(), queue.elsewhere()))
 }
 
 fn flush_when_due(
     queue: &Queue,
-    outlet: &mut Outlet<Disk>,
-    now: Offset,
+    outlet: &mut Outlet<Segments>,
+    clock: Clock,
     due: Offset,
     notice: &mut impl FnMut(Notice),
 ) -> Offset {
-    if now < due {
+    if clock.now() < due && !outlet.is_over() {
         return due;
     }
+    let now = clock.moment();
     outlet.flush(now, queue.elsewhere());
-    queue.tell(outlet.told_at(now, queue.elsewhere()));
-    if let Some(what) = outlet.take_notice() {
-        notice(what);
-    }
-    now.plus(FLUSH)
-}
-
-/// A file that takes a failed write back, so that it never holds half a block in its middle.
-#[derive(Debug)]
-pub(crate) struct Disk {
-    file: File,
-    length: u64,
-}
-
-impl Disk {
-    /// Empties `file`, and leaves it to its owner alone.
-    pub(crate) fn emptied(file: File) -> io::Result<Self> {
-        // A pipe or a device holds nothing to empty, and is not ours to close off.
-        if file.metadata()?.is_file() {
-            file.set_permissions(PermissionsExt::from_mode(0o600))?;
-            file.set_len(0)?;
-        }
-        Ok(Self { file, length: 0 })
-    }
-
-    /// Sees the file onto the medium and gives its length.
-    fn sync(self) -> io::Result<Bytes> {
-        // A pipe or a device cannot be synced, and needs not be.
-        if self.file.metadata()?.is_file() {
-            self.file.sync_all()?;
-        }
-        Ok(Bytes::new(self.length))
-    }
-}
-
-impl Write for Disk {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Err(error) = self.file.write_all(bytes) {
-            // Best effort: what cannot be taken back is damage that readers step over.
-            let taken_back = self.file.set_len(self.length);
-            let _ = taken_back.and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
-            return Err(error);
-        }
-        self.length += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    queue.tell(outlet.told(queue.elsewhere()));
+    outlet.take_notices().into_iter().for_each(notice);
+    now.at.plus(FLUSH)
 }
 
 #[cfg(test)]

@@ -6,19 +6,18 @@ mod files;
 mod mask;
 mod policy;
 mod protocol;
+mod telling;
 mod units;
 mod upstream;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::num::IntErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use recorder::{Config, Notice, RecordError, Stopper, Totals};
+use recorder::{Config, Monitor, RecordError, Stopper};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -29,6 +28,7 @@ use crate::commands::record::downstream::DownstreamArgs;
 use crate::commands::record::files::FilesArgs;
 use crate::commands::record::mask::MaskArgs;
 use crate::commands::record::policy::PolicyArgs;
+use crate::commands::record::telling::{say_notice, summary};
 use crate::commands::record::upstream::UpstreamArgs;
 use crate::complain::{Complaint, Exit, reason, say};
 
@@ -42,8 +42,10 @@ use crate::complain::{Complaint, Exit, reason, say};
 /// chunks or lengths out of shape, a target that is neither path nor URL) is answered by the recorder itself,
 /// with a 4xx or 5xx, and recorded as `request_invalid`; CONNECT is, too. Trailers of HTTP/1 messages are not
 /// passed on: those of requests are recorded, those of answers are lost. Upgrades are tunnelled, but for those
-/// to HTTP/2, which end here. SIGINT, SIGTERM or SIGHUP lets requests in flight end and closes the file; after a kill -9 the file
-/// holds all but the last half second.
+/// to HTTP/2, which end here.
+///
+/// SIGINT, SIGTERM or a lost terminal lets requests in flight end and closes the file; SIGHUP begins a new one
+/// (see --out). After a kill -9 the file holds all but the last half second.
 ///
 /// Secrets are replaced by pseudonyms before they reach the disk. They are known by their names (of headers,
 /// cookies, parameters of queries, fields of forms, JSON and XML) and by their shape (card numbers, JSON web
@@ -99,26 +101,21 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
     let admin = args.admin.listener(args)?;
     let listener = recorder::bind(listen).map_err(|error| complaint(args, &error))?;
     // Before anything can be lost by a signal.
-    let signals = Signals::new(stopping_signals()).map_err(|error| machine(&error))?;
+    let had_terminal = has_terminal();
+    let signals = Signals::new(heard_signals()).map_err(|error| machine(&error))?;
     // A file above the limit of the process is a failed write like any other, not a reason to die.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
         .map_err(|error| machine(&error))?;
-    let sink = out.map(|path| open(path, args.files.force)).transpose()?;
-    let is_new = sink.as_ref().is_some_and(|sink| sink.is_new);
+    let segments = out.map(|path| args.files.open(path, &config.files)).transpose()?;
 
     let upstream =
         config.upstreams.servers.iter().map(|server| server.typed.as_str()).collect::<Vec<_>>().join(", ");
-    let shown = out.map_or_else(|| "nothing".to_owned(), |path| path.display().to_string());
+    let shown =
+        segments.as_ref().map_or_else(|| "nothing".to_owned(), |out| out.shown().display().to_string());
     let about = shown.clone();
-    let file = sink.map(|sink| sink.file);
-    let recording = recorder::start(config, listener, file, move |notice| say_notice(&about, &notice))
-        .map_err(|error| {
-            if let Some(path) = out.filter(|_| is_new) {
-                let _ = std::fs::remove_file(path);
-            }
-            complaint(args, &error)
-        })?;
-    stop_on(signals, recording.stopper());
+    let recording = recorder::start(config, listener, segments, move |notice| say_notice(&about, &notice))
+        .map_err(|error| complaint(args, &error))?;
+    obey(signals, had_terminal, recording.stopper(), recording.monitor());
     let watched = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = admin {
         admin_listener::serve(listener, args.admin.admin_host.clone(), recording.monitor())?;
@@ -151,7 +148,7 @@ fn config(args: &RecordArgs) -> Result<Config, Complaint> {
         upstreams: args.upstream.resolve(args)?,
         policy: args.policy.resolve()?,
         masking: args.mask.resolve(args)?,
-        files: args.files.resolve(),
+        files: args.files.resolve()?,
         threads: args.threads.map_or_else(
             || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             usize::from,
@@ -175,44 +172,9 @@ fn host_and_port<'a>(flag: &str, typed: &'a str) -> Result<&'a str, Complaint> {
     Err(Complaint::new(Exit::Usage, place, what, mend))
 }
 
-/// A capture to be written.
-struct Sink {
-    file: File,
-    /// Whether there was nothing before.
-    is_new: bool,
-}
-
-/// Creates the capture for its owner alone, or opens the one that is to be replaced, with all that is in it;
-/// keeps other recorders out.
-fn open(path: &Path, force: bool) -> Result<Sink, Complaint> {
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let sink = match created {
-        Ok(file) => Ok(Sink { file, is_new: true }),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && force => {
-            // Created where a link leads to nothing yet.
-            let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-            opened.map(|file| Sink { file, is_new: false })
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mend = "give another --out, or --force to replace it";
-            return Err(Complaint::new(Exit::Usage, path.display(), "exists already", mend));
-        }
-        Err(error) => Err(error),
-    };
-    let sink = sink.map_err(|error| Complaint::cannot_write(path, &error))?;
-    match sink.file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            let mend = "give another --out";
-            Err(Complaint::new(Exit::Usage, path.display(), "is being written by another process", mend))
-        }
-        // Not every file system has locks; recording does not depend on them.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(sink),
-    }
-}
-
-/// The signals that stop a recording. The loss of the terminal is none of them when it is ignored already:
-/// that is what `nohup` is for.
-fn stopping_signals() -> Vec<i32> {
+/// The signals that are listened to. The loss of the terminal is none of them when it is ignored already: that
+/// is what `nohup` is for.
+fn heard_signals() -> Vec<i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
@@ -220,52 +182,29 @@ fn stopping_signals() -> Vec<i32> {
     [SIGINT, SIGTERM].into_iter().chain((!hangup_is_ignored).then_some(SIGHUP)).collect()
 }
 
-/// Stops the recording at the first signal, and ends its grace at the second. A lost terminal tells of itself
-/// more than once, by the kernel and by the shell: it is never the second.
-fn stop_on(mut signals: Signals, stopper: Stopper) {
+/// Stops the recording at the first signal, and ends its grace at the second.
+///
+/// SIGHUP is two things: a terminal that was lost, which stops (once: it tells of itself more than once, by the
+/// kernel and by the shell), and somebody's wish for a new file. It is the first when there was a terminal and
+/// there is none any more.
+fn obey(mut signals: Signals, had_terminal: bool, stopper: Stopper, monitor: Monitor) {
     std::thread::spawn(move || {
-        for (count, signal) in signals.forever().enumerate() {
-            if count == 0 || signal != SIGHUP {
+        let mut stopped = false;
+        for signal in signals.forever() {
+            let is_hangup = signal == SIGHUP;
+            let is_lost = had_terminal && !has_terminal();
+            if is_hangup && !is_lost {
+                monitor.reopen();
+            } else if !(is_hangup && stopped) {
+                stopped = true;
                 stopper.stop();
             }
         }
     });
 }
 
-fn say_notice(file: &str, notice: &Notice) {
-    match notice {
-        Notice::UpstreamDown { server, address } => {
-            say!("highwater: {}: is down", named(server, address));
-        }
-        Notice::UpstreamUp { server, address } => {
-            say!("highwater: {}: is up again", named(server, address));
-        }
-        Notice::WriteFailed(error) => say!(
-            "highwater: {file}: cannot be written: {}; requests go on unrecorded until it can",
-            reason(error)
-        ),
-        Notice::WriteResumed { lost } => {
-            say!("highwater: {file}: is written again; {lost} exchanges were lost meanwhile");
-        }
-    }
-}
-
-/// A server's address, with the server where that says more.
-fn named(server: &str, address: &SocketAddr) -> String {
-    let address = address.to_string();
-    if server == address { format!("upstream {address}") } else { format!("upstream {server} ({address})") }
-}
-
-/// One line that says what became of every exchange.
-fn summary(totals: &Totals, file: &str) -> String {
-    let lost: u64 = totals.dropped.iter().map(|(_, count)| count).sum();
-    let reasons: Vec<String> =
-        totals.dropped.iter().map(|(reason, count)| format!("{} {count}", reason.as_str())).collect();
-    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
-    format!(
-        "seen {}, recorded {}, filtered {}, sampled out {}, dropped {lost}{reasons}, {} in {file}",
-        totals.seen, totals.recorded, totals.filtered, totals.sampled_out, totals.file
-    )
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
 }
 
 fn complaint(args: &RecordArgs, error: &RecordError) -> Complaint {

@@ -2,11 +2,13 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use captures::CaptureReader;
 
 use super::faults::limited;
 use super::{GET, OK, Recorder, answering};
-use crate::support::{free_port, highwater, run, stderr};
+use crate::support::{Running, free_port, has, highwater, run, stderr, until};
 
 #[test]
 fn a_recording_that_cannot_start_says_why_in_one_line() {
@@ -115,12 +117,27 @@ fn broken_certificates_of_the_machine_do_not_matter() {
 
 #[test]
 fn a_lost_terminal_is_a_stop_unless_it_is_ignored() {
+    if !has("script") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
-    let mut recorder = Recorder::start(folder.path(), answering(OK), &[]);
-    recorder.ask(GET);
-    recorder.signal("HUP");
-    assert_eq!(recorder.ended().code(), Some(0), "{}", recorder.said());
-    assert_eq!(recorder.reader().count(), 1);
+    let mut script = Command::new("sh");
+    // A terminal of its own, which is lost when `script` is killed.
+    let start = "exec script -qec \"exec $0 $*\" /dev/null";
+    script.args(["-c", start, env!("CARGO_BIN_EXE_highwater")]).stdin(Stdio::piped());
+    script.args(["record", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9", "--out"]);
+    let capture = folder.path().join("test.capture");
+    let mut terminal = Running(script.arg(&capture).stdout(Stdio::null()).spawn().unwrap());
+    until("the recorder to have begun", || capture.metadata().is_ok_and(|file| file.len() > 0).then_some(()));
+
+    terminal.0.kill().unwrap();
+    terminal.0.wait().unwrap();
+
+    until("the capture to be closed", || {
+        let mut reader = CaptureReader::open(std::fs::File::open(&capture).unwrap()).unwrap();
+        reader.by_ref().for_each(drop);
+        reader.closed().then_some(())
+    });
 
     let mut nohup = Command::new("sh");
     nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_highwater")]);

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::health::Streak;
 use super::{Check, HealthChecks, Servers};
-use crate::outlet::Notice;
+use crate::notice::Notice;
 use crate::peer::Peers;
 
 /// How often the states are looked at.

@@ -1,0 +1,59 @@
+//! What a recording says while it runs, and at its end.
+
+use std::net::SocketAddr;
+
+use recorder::{Notice, Totals};
+
+use crate::complain::{reason, say};
+
+/// Says what a user should know at once.
+pub(super) fn say_notice(file: &str, notice: &Notice) {
+    match notice {
+        Notice::UpstreamDown { server, address } => {
+            say!("highwater: {}: is down", named(server, address));
+        }
+        Notice::UpstreamUp { server, address } => {
+            say!("highwater: {}: is up again", named(server, address));
+        }
+        Notice::WriteFailed(error) => say!(
+            "highwater: {file}: cannot be written: {}; requests go on unrecorded until it can",
+            reason(error)
+        ),
+        Notice::WriteResumed { lost } => {
+            say!("highwater: {file}: is written again; {lost} exchanges were lost meanwhile");
+        }
+        Notice::WentOn { file: next } => {
+            say!("highwater: {file}: could not be continued; recording goes on in {}", next.display());
+        }
+        Notice::RotationFailed(error) => say!(
+            "highwater: {file}: the next capture cannot be begun: {}; the last one is continued until it can",
+            reason(error)
+        ),
+        Notice::QuotaReached => {
+            say!("highwater: {file}: --quota is used up; requests go on unrecorded until there is room");
+        }
+        Notice::SyncFailed(error) => say!(
+            "highwater: {file}: cannot be brought onto the disk: {}; it would not survive a power cut",
+            reason(error)
+        ),
+    }
+}
+
+/// A server's address, with the server where that says more.
+fn named(server: &str, address: &SocketAddr) -> String {
+    let address = address.to_string();
+    if server == address { format!("upstream {address}") } else { format!("upstream {server} ({address})") }
+}
+
+/// One line that says what became of every exchange.
+pub(super) fn summary(totals: &Totals, file: &str) -> String {
+    let lost: u64 = totals.dropped.iter().map(|(_, count)| count).sum();
+    let reasons: Vec<String> =
+        totals.dropped.iter().map(|(reason, count)| format!("{} {count}", reason.as_str())).collect();
+    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let files = if totals.files > 1 { format!("{} files, ", totals.files) } else { String::new() };
+    format!(
+        "seen {}, recorded {}, filtered {}, sampled out {}, dropped {lost}{reasons}, {} in {files}{file}",
+        totals.seen, totals.recorded, totals.filtered, totals.sampled_out, totals.size
+    )
+}
