@@ -12,8 +12,8 @@
 //! What it is not: unless asked to it tells the upstream nothing of the client, and it has no opinion on what
 //! passes, but that nothing passes on HTTP/1 which two servers could read in two ways: the gate refuses it, and
 //! records that it did. Header fields keep their order and case on HTTP/1, except that those of one name are
-//! written together where the first stood. The proxy engine sets the `Date` of answers, and speaks for itself
-//! about the connection (`Connection`, `Keep-Alive`, `Transfer-Encoding`). The capture holds heads as received.
+//! written together where the first stood; an answer without a `Date` gets one. The proxy engine speaks for
+//! itself about the connection (`Connection`, `Keep-Alive`, `Transfer-Encoding`). The capture holds heads as received.
 //!
 //! Secrets are masked by their names (of headers, cookies, parameters, fields of forms and JSON) and by their
 //! shape (card numbers, tokens): [`MaskRules`]. What has neither, such as a word in a path, is stored as sent.

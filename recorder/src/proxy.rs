@@ -405,7 +405,14 @@ impl ProxyHttp for Proxy {
         if let Some(assembly) = context.assembly() {
             assembly.on_response_head(as_received(head, now));
         }
-        without_hop_by_hop(head)
+        without_hop_by_hop(head)?;
+        if let Some(visit) = &context.visit
+            && let Some((name, value)) =
+                head.case_header_iter().find(|(name, _)| name.as_slice().eq_ignore_ascii_case(b"date"))
+        {
+            visit.keep_date(name.as_slice(), value.as_bytes());
+        }
+        Ok(())
     }
 
     fn upstream_response_body_filter(
@@ -435,6 +442,9 @@ impl ProxyHttp for Proxy {
             _ if is_bad && !matches!(error.etype(), ErrorType::HTTPStatus(_)) => 400,
             status => status,
         };
+        if let Some(visit) = &context.visit {
+            visit.forget_date();
+        }
         if status > 0
             && let Ok(head) = refusal(status)
         {

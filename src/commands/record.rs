@@ -36,8 +36,8 @@ use crate::complain::{Complaint, Exit, reason, say};
 ///
 /// Clients connect to --listen; requests go on to --upstream and both sides of every exchange are written to
 /// --out. On HTTP/1 header fields keep their order and case, except that fields of one name are written
-/// together where the first stood; what the client said of its connection stays behind, and answers get the
-/// proxy's Date. A client that closes its sending side after a request (a half-closed connection) counts as
+/// together where the first stood; what the client said of its connection stays behind, and an answer
+/// without a Date gets one (on HTTP/2 each gets the proxy's). A client that closes its sending side after a request (a half-closed connection) counts as
 /// gone. An HTTP/1 request that can be read in two ways (two framings or hosts, bare line feeds, folded lines,
 /// chunks or lengths out of shape, a target that is neither path nor URL) is answered by the recorder itself,
 /// with a 4xx or 5xx, and recorded as `request_invalid`; CONNECT is, too. Trailers of HTTP/1 messages are not

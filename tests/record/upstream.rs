@@ -293,25 +293,33 @@ fn a_request_head_arrives_byte_by_byte_but_for_what_concerned_the_connection() {
 }
 
 #[test]
-fn an_answers_head_arrives_byte_by_byte_but_for_the_date_and_the_connection() {
+fn an_answers_head_arrives_byte_by_byte_but_for_what_concerned_the_connection() {
     let given = "HTTP/1.1 299 So So\r\nsERVER: x\r\nKeep-Alive: timeout=5\r\nx-b: 1\r\nX-B: 2\r\nEtag: \"e\"\r\n\
                  content-LENGTH: 2\r\nX-Last: z\r\n\r\n";
+    let dated = given.replace("x-b: 1", "DATE: Sun, 06 Nov 1994 08:49:37 GMT\r\nx-b: 1");
+    let (plain, with_date) = (given.to_owned(), dated.clone());
     let server = upstream(move |mut stream| {
-        while next_head(&mut stream).is_some() {
-            stream.write_all((given.to_owned() + "ok").as_bytes()).unwrap();
+        while let Some(head) = next_head(&mut stream) {
+            let answer = if head.starts_with("GET /dated") { &with_date } else { &plain };
+            stream.write_all((answer.to_owned() + "ok").as_bytes()).unwrap();
         }
     });
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start(folder.path(), server, &[]);
 
-    let answer = recorder.ask(GET);
+    let answer = recorder.ask(&GET.replace("GET / ", "GET /dated "));
+    let expected = dated.replace("Keep-Alive: timeout=5\r\n", "");
+    let expected = expected.strip_suffix("\r\n").unwrap().to_owned() + "Connection: close\r\n\r\nok";
+    assert_eq!(answer, expected);
 
+    // As the help says: what has no date gets one.
+    let answer = recorder.ask(GET);
     let expected = given.replace("Keep-Alive: timeout=5\r\n", "");
     let (date, rest) =
         answer.strip_prefix(expected.strip_suffix("\r\n").unwrap()).unwrap().split_once("\r\n").unwrap();
     assert!(date.starts_with("Date: ") && date.ends_with(" GMT"), "{answer}");
     assert_eq!(rest, "Connection: close\r\n\r\nok");
-    let recorded = &recorder.stop().0[0].response.clone().unwrap().headers;
+    let recorded = &recorder.stop().0[1].response.clone().unwrap().headers;
     assert_eq!(recorded.len(), 7, "as the upstream gave it");
 }
 

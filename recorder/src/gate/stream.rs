@@ -308,6 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         let gate = self.get_mut();
         if gate.on_write(piece) && gate.outbox.is_empty() {
             gate.outbox = piece.to_vec();
+            gate.visit.restore_date(&mut gate.outbox);
             return Poll::Ready(Ok(piece.len()));
         }
         gate.poll_out(context, &[IoSlice::new(piece)])

@@ -33,7 +33,12 @@ struct State {
     /// Why the rest of the body was not let through.
     refusal: Option<Refusal>,
     trailers: Vec<u8>,
+    /// The `Date` line of the upstream's answer.
+    date: Option<DateLine>,
 }
+
+/// `Date: Sun, 06 Nov 1994 08:49:37 GMT`, in whatever case.
+type DateLine = [u8; 35];
 
 /// A head as it was received.
 #[derive(Debug)]
@@ -78,6 +83,25 @@ impl Visit {
         let mut state = self.state();
         if state.head.is_some() {
             state.answer = answer.to_vec();
+        }
+    }
+
+    /// The upstream dates its answer so; the engine would put its own time there. A date in an obsolete form
+    /// is not kept.
+    pub(crate) fn keep_date(&self, name: &[u8], value: &[u8]) {
+        let line: Option<DateLine> = [name, b": ", value].concat().try_into().ok();
+        self.state().date = line;
+    }
+
+    /// The answer is not the upstream's after all.
+    pub(crate) fn forget_date(&self) {
+        self.state().date = None;
+    }
+
+    /// Puts the upstream's date into the head of the answer.
+    pub(crate) fn restore_date(&self, answer: &mut [u8]) {
+        if let Some(date) = self.state().date.take() {
+            set_date(answer, &date);
         }
     }
 
@@ -148,6 +172,17 @@ impl Drop for Visit {
     }
 }
 
+fn set_date(answer: &mut [u8], date: &DateLine) {
+    const LINE: &[u8] = b"\r\nDate: ";
+    let found = answer.windows(LINE.len()).position(|part| part == LINE).map(|at| at + 2);
+    if let Some(at) = found
+        && let Some(line) = answer.get_mut(at..at + date.len() + 2)
+        && line.ends_with(b"\r\n")
+    {
+        line[..date.len()].copy_from_slice(date);
+    }
+}
+
 /// Status and fields of an answer's head.
 fn answer_parts(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
     let status = status_of(answer)?;
@@ -159,4 +194,25 @@ fn answer_parts(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
 pub(crate) fn status_of(answer: &[u8]) -> Option<u16> {
     let code = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
     std::str::from_utf8(code).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_takes_the_place_of_the_engines() {
+        let date: DateLine = *b"date: Sun, 06 Nov 1994 08:49:37 GMT";
+        let check = |before: &str, after: &str| {
+            let mut answer = before.as_bytes().to_vec();
+            set_date(&mut answer, &date);
+            assert_eq!(String::from_utf8(answer).unwrap(), after);
+        };
+        check(
+            "HTTP/1.1 200 OK\r\nA: b\r\nDate: Sat, 21 Nov 2026 09:00:00 GMT\r\nC: d\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\nC: d\r\n\r\n",
+        );
+        check("HTTP/1.1 200 OK\r\nA: b\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\r\n\r\n");
+        check("HTTP/1.1 200 OK\r\nDate: now\r\n\r\n", "HTTP/1.1 200 OK\r\nDate: now\r\n\r\n");
+    }
 }
