@@ -2,6 +2,7 @@
 
 mod faults;
 mod gate;
+mod mask;
 pub(crate) mod operation;
 mod policy;
 mod replayed;

@@ -52,7 +52,7 @@ pub use monitor::Monitor;
 pub use notice::Notice;
 pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
 pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy};
-pub use redact::{Found, MaskPolicy, MaskRules};
+pub use redact::{Explanation, Found, MaskPolicy, MaskRules, explain};
 pub use serve::{Recording, Stopper, UpstreamView, bind, start};
 pub use spool::Totals;
 pub use upstream::{Balance, Check, HealthChecks, HostHeader, UpstreamState};

@@ -13,6 +13,7 @@
 mod body;
 mod cards;
 mod escape;
+mod explain;
 mod form;
 mod json;
 mod markup;
@@ -32,6 +33,7 @@ use masker::Masker;
 use names::{Rule, Verdict};
 use text::{Look, Shown};
 
+pub use explain::{Explanation, explain};
 pub use masker::Found;
 pub use policy::{MaskPolicy, MaskRules};
 pub(crate) use pseudonym::keyed;

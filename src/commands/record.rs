@@ -86,6 +86,9 @@ enum Switch {
 
 /// Runs the command.
 pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint> {
+    if args.mask.explain(args)? {
+        return Ok(());
+    }
     let config = config(args)?;
     let listen = args.downstream.address()?;
     let out = match (args.recording, &args.files.out) {

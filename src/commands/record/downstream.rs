@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use captures::Bytes;
+use clap::builder::ArgPredicate;
 use recorder::Downstream;
 
 use super::host_and_port;
@@ -14,7 +15,13 @@ use crate::complain::{Complaint, Exit};
 #[command(next_help_heading = "Clients")]
 pub(super) struct DownstreamArgs {
     /// Where clients connect; port 0 lets the machine choose
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        required = false,
+        required_unless_present = "explain_policy",
+        default_value_if("explain_policy", ArgPredicate::IsPresent, "127.0.0.1:0")
+    )]
     listen: String,
     /// How long requests in flight may go on after a signal
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]

@@ -18,7 +18,7 @@ pub(super) struct FilesArgs {
     /// shop-000001-20261121T081500Z.capture, shop-000002-… and so on. A number is used then, too, when it
     /// becomes impossible to go on in --out. On SIGHUP a file that was moved away (logrotate) is closed and
     /// --out begun anew; not moved, nothing happens, and rotating files rotate.
-    #[arg(long, value_name = "FILE", required_unless_present = "recording")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["recording", "explain_policy"])]
     pub(super) out: Option<PathBuf>,
     /// Replace --out when it exists (rotating files never replace any)
     #[arg(long)]

@@ -18,7 +18,7 @@ pub(super) struct UpstreamArgs {
     /// A name is looked up once, at the start. Its addresses are one server's: the one that took a connection
     /// last is used, the others when it takes none. A server that takes no connection is passed over for 10 s
     /// while there are others; when all are down the request is tried all the same.
-    #[arg(long, value_name = "HOST:PORT[=WEIGHT]", required = true)]
+    #[arg(long, value_name = "HOST:PORT[=WEIGHT]", required_unless_present = "explain_policy")]
     upstream: Vec<String>,
     /// Which server gets the next request
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Dealt::RoundRobin)]
