@@ -120,9 +120,16 @@ const fn is_letter(byte: u8) -> bool {
 /// The token in a run of letters: from where it is known to the end of the run.
 fn token_in(text: &[u8], run: Range<usize>, is_cut: bool) -> Option<Range<usize>> {
     let at_end = is_cut && run.end == text.len();
+    if run.len() < SHORTEST && !at_end {
+        return None;
+    }
     let starts = run.clone().filter(|&at| at == run.start || !text[at - 1].is_ascii_alphanumeric());
     for start in starts {
         let word = &text[start..run.end];
+        // Most words begin as no token does.
+        if !b"eswrgxASyn".contains(&word[0]) {
+            continue;
+        }
         let known = if word.starts_with(b"eyJ") {
             let mut parts = word.split(|byte| *byte == b'.');
             let is_whole = parts.next().is_some_and(|head| head.len() >= 10)
