@@ -1,6 +1,7 @@
 //! `highwater record` in front of real servers.
 
 mod faults;
+mod files;
 mod gate;
 mod mask;
 pub(crate) mod operation;
