@@ -100,8 +100,18 @@ pub(crate) trait Fault {
         false
     }
 
+    /// How the lines of the metrics begin that tell of it within a second.
+    fn metric(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether files may go, as a quota asks for.
     fn removes(&self) -> bool {
+        false
+    }
+
+    /// Whether the disk takes nothing while it lasts: a kill then costs what came since it began.
+    fn stalls(&self) -> bool {
         false
     }
 
@@ -132,6 +142,8 @@ pub(crate) struct Run {
     pub(crate) sent: Ledger,
     pub(crate) began: Instant,
     pub(crate) ended: Instant,
+    /// How long the fault took to begin.
+    pub(crate) begin_took: Duration,
     pub(crate) came: Vec<String>,
     pub(crate) noticed: Vec<(usize, String)>,
     pub(crate) connections: u64,
@@ -179,7 +191,7 @@ fn run(fault: &mut dyn Fault, effort: Effort, way: Way) -> Result<Run, String> {
     let next = Arc::new(AtomicU64::new(0));
     let drive = Drive::start(subject.address, CLIENTS, effort.rate, &next);
     wait_for(&drive, effort.requests / 5);
-    subject.watch(recorded.then(|| place.clone()));
+    subject.watch(recorded.then(|| place.clone()), fault.metric());
 
     let mut scene = Scene {
         effort,
@@ -193,6 +205,7 @@ fn run(fault: &mut dyn Fault, effort: Effort, way: Way) -> Result<Run, String> {
     };
     let began = now();
     fault.begin(&mut scene);
+    let begin_took = began.elapsed();
     let lasts = if effort.quick { fault.lasts().min(Duration::from_secs(2)) } else { fault.lasts() };
     let end_due = began + lasts;
     if way == Way::Killed {
@@ -240,6 +253,7 @@ fn run(fault: &mut dyn Fault, effort: Effort, way: Way) -> Result<Run, String> {
     let mut run = finished(subject, &origin, &place, sent, began, ended, way, stopped);
     run.came = came;
     run.noticed = noticed;
+    run.begin_took = begin_took;
     run.connections = connections + CLIENTS as u64;
     Ok(run)
 }
@@ -259,6 +273,7 @@ fn finished(
         sent,
         began,
         ended,
+        begin_took: Duration::ZERO,
         came: Vec::new(),
         noticed: Vec::new(),
         connections: CLIENTS as u64,
@@ -409,10 +424,8 @@ fn durable(fault: &dyn Fault, on: &Run, killed: &Run, problems: &mut Vec<String>
     if kept.damage.len() > 1 + kept.files.len() && !fault.damages() {
         problems.push(format!("killed: {} places are damaged", kept.damage.len()));
     }
-    // What a disk would not take is lost and counted; what came before it must be there.
-    let lossy =
-        kept.dropped() > 0 || on.kept.as_ref().is_some_and(|kept| kept.dropped() > 0) || fault.removes();
-    let settled = if lossy { killed.began } else { killed.ended } - Duration::from_secs(1);
+    // What came before must be there even then.
+    let settled = if fault.stalls() { killed.began } else { killed.ended } - Duration::from_secs(1);
     let missing = killed.sent.iter().filter(|one| {
         one.outcome == Outcome::Right && one.done < settled && !kept.exchanges.contains_key(&one.id)
     });
@@ -461,6 +474,16 @@ fn recovered(fault: &dyn Fault, on: &Run, problems: &mut Vec<String>) {
             "{missing} of {} requests were not recorded more than 5 s after the fault had ended",
             after.len()
         ));
+    }
+    if let Some(metric) = fault.metric() {
+        match on.used.metric_rose.map(|rose| rose.saturating_duration_since(on.began)) {
+            None => problems.push(format!("{metric} never rose")),
+            // A second, and what asking takes.
+            Some(late) if late > on.begin_took + Duration::from_millis(1_500) => {
+                problems.push(format!("{metric} rose {late:.1?} after the fault"));
+            }
+            Some(_) => {}
+        }
     }
     problems.extend(on.chatter.iter().map(|line| format!("more than a line a second: {line}")));
     match on.stopped {

@@ -1,6 +1,6 @@
 //! The recorder under test: the real binary, what it says, and what the machine says of it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -16,6 +16,8 @@ use crate::support::{Running, free_port, now, pause, until};
 /// A recorder at work.
 pub(crate) struct Subject {
     pub(crate) address: SocketAddr,
+    /// Where its metrics are.
+    admin: SocketAddr,
     pub(crate) process: Running,
     said: Arc<Mutex<Vec<(Instant, String)>>>,
     watch: Option<Watch>,
@@ -30,7 +32,16 @@ impl Subject {
         more: &[String],
     ) -> Result<Self, String> {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let common = ["record", "--listen", &address.to_string(), "--upstream", &upstream.to_string()];
+        let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let common = [
+            "record",
+            "--admin",
+            &admin.to_string(),
+            "--listen",
+            &address.to_string(),
+            "--upstream",
+            &upstream.to_string(),
+        ];
         command.args(common).args(more);
         match out {
             Some(out) => command.args(["--mask", "none", "--out"]).arg(out),
@@ -45,7 +56,7 @@ impl Subject {
                 heard.lock().unwrap().push((now(), line));
             }
         });
-        let mut subject = Self { address, process, said, watch: None };
+        let mut subject = Self { address, admin, process, said, watch: None };
         until("the recorder to be ready or gone", || {
             let gone = subject.process.0.try_wait().unwrap().is_some();
             (gone || TcpStream::connect(address).is_ok()).then_some(())
@@ -79,9 +90,11 @@ impl Subject {
         self.process.0.try_wait().unwrap().is_none()
     }
 
-    /// Begins to write down what it uses; `folder` is where it writes.
-    pub(crate) fn watch(&mut self, folder: Option<PathBuf>) {
-        self.watch = Some(Watch::start(self.id(), folder));
+    /// Begins to write down what it uses, and when the metrics whose lines begin with `metric` first rise;
+    /// `folder` is where it writes.
+    pub(crate) fn watch(&mut self, folder: Option<PathBuf>, metric: Option<&'static str>) {
+        let metric = metric.map(|metric| (self.admin, metric));
+        self.watch = Some(Watch::start(self.id(), folder, metric));
     }
 
     /// What it used since then.
@@ -120,6 +133,8 @@ pub(crate) struct Used {
     pub(crate) disk: u64,
     pub(crate) cpu_seconds: f64,
     pub(crate) seconds: f64,
+    /// When the metric that was asked for rose.
+    pub(crate) metric_rose: Option<Instant>,
 }
 
 struct Watch {
@@ -128,7 +143,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(process: u32, folder: Option<PathBuf>) -> Self {
+    fn start(process: u32, folder: Option<PathBuf>, metric: Option<(SocketAddr, &'static str)>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&over);
         let samples = std::thread::spawn(move || {
@@ -138,7 +153,12 @@ impl Watch {
                 threads_at_first: threads(process).unwrap_or(0),
                 ..Used::default()
             };
+            let value = || metric.and_then(|(admin, name)| metric_sum(admin, name));
+            let at_first = value();
             while !stop.load(Ordering::SeqCst) {
+                if used.metric_rose.is_none() && value() > at_first {
+                    used.metric_rose = Some(now());
+                }
                 let Some(resident) = resident_kib(process) else { break };
                 used.resident_kib = used.resident_kib.max(resident);
                 used.threads = used.threads.max(threads(process).unwrap_or(0));
@@ -158,6 +178,17 @@ impl Watch {
         self.over.store(true, Ordering::SeqCst);
         self.samples.join().unwrap()
     }
+}
+
+/// The sum of the metrics whose lines begin with `name`; those that are not there are zero.
+fn metric_sum(admin: SocketAddr, name: &str) -> Option<f64> {
+    let mut stream = TcpStream::connect(admin).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).ok()?;
+    let values = page.lines().filter(|line| line.starts_with(name));
+    Some(values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }
 
 /// The bytes of the captures in a folder.

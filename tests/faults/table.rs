@@ -50,6 +50,11 @@ pub(crate) fn skipped(why: &str) -> Cells {
     std::array::from_fn(|_| Verdict::Skipped(why.to_owned()))
 }
 
+/// All five, for the same reason.
+pub(crate) fn failed(why: &str) -> Cells {
+    std::array::from_fn(|_| Verdict::Fails(why.to_owned()))
+}
+
 /// What was found, row by row.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -59,6 +64,12 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn push(&mut self, id: &'static str, title: &'static str, cells: Cells) {
         self.rows.push((id, title, cells));
+    }
+
+    /// The verdicts of the newest row, a word each.
+    pub(crate) fn last(&self) -> String {
+        let words = self.rows.last().map(|(_, _, cells)| cells.iter().map(Verdict::word).collect::<Vec<_>>());
+        words.unwrap_or_default().join(" ")
     }
 
     pub(crate) fn count(&self, word: &str) -> usize {

@@ -48,6 +48,14 @@ impl Fault for Full {
         self.mount.as_ref().unwrap().make_room();
     }
 
+    fn metric(&self) -> Option<&'static str> {
+        Some("highwater_write_failing")
+    }
+
+    fn stalls(&self) -> bool {
+        true
+    }
+
     fn also(&mut self, run: &Run) -> Vec<(usize, String)> {
         let mut problems = said_once(run, 5);
         if lost(run, DropReason::WriteFailed) == 0 {
@@ -84,6 +92,14 @@ impl Fault for Broken {
         if let Some(injection) = self.injection.take() {
             injection.end();
         }
+    }
+
+    fn metric(&self) -> Option<&'static str> {
+        Some("highwater_write_failing")
+    }
+
+    fn stalls(&self) -> bool {
+        true
     }
 
     fn also(&mut self, run: &Run) -> Vec<(usize, String)> {
@@ -164,6 +180,14 @@ impl Fault for Slow {
         if let Some(injection) = self.injection.take() {
             injection.end();
         }
+    }
+
+    fn metric(&self) -> Option<&'static str> {
+        self.small_queue.then_some("highwater_exchanges_dropped_total{reason=\"queue_full\"")
+    }
+
+    fn stalls(&self) -> bool {
+        self.small_queue
     }
 
     fn also(&mut self, run: &Run) -> Vec<(usize, String)> {

@@ -9,14 +9,13 @@ use std::time::Duration;
 use crate::accounts::Kept;
 use crate::chaos::{Injection, MemoryGroup, capture_of, installed, sh};
 use crate::drive::{Drive, Outcome};
-use crate::scenario::{Effort, Fault, Scene};
+use crate::scenario::{Effort, Fault, Run, Scene};
 use crate::support::{now, pause};
 
 /// R24: no descriptors left.
 #[derive(Default)]
 pub(crate) struct Descriptors {
     clients: Vec<TcpStream>,
-    cpu_before: f64,
 }
 
 impl Fault for Descriptors {
@@ -29,7 +28,6 @@ impl Fault for Descriptors {
         let process = scene.subject.id();
         sh(&format!("prlimit --pid {process} --nofile=128:128")).unwrap();
         self.clients = (0..300).map(|_| TcpStream::connect(scene.to()).unwrap()).collect();
-        self.cpu_before = crate::proc::cpu_seconds(process).unwrap_or(0.0);
         // Those that fit hold on to their descriptors with a request that is never complete.
         for client in &mut self.clients {
             let _ = client.write_all(b"GET /plain HTTP/1.1\r\n");
@@ -45,7 +43,7 @@ impl Fault for Descriptors {
         self.clients.clear();
         // A connection that had to wait is taken within a second.
         let began = now();
-        let mut fresh = TcpStream::connect(scene.to()).unwrap();
+        let Ok(mut fresh) = TcpStream::connect(scene.to()) else { return };
         let _ = fresh.set_read_timeout(Some(Duration::from_secs(10)));
         let _ = fresh.write_all(b"GET /plain HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n");
         let mut answer = String::new();
@@ -58,6 +56,12 @@ impl Fault for Descriptors {
 
     fn tolerates(&self, outcome: &Outcome, within: bool) -> bool {
         within && matches!(outcome, Outcome::Status(502) | Outcome::Broken(_))
+    }
+
+    fn also(&mut self, run: &Run) -> Vec<(usize, String)> {
+        // The mix goes on beside it: what that takes on a busy machine is far below a whole processor.
+        let share = run.used.cpu_seconds / run.used.seconds.max(0.1);
+        if share > 0.9 { vec![(4, format!("{share:.2} of a processor was used"))] } else { Vec::new() }
     }
 
     fn delays(&self) -> bool {
@@ -105,6 +109,10 @@ impl Fault for Memory {
         if let Some(injection) = self.injection.take() {
             injection.end();
         }
+    }
+
+    fn stalls(&self) -> bool {
+        true
     }
 
     fn delays(&self) -> bool {

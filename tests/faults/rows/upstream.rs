@@ -92,6 +92,10 @@ impl Fault for Gone {
         true
     }
 
+    fn metric(&self) -> Option<&'static str> {
+        Some("highwater_responses_total{code=\"502\"")
+    }
+
     fn also(&mut self, run: &Run) -> Vec<(usize, String)> {
         let kept = run.kept.as_ref().unwrap();
         let wrong = run.sent.iter().filter(|one| one.outcome == Outcome::Status(502)).filter_map(|one| {
