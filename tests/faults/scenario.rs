@@ -12,7 +12,7 @@ use crate::drive::{Drive, Ledger, Outcome, Sent};
 use crate::origin::Origin;
 use crate::subject::{Subject, Used};
 use crate::support::{highwater, now, pause, until};
-use crate::table::{Cells, Verdict, skipped};
+use crate::table::{Cells, Verdict, failed, skipped};
 
 /// How thoroughly.
 #[derive(Clone, Copy)]
@@ -167,18 +167,29 @@ enum Way {
 /// The clients of the usual mix.
 const CLIENTS: usize = 8;
 
+/// Why a fault could not be tried.
+enum Untried {
+    /// This machine lacks something.
+    Machine(String),
+    /// The recorder would not start.
+    Refused(String),
+}
+
 /// Tries a fault.
 pub(crate) fn examine(fault: &mut dyn Fault, effort: Effort) -> Cells {
     let runs = [Way::Off, Way::On, Way::Killed].map(|way| run(fault, effort, way));
     match runs {
         [Ok(off), Ok(on), Ok(killed)] => judge(fault, effort, &off, &on, &killed),
-        [Err(why), ..] | [_, Err(why), _] | [_, _, Err(why)] => skipped(&why),
+        [Err(why), ..] | [_, Err(why), _] | [_, _, Err(why)] => match why {
+            Untried::Machine(why) => skipped(&why),
+            Untried::Refused(said) => failed(&format!("it would not start: {said}")),
+        },
     }
 }
 
-fn run(fault: &mut dyn Fault, effort: Effort, way: Way) -> Result<Run, String> {
+fn run(fault: &mut dyn Fault, effort: Effort, way: Way) -> Result<Run, Untried> {
     let folder = tempfile::tempdir().unwrap();
-    let place = fault.prepare(folder.path(), effort)?;
+    let place = fault.prepare(folder.path(), effort).map_err(Untried::Machine)?;
     let origin = Origin::start();
     let out = place.join("fault.capture");
     let recorded = way != Way::Off;
@@ -187,7 +198,8 @@ fn run(fault: &mut dyn Fault, effort: Effort, way: Way) -> Result<Run, String> {
         flags.extend(fault.file_flags());
     }
     let mut subject =
-        Subject::start(fault.command(), origin.address, recorded.then_some(out.as_path()), &flags)?;
+        Subject::start(fault.command(), origin.address, recorded.then_some(out.as_path()), &flags)
+            .map_err(Untried::Refused)?;
     let next = Arc::new(AtomicU64::new(0));
     let drive = Drive::start(subject.address, CLIENTS, effort.rate, &next);
     wait_for(&drive, effort.requests / 5);
@@ -303,7 +315,7 @@ fn judge(fault: &mut dyn Fault, effort: Effort, off: &Run, on: &Run, killed: &Ru
     let mut late = transparent(fault, off, on, &mut problems[0]);
     // On a busy machine a percentile may be another's doing: a fault of ours comes again.
     for _ in 0..2 {
-        if !late.1 {
+        if !late.1 || effort.quick {
             break;
         }
         let again = [Way::Off, Way::On].map(|way| run(fault, effort, way));
@@ -311,7 +323,8 @@ fn judge(fault: &mut dyn Fault, effort: Effort, off: &Run, on: &Run, killed: &Ru
             late = transparent(fault, off, on, &mut problems[0]);
         }
     }
-    if late.1 {
+    // A short run beside other work says nothing about percentiles.
+    if late.1 && !effort.quick {
         problems[0]
             .push(format!("99 % within {:.1} ms with recording, {:.1} ms without", late.0[1], late.0[0]));
     }

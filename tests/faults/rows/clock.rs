@@ -81,6 +81,10 @@ impl Fault for Suspended {
         true
     }
 
+    fn stalls(&self) -> bool {
+        true
+    }
+
     fn also(&mut self, run: &Run) -> Vec<(usize, String)> {
         let kept = run.kept.as_ref().unwrap();
         let marked = kept.events.iter().any(|event| event.kind == EventKind::Suspended);
