@@ -75,7 +75,7 @@ const ROWS: [Row; 29] = [
     ("R24", "no descriptors left", || Box::new(machine::Descriptors::default())),
     ("R25", "256 MiB of memory, disk at a standstill", || Box::new(machine::Memory::default())),
     ("R27", "SIGTERM under load", || Box::new(machine::Stop::default())),
-    ("R28", "a new file each second", || Box::new(life::Rotation)),
+    ("R28", "a new file each second, some moved away", || Box::new(life::Rotation::default())),
     ("R29", "two recorders, one file", || Box::new(life::Second)),
     ("R30", "files of other formats", || Box::new(life::Formats)),
 ];

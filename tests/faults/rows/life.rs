@@ -287,13 +287,28 @@ fn strange(exchanges: &[Exchange], whole: &[Exchange]) -> Option<String> {
     Some(format!("a wrong record, {:?}", foreign.id))
 }
 
-/// R28: a new file each second, while somebody moves, cuts and deletes them.
+/// R28: a new file each second.
 #[derive(Default)]
-pub(crate) struct Rotation;
+pub(crate) struct Rotation {
+    /// What was moved away.
+    moved: u32,
+}
 
 impl Fault for Rotation {
     fn file_flags(&self) -> Vec<String> {
         flags(&["--rotate-every", "1s"])
+    }
+
+    /// Twice, the file that is being written is moved away, as logrotate does, and the recorder told of it.
+    fn begin(&mut self, scene: &mut Scene) {
+        for _ in 0..2 {
+            pause(Duration::from_millis(1_300));
+            let Some(path) = capture_of(scene.subject.id()) else { return };
+            self.moved += 1;
+            let aside = path.with_file_name(format!("moved-{}.capture", self.moved));
+            std::fs::rename(&path, aside).unwrap();
+            scene.subject.signal("HUP");
+        }
     }
 
     fn lasts(&self) -> Duration {
@@ -301,8 +316,16 @@ impl Fault for Rotation {
     }
 
     fn also(&mut self, run: &Run) -> Vec<(usize, String)> {
-        let files = run.kept.as_ref().unwrap().files.len();
-        if files < 5 { vec![(2, format!("there are {files} files after 6 s and more"))] } else { Vec::new() }
+        let kept = run.kept.as_ref().unwrap();
+        let files = kept.files.len();
+        let mut problems = Vec::new();
+        if files < 4 {
+            problems.push((2, format!("there are {files} files after 6 s and more")));
+        }
+        if kept.unclosed > 0 {
+            problems.push((3, format!("{} of {files} files are not closed", kept.unclosed)));
+        }
+        problems
     }
 }
 
