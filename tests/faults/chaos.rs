@@ -116,7 +116,7 @@ impl Injection {
 pub(crate) fn capture_of(process: u32) -> Option<PathBuf> {
     let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?;
     let mut files = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    files.find(|path| path.to_string_lossy().contains(".capture"))
+    files.find(|path| path.extension().is_some_and(|extension| extension == "capture"))
 }
 
 /// A group of processes whose memory is limited together.

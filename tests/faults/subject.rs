@@ -201,7 +201,7 @@ pub(crate) fn captures_in(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_file() && path.to_string_lossy().contains(".capture"))
+        .filter(|path| path.is_file() && path.extension().is_some_and(|extension| extension == "capture"))
         .collect();
     found.sort();
     found

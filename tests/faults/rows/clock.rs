@@ -30,7 +30,7 @@ impl Fault for Jumps {
         const YEAR: i64 = 31_536_000;
         for seconds in [3_600, -3_600, YEAR, -YEAR, 1, 0] {
             self.clock.as_ref().unwrap().set_off_by(seconds);
-            pause(Duration::from_millis(300));
+            pause(Duration::from_millis(1_500));
         }
     }
 
