@@ -57,7 +57,7 @@ impl MaskArgs {
             "default" => MaskRules::usual(),
             path => file::rules(Path::new(path))?,
         };
-        rules.headers.extend(self.mask_header.iter().map(|name| name.trim().to_owned()));
+        rules.headers.extend(self.mask_header.iter().map(|name| name.trim().to_ascii_lowercase()));
         match &self.mask_key {
             None => MaskPolicy::with_random_key(rules).map_err(|error| complaint(args, &error)),
             Some(path) => MaskPolicy::with_key(&key(path)?, rules).ok_or_else(|| {
