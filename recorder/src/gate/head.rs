@@ -37,6 +37,8 @@ pub(crate) struct Head {
     pub(crate) length: usize,
     /// What follows it.
     pub(crate) body: Body,
+    /// Whether it asks for another protocol.
+    pub(crate) upgrade: bool,
 }
 
 /// A head while it comes.
@@ -52,6 +54,7 @@ pub(crate) struct HeadReader {
     host: Option<Range<usize>>,
     length: Option<u64>,
     chunked: bool,
+    upgrade: bool,
 }
 
 #[derive(Debug)]
@@ -73,6 +76,7 @@ impl HeadReader {
             host: None,
             length: None,
             chunked: false,
+            upgrade: false,
         }
     }
 
@@ -144,6 +148,8 @@ impl HeadReader {
                 return Err(Refusal { status: 501, reason: "the Transfer-Encoding is not chunked" });
             }
             self.chunked = true;
+        } else if is(name, b"upgrade") {
+            self.upgrade = true;
         } else if is(name, b"connection") {
             // Fields that are named here go no further, and with these the framing would change.
             let mut named = text.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
@@ -176,7 +182,7 @@ impl HeadReader {
             (true, None) => Body::chunked(),
             (false, length) => Body::Length(length.unwrap_or(0)),
         };
-        Ok(Head { length, body })
+        Ok(Head { length, body, upgrade: self.upgrade && !request.old })
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Gate<S> {
     outbox: Vec<u8>,
     /// Whether the head of the final answer is still to come.
     unanswered: bool,
+    /// Whether the request asks for another protocol.
+    upgrade: bool,
     /// Who waits for more while the next request lies here.
     waiting: Option<Waker>,
 }
@@ -86,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             inbox: BytesMut::new(),
             outbox: Vec::new(),
             unanswered: false,
+            upgrade: false,
             waiting: None,
         }
     }
@@ -124,6 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         };
         self.visit.begin(RequestHead { arrived: self.arrived, bytes });
         self.unanswered = true;
+        self.upgrade = head.upgrade;
         self.stage = Stage::Body(head.body);
         self.settle_body();
         Ok(Some(passing))
@@ -222,7 +226,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             return false;
         }
         let Some(status) = status_of(piece) else { return false };
-        if status == 101 {
+        // A 101 that nobody asked for switches nothing: what follows is the next request.
+        if status == 101 && self.upgrade {
             self.stage = Stage::Tunnel;
             if let Some(waiting) = self.waiting.take() {
                 waiting.wake();

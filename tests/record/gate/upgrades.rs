@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use captures::{Ending, Frames};
 
@@ -168,4 +169,30 @@ fn other_protocols_than_websocket_are_tunnelled_and_http2_is_not() {
             assert_eq!((exchanges[0].request.body.length, response.body.length), (3, 8));
         }
     }
+}
+
+#[test]
+fn a_101_that_nobody_asked_for_opens_no_tunnel() {
+    let folder = tempfile::tempdir().unwrap();
+    let (heard, hears) = std::sync::mpsc::channel();
+    let heard = std::sync::Mutex::new(heard);
+    let server = upstream(move |mut stream| {
+        next_head(&mut stream).unwrap();
+        stream.write_all(SWITCH.as_bytes()).unwrap();
+        let mut rest = Vec::new();
+        // Long enough for what should not come; the recorder ends nothing as long as this stays open.
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let _ = stream.read_to_end(&mut rest);
+        let _ = heard.lock().unwrap().send(rest);
+    });
+    let recorder = Recorder::start(folder.path(), server, &[]);
+    let mut stream = TcpStream::connect(("127.0.0.1", recorder.port)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").unwrap();
+    next_head(&mut stream);
+    let _ = stream.write_all(b"GET /hidden HTTP/1.1\r\nHost: shop\r\n\r\n");
+    drop(stream);
+
+    assert_eq!(hears.recv().unwrap(), b"");
+    until("the exchange to reach the file", || recorder.reader().next()).unwrap();
+    assert!(recorder.stop().0.iter().all(|exchange| exchange.request.body.length == 0));
 }
