@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use captures::{EventKind, Offset};
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -61,8 +61,15 @@ impl Clock {
 }
 
 /// This moment by the wall clock, in nanoseconds since 1970-01-01 UTC.
+///
+/// By way of the C library, unlike the uptime: there a test can set it for one process.
+#[expect(clippy::disallowed_methods, reason = "this is the recorder's clock")]
 pub(crate) fn wall() -> i128 {
-    nanos(ClockId::Realtime)
+    let nanos = |length: Duration| i128::try_from(length.as_nanos()).unwrap_or(i128::MAX);
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => nanos(since),
+        Err(before) => -nanos(before.duration()),
+    }
 }
 
 fn nanos(clock: ClockId) -> i128 {
@@ -84,14 +91,14 @@ impl Reading {
     fn take() -> Self {
         let mut before = nanos(ClockId::Boottime);
         for _ in 0..TRIES {
-            let (awake, wall) = (nanos(ClockId::Monotonic), nanos(ClockId::Realtime));
+            let (awake, wall) = (nanos(ClockId::Monotonic), wall());
             let uptime = nanos(ClockId::Boottime);
             if uptime - before < AT_ONCE {
                 return Self { awake, uptime, wall };
             }
             before = uptime;
         }
-        Self { awake: nanos(ClockId::Monotonic), wall: nanos(ClockId::Realtime), uptime: before }
+        Self { awake: nanos(ClockId::Monotonic), wall: wall(), uptime: before }
     }
 }
 

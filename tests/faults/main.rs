@@ -48,7 +48,7 @@ const QUICK: [&str; 3] = ["R1", "R13", "R29"];
 
 type Row = (&'static str, &'static str, fn() -> Box<dyn Fault>);
 
-const ROWS: [Row; 29] = [
+const ROWS: [Row; 30] = [
     ("R1", "disk full", || Box::new(disk::Full::default())),
     ("R2", "quota reached", || Box::new(life::Quota)),
     ("R3", "every write fails (EIO)", || Box::new(disk::Broken::default())),
@@ -74,6 +74,7 @@ const ROWS: [Row; 29] = [
     ("R23", "1xx, HEAD, 204, 304, trailers, CONNECT …", || Box::new(rest::Unusual)),
     ("R24", "no descriptors left", || Box::new(machine::Descriptors::default())),
     ("R25", "256 MiB of memory, disk at a standstill", || Box::new(machine::Memory::default())),
+    ("R26", "20 upgrades under load", || Box::new(machine::Upgrades::default())),
     ("R27", "SIGTERM under load", || Box::new(machine::Stop::default())),
     ("R28", "a new file each second, some moved away", || Box::new(life::Rotation::default())),
     ("R29", "two recorders, one file", || Box::new(life::Second)),

@@ -13,13 +13,17 @@ use crate::chaos;
 use crate::proc::{cpu_seconds, descriptors, resident_kib, threads};
 use crate::support::{Running, free_port, now, pause, until};
 
+/// What was said, and when.
+type Said = Arc<Mutex<Vec<(Instant, String)>>>;
+
 /// A recorder at work.
 pub(crate) struct Subject {
     pub(crate) address: SocketAddr,
     /// Where its metrics are.
     admin: SocketAddr,
     pub(crate) process: Running,
-    said: Arc<Mutex<Vec<(Instant, String)>>>,
+    command: Command,
+    said: Said,
     watch: Option<Watch>,
 }
 
@@ -47,16 +51,9 @@ impl Subject {
             Some(out) => command.args(["--mask", "none", "--out"]).arg(out),
             None => command.args(["--recording", "off"]),
         };
-        let mut process = Running(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-        let stderr = BufReader::new(process.0.stderr.take().unwrap());
-        let said: Arc<Mutex<Vec<(Instant, String)>>> = Arc::default();
-        let heard = Arc::clone(&said);
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                heard.lock().unwrap().push((now(), line));
-            }
-        });
-        let mut subject = Self { address, admin, process, said, watch: None };
+        let said: Said = Arc::default();
+        let process = spawn(&mut command, &said);
+        let mut subject = Self { address, admin, process, command, said, watch: None };
         until("the recorder to be ready or gone", || {
             let gone = subject.process.0.try_wait().unwrap().is_some();
             (gone || TcpStream::connect(address).is_ok()).then_some(())
@@ -66,6 +63,31 @@ impl Subject {
             return Err(subject.lines().first().map_or_else(String::new, |(_, line)| line.clone()));
         }
         Ok(subject)
+    }
+
+    /// Starts the same command once more, as its own successor, and waits until the predecessor has ended.
+    ///
+    /// # Errors
+    /// What the one of them said that ended when it should not have, or did not end when it should.
+    pub(crate) fn succeed(&mut self) -> Result<(), String> {
+        let successor = spawn(&mut self.command, &self.said);
+        let mut predecessor = std::mem::replace(&mut self.process, successor);
+        let start = now();
+        loop {
+            if let Some(status) = self.process.0.try_wait().unwrap() {
+                self.process = predecessor;
+                let said = self.lines().last().map_or_else(String::new, |(_, line)| line.clone());
+                return Err(format!("the successor ended with {status}: {said}"));
+            }
+            match predecessor.0.try_wait().unwrap() {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("the predecessor ended with {status}")),
+                None if start.elapsed() > Duration::from_secs(20) => {
+                    return Err("the predecessor did not end within 20 s".to_owned());
+                }
+                None => pause(Duration::from_millis(20)),
+            }
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -119,6 +141,19 @@ impl Subject {
         };
         causes.into_iter().filter_map(too_many).collect()
     }
+}
+
+/// Starts `command` and writes down what it says.
+fn spawn(command: &mut Command, said: &Said) -> Running {
+    let mut process = Running(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let stderr = BufReader::new(process.0.stderr.take().unwrap());
+    let heard = Arc::clone(said);
+    std::thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            heard.lock().unwrap().push((now(), line));
+        }
+    });
+    process
 }
 
 /// The most that it used, and how it began.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use captures::EventKind;
+
 use crate::accounts::Kept;
 use crate::chaos::{Injection, MemoryGroup, capture_of, installed, sh};
 use crate::drive::{Drive, Outcome};
@@ -117,6 +119,39 @@ impl Fault for Memory {
 
     fn delays(&self) -> bool {
         true
+    }
+}
+
+/// R26: a new binary takes over, again and again.
+#[derive(Default)]
+pub(crate) struct Upgrades {
+    socket: PathBuf,
+}
+
+impl Fault for Upgrades {
+    fn prepare(&mut self, folder: &Path, _: Effort) -> Result<PathBuf, String> {
+        self.socket = folder.join("upgrade.sock");
+        Ok(folder.to_owned())
+    }
+
+    fn flags(&self) -> Vec<String> {
+        vec!["--upgrade-socket".to_owned(), self.socket.display().to_string()]
+    }
+
+    fn begin(&mut self, scene: &mut Scene) {
+        for upgrade in 0..scene.effort.of(20) {
+            if let Err(problem) = scene.subject.succeed() {
+                scene.noticed.push((5, format!("upgrade {upgrade}: {problem}")));
+                return;
+            }
+            pause(Duration::from_millis(500));
+        }
+    }
+
+    fn also(&mut self, run: &Run) -> Vec<(usize, String)> {
+        let kept = run.kept.as_ref().unwrap();
+        let seams = kept.events.iter().filter(|event| event.kind == EventKind::TakenOver).count();
+        if seams == 0 { vec![(2, "no file tells of the seam".to_owned())] } else { Vec::new() }
     }
 }
 
