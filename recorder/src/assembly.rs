@@ -11,9 +11,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
 use captures::{
-    ConnectionId, Ending, Exchange, ExchangeId, Offset, Passage, Request, Response, SessionId, SessionKey,
-    Version,
+    ConnectionId, Ending, Exchange, ExchangeId, Header, Offset, Passage, Request, Response, SessionId,
+    SessionKey, Version,
 };
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::head;
 
@@ -33,6 +34,7 @@ pub(crate) struct Assembly {
     request_done: Option<Offset>,
     response: Option<ResponseHead>,
     response_body: Tap,
+    response_trailers: Vec<Header>,
     attempts: u32,
     upgraded: bool,
     ended: Offset,
@@ -73,6 +75,7 @@ impl Assembly {
             request_done: None,
             response: None,
             response_body: Tap::default(),
+            response_trailers: Vec::new(),
             attempts: 0,
             upgraded: false,
             ended: arrived,
@@ -89,6 +92,7 @@ impl Assembly {
         self.request_body = Tap::default();
         self.response = None;
         self.response_body = Tap::default();
+        self.response_trailers = Vec::new();
     }
 
     /// A piece of the request's body, transfer coding removed.
@@ -136,6 +140,15 @@ impl Assembly {
         self.passage.unfinished = self.attempts > 0 && !self.upgraded && short;
     }
 
+    /// The fields behind the response's body.
+    pub(crate) fn on_response_trailers(&mut self, trailers: &HeaderMap) {
+        let field = |(name, value): (&HeaderName, &HeaderValue)| Header {
+            name: name.as_str().as_bytes().to_vec(),
+            value: value.as_bytes().to_vec(),
+        };
+        self.response_trailers = trailers.iter().map(field).collect();
+    }
+
     /// Whether a final response was seen.
     pub(crate) const fn has_response(&self) -> bool {
         self.response.is_some()
@@ -151,11 +164,10 @@ impl Assembly {
     /// The bytes of memory it holds, rounded up.
     pub(crate) fn size(&self) -> u64 {
         let response = self.response.as_ref().map_or(0, |response| response.fields.len());
-        let held = self.request_head.len()
-            + self.request_trailers.len()
-            + self.request_body.held()
-            + response
-            + self.response_body.held();
+        let trailers: usize =
+            self.response_trailers.iter().map(|field| field.name.len() + field.value.len()).sum();
+        let heads = self.request_head.len() + self.request_trailers.len() + response + trailers;
+        let held = heads + self.request_body.held() + self.response_body.held();
         (held + size_of::<Self>()) as u64
     }
 
@@ -171,7 +183,7 @@ impl Assembly {
                     version: head.version,
                     headers: head::fields(&head.fields),
                     body: self.response_body.into_body(),
-                    trailers: Vec::new(),
+                    trailers: self.response_trailers,
                 }),
             ),
         };

@@ -1,6 +1,7 @@
 //! What was meant: the recorder's resolved configuration.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use captures::Bytes;
@@ -12,6 +13,7 @@ use crate::gate::Limits;
 use crate::peer::{Peers, Protocol, Trust};
 use crate::policy::{BodyRules, Filters, SamplingRatio, SessionPolicy};
 use crate::redact::MaskPolicy;
+use crate::tls::Certificates;
 use crate::upstream::{Balance, HealthChecks, HostHeader};
 
 /// Everything a recording depends on, but for the socket and the file.
@@ -42,8 +44,10 @@ pub struct Downstream {
     pub head_time: Duration,
     /// The most bytes of such a head.
     pub head_size: Bytes,
-    /// How long an HTTP/1 connection may lie idle between two requests.
+    /// How long a connection may lie idle between two requests.
     pub keepalive: Duration,
+    /// What clients that speak TLS are shown.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 impl Downstream {

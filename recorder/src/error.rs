@@ -39,6 +39,8 @@ pub enum RecordError {
         /// Why.
         reason: String,
     },
+    /// A listener is to speak TLS and has no certificate to show.
+    NoCertificate,
     /// The certificates by which the machine trusts others are missing or broken.
     NoTrust {
         /// Why.
@@ -65,6 +67,7 @@ impl RecordError {
             Self::Unresolved { .. } => "give --upstream HOST:PORT with a name that resolves",
             Self::Loop { .. } => "give --upstream the service, not the recorder",
             Self::Certificate { .. } => "give PEM files that can be read and belong together",
+            Self::NoCertificate => "give --tls-cert FILE and --tls-key FILE",
             Self::NoTrust { .. } => "install ca-certificates or give --upstream-ca FILE",
             Self::CannotWrite { .. } => "give --out a path in a folder that exists and may be written",
             Self::Machine { .. } => "free some memory or raise the limit of threads",
@@ -80,6 +83,7 @@ impl fmt::Display for RecordError {
             Self::Unresolved { reason, .. } => write!(f, "no address: {reason}"),
             Self::Loop { .. } => write!(f, "upstream is the address to listen on"),
             Self::Certificate { reason, .. } => write!(f, "{reason}"),
+            Self::NoCertificate => write!(f, "wants TLS and has no certificate"),
             Self::NoTrust { reason } => write!(f, "the machine's own certificates cannot be used: {reason}"),
             Self::CannotWrite { error } => write!(f, "cannot be written: {error}"),
             Self::Machine { error } => write!(f, "cannot start: {error}"),

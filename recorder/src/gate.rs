@@ -23,4 +23,4 @@ mod visit;
 pub(crate) use frames::FrameCounter;
 pub(crate) use http1::{Limits, serve};
 pub(crate) use upgrade::prepare as prepare_upgrade;
-pub(crate) use visit::Visit;
+pub(crate) use visit::{Refused, RequestHead, Visit};

@@ -39,6 +39,7 @@ mod redact;
 mod serve;
 mod session;
 mod spool;
+mod tls;
 mod upstream;
 
 pub use config::{
@@ -53,6 +54,7 @@ pub use notice::Notice;
 pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
 pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy};
 pub use redact::{Explanation, Found, MaskPolicy, MaskRules, explain};
-pub use serve::{Recording, Stopper, UpstreamView, bind, start};
+pub use serve::{Listener, Recording, Stopper, UpstreamView, bind, start};
 pub use spool::Totals;
+pub use tls::{Certificates, KeyPair};
 pub use upstream::{Balance, Check, HealthChecks, HostHeader, UpstreamState};

@@ -47,6 +47,8 @@ pub struct Metrics {
     pub accepted: u64,
     /// Attempts to accept a connection that failed, mostly for want of descriptors.
     pub accept_failures: u64,
+    /// TLS handshakes of clients that came to nothing; what such a client wanted is not known.
+    pub handshake_failures: u64,
     /// Bytes that wait for the writer.
     pub queued: Bytes,
     /// The most that may wait.
@@ -83,6 +85,7 @@ pub(crate) struct Meters {
     each: Mutex<Vec<Arc<Meter>>>,
     accepted: AtomicU64,
     accept_failures: AtomicU64,
+    handshake_failures: AtomicU64,
 }
 
 impl Meters {
@@ -92,6 +95,7 @@ impl Meters {
             each: Mutex::default(),
             accepted: AtomicU64::new(0),
             accept_failures: AtomicU64::new(0),
+            handshake_failures: AtomicU64::new(0),
         }
     }
 
@@ -115,12 +119,17 @@ impl Meters {
         self.accept_failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn on_handshake_failed(&self) {
+        self.handshake_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What all of them counted; what is not theirs is left at its default.
     pub(crate) fn sum(&self) -> Metrics {
         let mut sum = Shard::default();
         let mut metrics = Metrics {
             accepted: self.accepted.load(Ordering::Relaxed),
             accept_failures: self.accept_failures.load(Ordering::Relaxed),
+            handshake_failures: self.handshake_failures.load(Ordering::Relaxed),
             ..Metrics::default()
         };
         for meter in self.each.lock().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::error::RecordError;
+
 /// What somebody should hear of.
 #[derive(Debug)]
 pub enum Notice {
@@ -39,4 +41,11 @@ pub enum Notice {
     QuotaReached,
     /// What was written could not be brought onto the medium.
     SyncFailed(io::Error),
+    /// Another certificate is shown to clients from now on.
+    CertificateRenewed {
+        /// The file it came from.
+        file: PathBuf,
+    },
+    /// New files are of no use: clients are shown the certificate that was there before.
+    CertificateKept(RecordError),
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use captures::{Ending, ExchangeId, Frames, Offset, Version};
-use http::HeaderValue;
 use http::header::HOST;
+use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -110,7 +110,7 @@ pub(crate) struct Context {
     meter: Arc<Meter>,
     times: Times,
     connection: Arc<Connection>,
-    /// Where the gate stands on HTTP/1; none on HTTP/2, which needs none.
+    /// Where the request came in; for HTTP/1 also where the gate stands.
     visit: Option<Arc<Visit>>,
     /// The two directions of a WebSocket, from the client and from the upstream.
     frames: Option<Box<[FrameCounter; 2]>>,
@@ -209,20 +209,18 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         connection: Box<dyn Any + Send + Sync>,
     ) {
-        match connection.downcast::<Arc<Visit>>() {
-            Ok(visit) => {
-                context.connection = Arc::clone(&visit.connection);
-                context.visit = Some(*visit);
-            }
-            Err(connection) => {
-                if let Ok(connection) = connection.downcast::<Arc<Connection>>() {
-                    context.connection = *connection;
-                }
-            }
+        if let Ok(visit) = connection.downcast::<Arc<Visit>>() {
+            context.connection = Arc::clone(&visit.connection);
+            context.visit = Some(*visit);
         }
     }
 
     async fn early_request_filter(&self, session: &mut Session, context: &mut Context) -> Result<()> {
+        // That of an HTTP/2 request comes with its head.
+        if let Some(visit) = session.req_header().extensions.get::<Arc<Visit>>() {
+            context.connection = Arc::clone(&visit.connection);
+            context.visit = Some(Arc::clone(visit));
+        }
         let now = self.tap.clock.now();
         context.times.began = Some(now);
         self.meter.on_began();
@@ -456,6 +454,18 @@ impl ProxyHttp for Proxy {
             session.as_downstream_mut().shutdown().await;
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        context: &mut Context,
+    ) -> Result<()> {
+        if let Some(assembly) = context.assembly() {
+            assembly.on_response_trailers(trailers);
+        }
+        Ok(())
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {

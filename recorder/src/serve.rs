@@ -10,10 +10,14 @@
 //! A start touches the file last: what can fail has been done by then, so that a recording that cannot start
 //! costs no older capture.
 
+mod entry;
+mod http2;
+mod line;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as handover;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,7 +25,7 @@ use std::time::Duration;
 use captures::{Bytes, CaptureHeader, ConnectionId};
 use pingora::apps::HttpServerApp;
 use pingora::connectors::ConnectorOptions;
-use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
@@ -34,15 +38,16 @@ use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::RecordError;
 use crate::files::Segments;
-use crate::gate::{self, Limits, Visit};
-use crate::metrics::{Meter, Meters};
+use crate::metrics::Meters;
 use crate::monitor::Monitor;
 use crate::notice::Notice;
 use crate::outlet::Outlet;
 use crate::policy::Screen;
 use crate::proxy::{Proxy, Tap};
 use crate::redact::{MaskPolicy, Redaction};
+use crate::serve::entry::Host;
 use crate::spool::{Queue, Totals, write_all};
+use crate::tls::Certificates;
 use crate::upstream::{self, Checks, Servers, UpstreamState};
 
 /// Connections that wait to be accepted.
@@ -53,6 +58,8 @@ const RETRIES: usize = 16;
 const IN_FLIGHT: Bytes = Bytes::new(64 << 20);
 /// How long to wait when no connection can be accepted for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often the files of the certificates are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Listens on `address`; port 0 lets the machine choose.
 ///
@@ -69,24 +76,42 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, RecordError> {
     Ok(listener)
 }
 
-/// Starts to proxy what comes to `listener`, and to record it into `sink`; without one, nothing is recorded.
+/// Where clients connect.
+#[derive(Debug)]
+pub struct Listener {
+    /// The listening socket.
+    pub socket: TcpListener,
+    /// Whether TLS is spoken there.
+    pub secure: bool,
+}
+
+/// Starts to proxy what comes to `listeners`, and to record it into `sink`; without one, nothing is recorded.
 ///
 /// What `sink` holds is replaced, but not before everything else has succeeded. `notice` hears what a user
-/// should know at once; it is called on threads that no request waits for. The process's limit of open descriptors is
-/// raised as far as it may be: each request takes two.
+/// should know at once; it is called on threads that no request waits for. The process's limit of open
+/// descriptors is raised as far as it may be: each request takes two.
 ///
 /// # Errors
-/// When the upstream is the listener itself, the sink takes no header, or the machine gives no threads.
+/// When the upstream is a listener itself, a listener lacks a certificate, the sink takes no header, or the
+/// machine gives no threads.
 pub fn start(
     config: Config,
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     sink: Option<Segments>,
     notice: impl Fn(Notice) + Send + Sync + 'static,
 ) -> Result<Recording, RecordError> {
     let machine = |error| RecordError::Machine { error };
-    let address = listener.local_addr().map_err(machine)?;
-    if let Some(itself) = config.upstreams.addresses().find(|upstream| reaches(*upstream, address)) {
-        return Err(RecordError::Loop { address: itself });
+    let mut addresses = Vec::new();
+    for listener in &listeners {
+        let address = listener.socket.local_addr().map_err(machine)?;
+        if let Some(itself) = config.upstreams.addresses().find(|upstream| reaches(*upstream, address)) {
+            return Err(RecordError::Loop { address: itself });
+        }
+        addresses.push(address);
+    }
+    let certificates = config.downstream.certificates.clone();
+    if listeners.iter().any(|listener| listener.secure) && certificates.is_none() {
+        return Err(RecordError::NoCertificate);
     }
     raise_descriptor_limit();
     let (clock, started) = Clock::start();
@@ -117,6 +142,7 @@ pub fn start(
         ca_file: (!config.upstreams.trust_the_machine()).then(|| "/dev/null".to_owned()),
         ..ServerConf::default()
     });
+    let acceptor = certificates.clone().map(Certificates::acceptor);
     let (stop, stopping) = watch::channel(Phase::Running);
     let notice = Arc::new(notice);
     let servers = Arc::new(Servers::new(&config.upstreams));
@@ -128,10 +154,14 @@ pub fn start(
         let meter = meters.meter();
         let proxy = Proxy::new(Arc::clone(&tap), Arc::clone(&meter), Arc::clone(&servers), &config.upstreams);
         let worker = Worker {
-            meter,
-            engine: Arc::new(http_proxy(&engine_settings, proxy)),
-            tap: Arc::clone(&tap),
-            limits: config.downstream.limits(),
+            host: Arc::new(Host {
+                engine: Arc::new(http_proxy(&engine_settings, proxy)),
+                tap: Arc::clone(&tap),
+                meter,
+                meters: Arc::clone(&meters),
+                limits: config.downstream.limits(),
+                acceptor: acceptor.clone(),
+            }),
             grace: config.downstream.grace,
             stopping: stopping.clone(),
         };
@@ -156,12 +186,19 @@ pub fn start(
             }
         });
     })?);
+    if let Some(certificates) = certificates {
+        let (tell, stopped) = (Arc::clone(&notice), stopping.clone());
+        let watcher = self::runtime().map_err(machine)?;
+        threads.push(spawn("certificates", move || {
+            watcher.block_on(look_after(&certificates, stopped, |news| tell(news)));
+        })?);
+    }
     let (open, opened) = handover::channel();
     let monitor =
         Monitor::new(Arc::clone(&meters), Arc::clone(&queue), Arc::clone(&servers), stopping.clone());
     threads.push(spawn("accept", move || {
-        if let Ok(listener) = opened.recv() {
-            runtime.block_on(accept(listener, deals, stopping, &meters));
+        if let Ok(listeners) = opened.recv() {
+            runtime.block_on(accept_all(listeners, deals, stopping, meters));
         }
     })?);
     let writer = match sink {
@@ -172,7 +209,7 @@ pub fn start(
             let write = move || Some(write_all(&from, begun.recv().ok()?, clock, |news| notice(news)));
             let writer = spawn("writer", write)?;
             let redaction = Redaction::new(config.masking.clone());
-            let header = header(&config, address, started, &redaction)?;
+            let header = header(&config, &addresses, started, &redaction)?;
             let screen = Screen::new(&config.policy, &config.upstreams.trusted_proxies, header.recording);
             let rotation = config.files.rotation;
             let outlet = Outlet::create(segments, header, rotation, screen, redaction, clock.moment())
@@ -181,9 +218,9 @@ pub fn start(
             Some(writer)
         }
     };
-    let _ = open.send(listener);
+    let _ = open.send(listeners);
     Ok(Recording {
-        address,
+        addresses,
         stopper: Stopper { stop: Arc::new(stop) },
         threads,
         writer,
@@ -201,7 +238,7 @@ fn raise_descriptor_limit() {
 
 fn header(
     config: &Config,
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     started: i128,
     redaction: &Redaction,
 ) -> Result<CaptureHeader, RecordError> {
@@ -214,7 +251,7 @@ fn header(
     Ok(CaptureHeader {
         tool: concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned(),
         started,
-        listen: vec![address.to_string()],
+        listen: addresses.iter().map(SocketAddr::to_string).collect(),
         upstream: typed.chain(servers.iter().cloned()).collect(),
         servers,
         recording,
@@ -230,7 +267,7 @@ fn header(
 /// A recording that runs.
 #[derive(Debug)]
 pub struct Recording {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     stopper: Stopper,
     threads: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<Option<Totals>>>,
@@ -240,9 +277,9 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Where it listens.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens, in the order of the listeners.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// A handle to stop it with, from any thread.
@@ -267,11 +304,13 @@ impl Recording {
             let _ = thread.join();
         }
         self.queue.close();
-        match self.writer.map(JoinHandle::join) {
+        let mut totals = match self.writer.map(JoinHandle::join) {
             None | Some(Ok(None)) => self.queue.totals_without_file(),
             Some(Ok(Some(totals))) => totals,
             Some(Err(bug)) => std::panic::resume_unwind(bug),
-        }
+        };
+        totals.failed_handshakes = self.monitor.metrics().handshake_failures;
+        totals
     }
 }
 
@@ -310,42 +349,62 @@ impl Stopper {
     }
 }
 
-/// Deals connections to the workers in turn until the recording is stopped.
-async fn accept(
-    listener: TcpListener,
+/// Deals what comes to `listeners` to the workers in turn until the recording is stopped.
+async fn accept_all(
+    listeners: Vec<Listener>,
     deals: Vec<mpsc::UnboundedSender<Arrival>>,
-    mut stopping: watch::Receiver<Phase>,
-    meters: &Meters,
+    stopping: watch::Receiver<Phase>,
+    meters: Arc<Meters>,
 ) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    let mut workers = deals.iter().cycle();
-    let mut deal = |id, peer, stream| {
-        if let Some(worker) = workers.next() {
-            meters.on_accepted();
-            let connection = Connection { id, peer, secure: false };
-            let _ = worker.send((Arc::new(connection), stream));
-        }
+    let next = Arc::new(AtomicU64::new(0));
+    let deals: Arc<[_]> = deals.into();
+    let mut open = JoinSet::new();
+    for listener in listeners {
+        open.spawn(accept(
+            listener,
+            Arc::clone(&deals),
+            Arc::clone(&next),
+            stopping.clone(),
+            Arc::clone(&meters),
+        ));
+    }
+    while open.join_next().await.is_some() {}
+}
+
+async fn accept(
+    listener: Listener,
+    deals: Arc<[mpsc::UnboundedSender<Arrival>]>,
+    next: Arc<AtomicU64>,
+    mut stopping: watch::Receiver<Phase>,
+    meters: Arc<Meters>,
+) {
+    let Listener { socket, secure } = listener;
+    let Ok(socket) = tokio::net::TcpListener::from_std(socket) else { return };
+    let deal = |peer, stream| {
+        meters.on_accepted();
+        let id = next.fetch_add(1, Ordering::Relaxed);
+        let worker = usize::try_from(id % deals.len() as u64).unwrap_or(0);
+        let connection = Connection { id: ConnectionId(id), peer, secure };
+        let _ = deals[worker].send((Arc::new(connection), stream));
     };
-    let mut next = (0..).map(ConnectionId);
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stopping.wait_for(|phase| *phase != Phase::Running) => break,
-            accepted = listener.accept() => accepted,
+            accepted = socket.accept() => accepted,
         };
-        let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
-        match (accepted, next.next()) {
-            (Ok((stream, peer)), Some(id)) => deal(id, peer, stream),
-            _ => {
+        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+            Ok((stream, peer)) => deal(peer, stream),
+            Err(_) => {
                 meters.on_accept_failed();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     // What the machine has accepted for us already is served, not reset.
-    if let Ok(listener) = listener.into_std() {
-        while let (Ok((stream, peer)), Some(id)) = (listener.accept(), next.next()) {
-            deal(id, peer, stream);
+    if let Ok(socket) = socket.into_std() {
+        while let Ok((stream, peer)) = socket.accept() {
+            deal(peer, stream);
         }
     }
 }
@@ -353,10 +412,7 @@ async fn accept(
 type Arrival = (Arc<Connection>, TcpStream);
 
 struct Worker {
-    engine: Arc<HttpProxy<Proxy>>,
-    tap: Arc<Tap>,
-    limits: Limits,
-    meter: Arc<Meter>,
+    host: Arc<Host>,
     grace: Duration,
     stopping: watch::Receiver<Phase>,
 }
@@ -369,17 +425,8 @@ impl Worker {
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
                     Some((connection, stream)) => {
-                        if let Ok(stream) = prepared(stream) {
-                            let meter = Arc::clone(&self.meter);
-                            let open = meter.connection();
-                            let visit = Arc::new(Visit::new(Arc::clone(&self.tap), meter, connection));
-                            let engine = Arc::clone(&self.engine);
-                            let served = gate::serve(engine, visit, stream, self.limits, announced.clone());
-                            connections.spawn(async move {
-                                served.await;
-                                drop(open);
-                            });
-                        }
+                        let host = Arc::clone(&self.host);
+                        connections.spawn(entry::serve(host, connection, stream, announced.clone()));
                     }
                     None => break,
                 },
@@ -387,7 +434,7 @@ impl Worker {
             }
         }
         announce.send_replace(true);
-        self.engine.http_cleanup().await;
+        self.host.engine.http_cleanup().await;
         tokio::select! {
             () = async { while connections.join_next().await.is_some() {} } => {}
             () = tokio::time::sleep(self.grace) => {}
@@ -396,10 +443,22 @@ impl Worker {
     }
 }
 
-fn prepared(stream: TcpStream) -> io::Result<tokio::net::TcpStream> {
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
-    tokio::net::TcpStream::from_std(stream)
+/// Looks after the files of the certificates until the recording is stopped.
+async fn look_after(
+    certificates: &Certificates,
+    mut stopping: watch::Receiver<Phase>,
+    notice: impl Fn(Notice),
+) {
+    let looks = async {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            certificates.look().into_iter().for_each(&notice);
+        }
+    };
+    tokio::select! {
+        _ = stopping.wait_for(|phase| *phase != Phase::Running) => {}
+        () = looks => {}
+    }
 }
 
 /// Whether a connection to `upstream` ends at a listener on `listen`.

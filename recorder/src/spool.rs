@@ -42,6 +42,8 @@ pub struct Totals {
     pub files: u64,
     /// Their size together, when they were left.
     pub size: Bytes,
+    /// TLS handshakes of clients that came to nothing; what such a client wanted is not known.
+    pub failed_handshakes: u64,
     /// Why the file could not be closed, when it could not. What was recorded can be read nevertheless.
     pub unclosed: Option<io::Error>,
 }
@@ -185,6 +187,7 @@ impl Queue {
             dropped: tally.dropped,
             files,
             size,
+            failed_handshakes: 0,
             unclosed,
         }
     }

@@ -53,6 +53,11 @@ pub(super) fn text(monitor: &Monitor, process: &Process) -> String {
             "Failed attempts to accept a connection, mostly for want of descriptors.",
             metrics.accept_failures,
         ),
+        (
+            "highwater_tls_handshake_failures_total",
+            "TLS handshakes of clients that came to nothing.",
+            metrics.handshake_failures,
+        ),
     ] {
         page.single(name, "counter", help, value);
     }

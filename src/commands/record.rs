@@ -24,7 +24,7 @@ use signal_hook::iterator::Signals;
 use crate::Globals;
 use crate::admin as admin_listener;
 use crate::commands::record::admin::AdminArgs;
-use crate::commands::record::downstream::DownstreamArgs;
+use crate::commands::record::downstream::{DownstreamArgs, Place};
 use crate::commands::record::files::FilesArgs;
 use crate::commands::record::mask::MaskArgs;
 use crate::commands::record::policy::PolicyArgs;
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
         return Ok(());
     }
     let config = config(args)?;
-    let listen = args.downstream.address()?;
+    let places = args.downstream.places()?;
     let out = match (args.recording, &args.files.out) {
         (Some(Switch::Off), _) => None,
         (_, Some(path)) => Some(path.as_path()),
@@ -102,7 +102,8 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
         return args.admin.address().map(drop);
     }
     let admin = args.admin.listener(args)?;
-    let listener = recorder::bind(listen).map_err(|error| complaint(args, &error))?;
+    let listeners = places.iter().map(Place::bind).collect::<Result<Vec<_>, _>>();
+    let listeners = listeners.map_err(|error| complaint(args, &error))?;
     // Before anything can be lost by a signal.
     let had_terminal = has_terminal();
     let signals = Signals::new(heard_signals()).map_err(|error| machine(&error))?;
@@ -116,7 +117,7 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
     let shown =
         segments.as_ref().map_or_else(|| "nothing".to_owned(), |out| out.shown().display().to_string());
     let about = shown.clone();
-    let recording = recorder::start(config, listener, segments, move |notice| say_notice(&about, &notice))
+    let recording = recorder::start(config, listeners, segments, move |notice| say_notice(&about, &notice))
         .map_err(|error| complaint(args, &error))?;
     obey(signals, had_terminal, recording.stopper(), recording.monitor());
     let watched = admin.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -124,7 +125,8 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
         admin_listener::serve(listener, args.admin.admin_host.clone(), recording.monitor())?;
     }
     if !globals.quiet {
-        say!("recording {} -> {upstream} into {shown}", recording.address());
+        let clients = args.downstream.shown(recording.addresses());
+        say!("recording {clients} -> {upstream} into {shown}");
         if let Some(address) = watched {
             say!("admin at http://{address}/metrics");
         }
@@ -147,7 +149,7 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
 
 fn config(args: &RecordArgs) -> Result<Config, Complaint> {
     Ok(Config {
-        downstream: args.downstream.resolve(),
+        downstream: args.downstream.resolve(args)?,
         upstreams: args.upstream.resolve(args)?,
         policy: args.policy.resolve()?,
         masking: args.mask.resolve(args)?,
@@ -218,6 +220,7 @@ fn complaint(args: &RecordArgs, error: &RecordError) -> Complaint {
         RecordError::Unresolved { upstream, .. } => (Exit::Unreachable, upstream.clone()),
         RecordError::Loop { address } => (Exit::Usage, format!("--upstream {address}")),
         RecordError::Certificate { file, .. } => (Exit::Usage, file.display().to_string()),
+        RecordError::NoCertificate => (Exit::Usage, "--listen".to_owned()),
         RecordError::NoTrust { .. } => (Exit::Usage, "--upstream".to_owned()),
         RecordError::CannotWrite { .. } => {
             (Exit::Fault, args.files.out.as_deref().unwrap_or(Path::new("--out")).display().to_string())

@@ -49,8 +49,10 @@ pub(crate) fn what_happened(error: &Error, answered: bool) -> String {
         Type::ConnectError => "connect failed".to_owned(),
         Type::TLSHandshakeTimedout => "tls: timed out".to_owned(),
         Type::TLSHandshakeFailure | Type::HandshakeError | Type::InvalidCert => {
-            // What the other side said or showed is nobody's secret.
-            format!("tls: {}", error.root_cause())
+            // What the other side said or showed is nobody's secret. Behind what the engine says of itself
+            // stands what was wrong, and the name that was asked for.
+            let said = error.context.as_ref().map_or("", |said| said.as_str());
+            format!("tls: {}", said.rsplit_once("cause: ").map_or(said, |(_, wrong)| wrong))
         }
         Type::ReadTimedout => format!("read timed out {when}"),
         Type::WriteTimedout => "write timed out".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use recorder::{Notice, Totals};
+use recorder::{Notice, RecordError, Totals};
 
 use crate::complain::{reason, say};
 
@@ -36,6 +36,16 @@ pub(super) fn say_notice(file: &str, notice: &Notice) {
             "highwater: {file}: cannot be brought onto the disk: {}; it would not survive a power cut",
             reason(error)
         ),
+        Notice::CertificateRenewed { file } => {
+            say!("highwater: {}: is read again, and shown from now on", file.display());
+        }
+        Notice::CertificateKept(error) => {
+            let place = match error {
+                RecordError::Certificate { file, .. } => file.display().to_string(),
+                _ => "--tls-cert".to_owned(),
+            };
+            say!("highwater: {place}: {error}; what was shown before still is; {}", error.mend());
+        }
     }
 }
 
@@ -50,10 +60,14 @@ pub(super) fn summary(totals: &Totals, file: &str) -> String {
     let lost: u64 = totals.dropped.iter().map(|(_, count)| count).sum();
     let reasons: Vec<String> =
         totals.dropped.iter().map(|(reason, count)| format!("{} {count}", reason.as_str())).collect();
+    let handshakes = match totals.failed_handshakes {
+        0 => String::new(),
+        count => format!(", {count} TLS handshakes failed"),
+    };
     let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     let files = if totals.files > 1 { format!("{} files, ", totals.files) } else { String::new() };
     format!(
-        "seen {}, recorded {}, filtered {}, sampled out {}, dropped {lost}{reasons}, {} in {files}{file}",
+        "seen {}, recorded {}, filtered {}, sampled out {}, dropped {lost}{reasons}, {} in {files}{file}{handshakes}",
         totals.seen, totals.recorded, totals.filtered, totals.sampled_out, totals.size
     )
 }
