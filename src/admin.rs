@@ -4,7 +4,7 @@
 //! browser that is led astray: only a `Host` that is an address, `localhost` or a name the operator gave is
 //! answered (a name may have been made to point here), nothing is changed by a GET, and a request with an
 //! `Origin` changes nothing. Served by a thread and a runtime of its own: it answers however busy the workers
-//! are, and until the process ends.
+//! are, until the process ends or another one takes over.
 
 mod exposition;
 mod process;
@@ -35,6 +35,7 @@ pub(crate) fn serve(listener: TcpListener, names: Vec<String>, monitor: Monitor)
     let cannot = |error: std::io::Error| {
         Complaint::new(Exit::Fault, "--admin", reason(&error), "free some descriptors or memory")
     };
+    let until = monitor.clone().taken_over();
     let admin = Arc::new(Admin { monitor, names });
     let router = Router::new()
         .route("/metrics", get(metrics))
@@ -52,7 +53,9 @@ pub(crate) fn serve(listener: TcpListener, names: Vec<String>, monitor: Monitor)
     };
     let thread = std::thread::Builder::new().name("admin".to_owned());
     thread
-        .spawn(move || runtime.block_on(async { axum::serve(listener, router).await }))
+        .spawn(move || {
+            runtime.block_on(async { axum::serve(listener, router).with_graceful_shutdown(until).await })
+        })
         .map(drop)
         .map_err(cannot)
 }

@@ -107,7 +107,8 @@ impl Reading {
 pub(crate) struct Oddity {
     pub(crate) moment: Moment,
     pub(crate) kind: EventKind,
-    /// By how many nanoseconds the wall clock was set, or for how many the process did not run.
+    /// By how many nanoseconds the wall clock was set, or for how many the process did not run; of other
+    /// events, how much.
     pub(crate) nanos: i64,
 }
 

@@ -51,6 +51,11 @@ pub enum RecordError {
         /// Why.
         error: io::Error,
     },
+    /// The recording of an older process cannot be taken over, or not be offered to a newer one.
+    CannotTakeOver {
+        /// Why.
+        error: io::Error,
+    },
     /// The machine gives no threads or no randomness.
     Machine {
         /// Why.
@@ -70,6 +75,9 @@ impl RecordError {
             Self::NoCertificate => "give --tls-cert FILE and --tls-key FILE",
             Self::NoTrust { .. } => "install ca-certificates or give --upstream-ca FILE",
             Self::CannotWrite { .. } => "give --out a path in a folder that exists and may be written",
+            Self::CannotTakeOver { .. } => {
+                "give --upgrade-socket a path in a folder that exists and is yours, or stop what is there"
+            }
             Self::Machine { .. } => "free some memory or raise the limit of threads",
         }
     }
@@ -86,6 +94,7 @@ impl fmt::Display for RecordError {
             Self::NoCertificate => write!(f, "wants TLS and has no certificate"),
             Self::NoTrust { reason } => write!(f, "the machine's own certificates cannot be used: {reason}"),
             Self::CannotWrite { error } => write!(f, "cannot be written: {error}"),
+            Self::CannotTakeOver { error } => write!(f, "cannot be taken over or offered: {error}"),
             Self::Machine { error } => write!(f, "cannot start: {error}"),
         }
     }

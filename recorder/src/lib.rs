@@ -40,6 +40,7 @@ mod serve;
 mod session;
 mod spool;
 mod tls;
+mod upgrade;
 mod upstream;
 
 pub use config::{
@@ -57,4 +58,5 @@ pub use redact::{Explanation, Found, MaskPolicy, MaskRules, explain};
 pub use serve::{Listener, Recording, Stopper, UpstreamView, bind, start};
 pub use spool::Totals;
 pub use tls::{Certificates, KeyPair};
+pub use upgrade::Upgrade;
 pub use upstream::{Balance, Check, HealthChecks, HostHeader, UpstreamState};

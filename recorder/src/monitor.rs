@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::metrics::{Meters, Metrics};
 use crate::serve::Phase;
 use crate::spool::{Queue, Told};
@@ -16,6 +17,7 @@ pub struct Monitor {
     queue: Arc<Queue>,
     servers: Arc<Servers>,
     phase: watch::Receiver<Phase>,
+    clock: Clock,
 }
 
 impl Monitor {
@@ -24,8 +26,9 @@ impl Monitor {
         queue: Arc<Queue>,
         servers: Arc<Servers>,
         phase: watch::Receiver<Phase>,
+        clock: Clock,
     ) -> Self {
-        Self { meters, queue, servers, phase }
+        Self { meters, queue, servers, phase, clock }
     }
 
     /// Whether new connections are taken: from the start until a stop.
@@ -33,14 +36,19 @@ impl Monitor {
         *self.phase.borrow() == Phase::Running
     }
 
+    /// Waits until a newer process has taken over.
+    pub async fn taken_over(mut self) {
+        let _ = self.phase.wait_for(|phase| *phase == Phase::Leaving).await;
+    }
+
     /// Lets exchanges pass unrecorded that begin from now on; they count as dropped.
     pub fn pause(&self) {
-        self.queue.pause(true);
+        self.queue.pause(true, self.clock.moment());
     }
 
     /// Records again.
     pub fn resume(&self) {
-        self.queue.pause(false);
+        self.queue.pause(false, self.clock.moment());
     }
 
     /// Goes on in a new file when somebody moved the old one away, or when files rotate anyway; otherwise
@@ -53,7 +61,7 @@ impl Monitor {
     ///
     /// What became of the exchanges is at most half a second old: `accounts` adds up when nothing passes.
     pub fn metrics(&self) -> Metrics {
-        let Told { accounts, file, failing } = self.queue.told();
+        let Told { accounts, file, failing, .. } = self.queue.told();
         let (queued, queue_limit) = self.queue.depth();
         let paused = self.queue.is_paused();
         let upstreams = self.servers.states();

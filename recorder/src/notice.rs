@@ -23,6 +23,10 @@ pub enum Notice {
         /// The address.
         address: SocketAddr,
     },
+    /// A connection could not be accepted: the machine lacks something.
+    AcceptFailed(io::Error),
+    /// A newer process has taken over.
+    TakenOver,
     /// The capture cannot be written any longer: exchanges pass unrecorded.
     WriteFailed(io::Error),
     /// The capture can be written again.

@@ -95,6 +95,7 @@ impl<S: Shelf> Outlet<S> {
             accounts: self.roll.accounts(&self.others(elsewhere)),
             file: self.roll.size(),
             failing: self.roll.is_failing(),
+            segment: self.roll.segment(),
         }
     }
 

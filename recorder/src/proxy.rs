@@ -10,7 +10,7 @@ mod blame;
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,6 +52,8 @@ pub(crate) struct Tap {
     pub(crate) recording: bool,
     pub(crate) record_replayed: bool,
     pub(crate) next_id: AtomicU64,
+    /// Whether a newer process has taken over: clients are asked to connect again.
+    pub(crate) leaving: AtomicBool,
 }
 
 impl Tap {

@@ -5,7 +5,8 @@
 //! pool of upstream connections of its own, and nothing is shared between them but the queue.
 //!
 //! A stop closes the listening socket, lets requests in flight end within the grace, closes idle connections
-//! at once, then closes the file. A second stop ends the grace.
+//! at once, then closes the file. A second stop ends the grace. When a newer process takes over, clients are
+//! asked one by one to connect again, and idle connections are closed after the grace.
 //!
 //! A start touches the file last: what can fail has been done by then, so that a recording that cannot start
 //! costs no older capture.
@@ -16,13 +17,14 @@ mod line;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as handover;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use captures::{Bytes, CaptureHeader, ConnectionId};
+use captures::{Bytes, CaptureHeader, ConnectionId, EventKind};
 use pingora::apps::HttpServerApp;
 use pingora::connectors::ConnectorOptions;
 use pingora::proxy::http_proxy;
@@ -33,7 +35,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::assembly::{BodyPolicy, Room};
-use crate::clock::Clock;
+use crate::clock::{Clock, Oddity};
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::RecordError;
@@ -48,6 +50,7 @@ use crate::redact::{MaskPolicy, Redaction};
 use crate::serve::entry::Host;
 use crate::spool::{Queue, Totals, write_all};
 use crate::tls::Certificates;
+use crate::upgrade::{self, Names, Upgrade};
 use crate::upstream::{self, Checks, Servers, UpstreamState};
 
 /// Connections that wait to be accepted.
@@ -95,9 +98,10 @@ pub struct Listener {
 /// When the upstream is a listener itself, a listener lacks a certificate, the sink takes no header, or the
 /// machine gives no threads.
 pub fn start(
-    config: Config,
+    mut config: Config,
     listeners: Vec<Listener>,
     sink: Option<Segments>,
+    upgrade: Option<Upgrade>,
     notice: impl Fn(Notice) + Send + Sync + 'static,
 ) -> Result<Recording, RecordError> {
     let machine = |error| RecordError::Machine { error };
@@ -114,6 +118,13 @@ pub fn start(
         return Err(RecordError::NoCertificate);
     }
     raise_descriptor_limit();
+    let heritage = upgrade.as_ref().and_then(Upgrade::names).cloned();
+    let first_id = heritage.as_ref().map_or(0, |names| names.first_id);
+    if let (Some(Names { key: Some(old), .. }), MaskPolicy::Pseudonyms { key, .. }) =
+        (&heritage, &mut config.masking)
+    {
+        *key = *old;
+    }
     let (clock, started) = Clock::start();
     let queue = Arc::new(Queue::new(config.files.queue));
     let tap = Arc::new(Tap {
@@ -130,7 +141,8 @@ pub fn start(
         },
         recording: sink.is_some(),
         record_replayed: config.policy.record_replayed,
-        next_id: AtomicU64::new(0),
+        next_id: AtomicU64::new(first_id),
+        leaving: AtomicBool::new(false),
     });
 
     let engine_settings = Arc::new(ServerConf {
@@ -195,12 +207,19 @@ pub fn start(
     }
     let (open, opened) = handover::channel();
     let monitor =
-        Monitor::new(Arc::clone(&meters), Arc::clone(&queue), Arc::clone(&servers), stopping.clone());
+        Monitor::new(Arc::clone(&meters), Arc::clone(&queue), Arc::clone(&servers), stopping.clone(), clock);
+    let connections = Arc::new(AtomicU64::new(first_id));
+    let estate = Arc::new(Mutex::new(None));
+    let (tell, given, numbers) = (Arc::clone(&notice), Arc::clone(&estate), Arc::clone(&connections));
     threads.push(spawn("accept", move || {
         if let Ok(listeners) = opened.recv() {
-            runtime.block_on(accept_all(listeners, deals, stopping, meters));
+            runtime.block_on(accept_all(listeners, deals, stopping, meters, numbers, tell));
         }
+        // Or they would listen on for nobody.
+        given.lock().unwrap_or_else(PoisonError::into_inner).take();
     })?);
+    let lock = sink.as_ref().and_then(Segments::shared_lock);
+    let (news, mut names) = (Arc::clone(&notice), Names::default());
     let writer = match sink {
         None => None,
         Some(segments) => {
@@ -209,8 +228,14 @@ pub fn start(
             let write = move || Some(write_all(&from, begun.recv().ok()?, clock, |news| notice(news)));
             let writer = spawn("writer", write)?;
             let redaction = Redaction::new(config.masking.clone());
-            let header = header(&config, &addresses, started, &redaction)?;
-            let screen = Screen::new(&config.policy, &config.upstreams.trusted_proxies, header.recording);
+            let mut header = header(&config, &addresses, started, &redaction)?;
+            if let Some(old) = &heritage {
+                (header.recording, header.segment) = (old.recording, old.segment);
+                queue.note(Oddity { moment: clock.moment(), kind: EventKind::TakenOver, nanos: 0 });
+            }
+            (names.recording, names.segment) = (header.recording, header.segment);
+            let screen = Screen::new(&config.policy, &config.upstreams.trusted_proxies, header.recording)
+                .counting_from(first_id);
             let rotation = config.files.rotation;
             let outlet = Outlet::create(segments, header, rotation, screen, redaction, clock.moment())
                 .map_err(|error| RecordError::CannotWrite { error })?;
@@ -218,16 +243,39 @@ pub fn start(
             Some(writer)
         }
     };
+    let stopper = Stopper { stop: Arc::new(stop) };
+    let mut offered = None;
+    if let Some(mut upgrade) = upgrade {
+        let (lock, is_given) = lock.map(|lock| (lock.file, lock.is_given)).unzip();
+        upgrade.give_lock(lock);
+        let (offer, ours) = upgrade.settle()?;
+        let is_given = is_given.unwrap_or_default();
+        is_given.store(false, Ordering::Relaxed);
+        *estate.lock().unwrap_or_else(PoisonError::into_inner) = Some(ours);
+        let taken = Arc::new(AtomicBool::new(false));
+        offered = Some((offer.path().to_owned(), Arc::clone(&taken)));
+        if let MaskPolicy::Pseudonyms { key, .. } = &config.masking {
+            names.key = Some(*key);
+        }
+        let (queue, stopper) = (Arc::clone(&queue), stopper.clone());
+        // Nobody waits for it: it ends when there is an heir, or with the process.
+        spawn("upgrade", move || {
+            let names = || {
+                let used = tap.next_id.load(Ordering::Relaxed).max(connections.load(Ordering::Relaxed));
+                let segment = queue.told().segment.max(names.segment) + upgrade::SEGMENTS;
+                Names { segment, first_id: upgrade::next_range(used), ..names.clone() }
+            };
+            if offer.wait(&estate, names) {
+                taken.store(true, Ordering::Relaxed);
+                is_given.store(true, Ordering::Relaxed);
+                tap.leaving.store(true, Ordering::Relaxed);
+                stopper.leave();
+                news(Notice::TakenOver);
+            }
+        })?;
+    }
     let _ = open.send(listeners);
-    Ok(Recording {
-        addresses,
-        stopper: Stopper { stop: Arc::new(stop) },
-        threads,
-        writer,
-        queue,
-        servers,
-        monitor,
-    })
+    Ok(Recording { addresses, stopper, offered, threads, writer, queue, servers, monitor })
 }
 
 /// Best effort: where it may not be raised, the connections that do not fit wait to be accepted.
@@ -274,6 +322,8 @@ pub struct Recording {
     queue: Arc<Queue>,
     servers: Arc<Servers>,
     monitor: Monitor,
+    /// Where a newer process may take over, and whether one has.
+    offered: Option<(PathBuf, Arc<AtomicBool>)>,
 }
 
 impl Recording {
@@ -309,6 +359,11 @@ impl Recording {
             Some(Ok(Some(totals))) => totals,
             Some(Err(bug)) => std::panic::resume_unwind(bug),
         };
+        if let Some((path, taken)) = self.offered
+            && !taken.load(Ordering::Relaxed)
+        {
+            let _ = std::fs::remove_file(path);
+        }
         totals.failed_handshakes = self.monitor.metrics().handshake_failures;
         totals
     }
@@ -336,6 +391,8 @@ pub struct Stopper {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Running,
+    /// A newer process has taken over.
+    Leaving,
     Draining,
     Over,
 }
@@ -344,7 +401,21 @@ impl Stopper {
     /// Lets requests in flight end, within the grace; the second time, ends the grace.
     pub fn stop(&self) {
         self.stop.send_modify(|phase| {
-            *phase = if *phase == Phase::Running { Phase::Draining } else { Phase::Over };
+            *phase = match phase {
+                Phase::Running | Phase::Leaving => Phase::Draining,
+                Phase::Draining | Phase::Over => Phase::Over,
+            };
+        });
+    }
+
+    /// Leaves the rest to a newer process.
+    fn leave(&self) {
+        self.stop.send_if_modified(|phase| {
+            let is_running = *phase == Phase::Running;
+            if is_running {
+                *phase = Phase::Leaving;
+            }
+            is_running
         });
     }
 }
@@ -355,8 +426,9 @@ async fn accept_all(
     deals: Vec<mpsc::UnboundedSender<Arrival>>,
     stopping: watch::Receiver<Phase>,
     meters: Arc<Meters>,
+    next: Arc<AtomicU64>,
+    notice: Arc<impl Fn(Notice) + Send + Sync + 'static>,
 ) {
-    let next = Arc::new(AtomicU64::new(0));
     let deals: Arc<[_]> = deals.into();
     let mut open = JoinSet::new();
     for listener in listeners {
@@ -366,6 +438,7 @@ async fn accept_all(
             Arc::clone(&next),
             stopping.clone(),
             Arc::clone(&meters),
+            Arc::clone(&notice),
         ));
     }
     while open.join_next().await.is_some() {}
@@ -377,6 +450,7 @@ async fn accept(
     next: Arc<AtomicU64>,
     mut stopping: watch::Receiver<Phase>,
     meters: Arc<Meters>,
+    notice: Arc<impl Fn(Notice) + Send + Sync>,
 ) {
     let Listener { socket, secure } = listener;
     let Ok(socket) = tokio::net::TcpListener::from_std(socket) else { return };
@@ -395,8 +469,9 @@ async fn accept(
         };
         match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
             Ok((stream, peer)) => deal(peer, stream),
-            Err(_) => {
+            Err(error) => {
                 meters.on_accept_failed();
+                notice(Notice::AcceptFailed(error));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -431,6 +506,15 @@ impl Worker {
                     None => break,
                 },
                 Some(_) = connections.join_next() => {}
+            }
+        }
+        if *self.stopping.borrow() == Phase::Leaving {
+            // Who sends a request is told to connect again; who is silent is left in peace for a while, so that
+            // no request meets a connection that is being closed.
+            tokio::select! {
+                () = async { while connections.join_next().await.is_some() {} } => {}
+                () = tokio::time::sleep(self.grace) => {}
+                _ = self.stopping.wait_for(|phase| matches!(phase, Phase::Draining | Phase::Over)) => {}
             }
         }
         announce.send_replace(true);

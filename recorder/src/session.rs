@@ -99,6 +99,11 @@ impl Sessions {
         Self { policy, trusted, salt, next: 0, by_key, visits }
     }
 
+    /// The next session gets the number `first`.
+    pub(crate) fn count_from(&mut self, first: u64) {
+        self.next = first;
+    }
+
     /// Whose `exchange` was, by its unmasked headers.
     pub(crate) fn of(&mut self, exchange: &Exchange, origin: Origin) -> Whose {
         let carried = self.carried(exchange, origin);

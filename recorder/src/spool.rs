@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use captures::{Bytes, DropReason, Offset, Tally};
+use captures::{Bytes, DropReason, EventKind, Offset, Tally};
 
 use crate::assembly::Assembly;
-use crate::clock::{Clock, Watch};
+use crate::clock::{Clock, Moment, Oddity, Watch};
 use crate::files::{Segments, Written};
 use crate::notice::Notice;
 use crate::outlet::{Elsewhere, Outlet};
@@ -24,6 +24,8 @@ const FLUSH: Duration = Duration::from_millis(400);
 const WAKE: u64 = 256 << 10;
 /// After so many records the writer looks at the clock again.
 const STRIDE: usize = 64;
+/// So many things to note may wait for the writer.
+const MOST_NEWS: usize = 1_000;
 
 /// What a recording came to.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(crate) struct Told {
     pub(crate) accounts: Tally,
     pub(crate) file: Bytes,
     pub(crate) failing: bool,
+    /// The number of the segment that is being written.
+    pub(crate) segment: u32,
 }
 
 /// Where the workers put what they saw.
@@ -77,6 +81,10 @@ pub(crate) struct Queue {
 struct Inbox {
     #[expect(clippy::vec_box, reason = "they come boxed, and only pointers move while the lock is held")]
     assemblies: Vec<Box<Assembly>>,
+    /// What is to be noted in the capture.
+    news: Vec<Oddity>,
+    /// The exchanges that had passed unrecorded when recording was paused.
+    passed_before: u64,
     closed: bool,
 }
 
@@ -126,9 +134,25 @@ impl Queue {
         self.paused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Pauses recording, or lets it go on.
-    pub(crate) fn pause(&self, paused: bool) {
-        self.pausing.store(paused, Ordering::Relaxed);
+    /// Pauses recording, or lets it go on; either is noted in the capture when it changes anything.
+    pub(crate) fn pause(&self, paused: bool, moment: Moment) {
+        let mut inbox = self.inbox();
+        if self.pausing.swap(paused, Ordering::Relaxed) == paused {
+            return;
+        }
+        let passed = self.paused.load(Ordering::Relaxed);
+        let kind = if paused { EventKind::Paused } else { EventKind::Resumed };
+        let amount = if paused { 0 } else { passed - inbox.passed_before };
+        inbox.passed_before = passed;
+        if inbox.news.len() < MOST_NEWS {
+            let nanos = i64::try_from(amount).unwrap_or(i64::MAX);
+            inbox.news.push(Oddity { moment, kind, nanos });
+        }
+    }
+
+    /// Has `news` noted in the capture.
+    pub(crate) fn note(&self, news: Oddity) {
+        self.inbox().news.push(news);
     }
 
     /// Whether recording is paused.
@@ -201,7 +225,8 @@ impl Queue {
         }
         let room = inbox.assemblies.len();
         let assemblies = std::mem::replace(&mut inbox.assemblies, Vec::with_capacity(room));
-        Inbox { assemblies, closed: inbox.closed }
+        let news = std::mem::take(&mut inbox.news);
+        Inbox { assemblies, news, passed_before: 0, closed: inbox.closed }
     }
 
     fn elsewhere(&self) -> Elsewhere {
@@ -227,7 +252,7 @@ pub(crate) fn write_all(
     let watch = Watch::begin(clock);
     let mut due = clock.now().plus(FLUSH);
     loop {
-        let Inbox { assemblies, closed } = queue.take();
+        let Inbox { assemblies, news, closed, .. } = queue.take();
         for (index, assembly) in assemblies.into_iter().enumerate() {
             let size = assembly.size();
             outlet.record(*assembly);
@@ -236,7 +261,7 @@ pub(crate) fn write_all(
                 due = flush_when_due(queue, &mut outlet, clock, due, &mut notice);
             }
         }
-        for oddity in watch.take() {
+        for oddity in news.into_iter().chain(watch.take()) {
             outlet.note(oddity);
         }
         due = flush_when_due(queue, &mut outlet, clock, due, &mut notice);

@@ -24,7 +24,7 @@ use signal_hook::iterator::Signals;
 use crate::Globals;
 use crate::admin as admin_listener;
 use crate::commands::record::admin::AdminArgs;
-use crate::commands::record::downstream::{DownstreamArgs, Place};
+use crate::commands::record::downstream::DownstreamArgs;
 use crate::commands::record::files::FilesArgs;
 use crate::commands::record::mask::MaskArgs;
 use crate::commands::record::policy::PolicyArgs;
@@ -101,24 +101,26 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
     if args.check {
         return args.admin.address().map(drop);
     }
-    let admin = args.admin.listener(args)?;
-    let listeners = places.iter().map(Place::bind).collect::<Result<Vec<_>, _>>();
+    let mut upgrade = args.admin.upgrade(args)?;
+    let listeners = places.iter().map(|place| place.bind(upgrade.as_mut())).collect::<Result<Vec<_>, _>>();
     let listeners = listeners.map_err(|error| complaint(args, &error))?;
+    let admin = args.admin.listener(args, upgrade.as_mut())?;
     // Before anything can be lost by a signal.
     let had_terminal = has_terminal();
     let signals = Signals::new(heard_signals()).map_err(|error| machine(&error))?;
     // A file above the limit of the process is a failed write like any other, not a reason to die.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
         .map_err(|error| machine(&error))?;
-    let segments = out.map(|path| args.files.open(path, &config.files)).transpose()?;
+    let segments = out.map(|path| args.files.open(path, &config.files, upgrade.as_mut())).transpose()?;
 
     let upstream =
         config.upstreams.servers.iter().map(|server| server.typed.as_str()).collect::<Vec<_>>().join(", ");
     let shown =
         segments.as_ref().map_or_else(|| "nothing".to_owned(), |out| out.shown().display().to_string());
     let about = shown.clone();
-    let recording = recorder::start(config, listeners, segments, move |notice| say_notice(&about, &notice))
-        .map_err(|error| complaint(args, &error))?;
+    let recording =
+        recorder::start(config, listeners, segments, upgrade, move |notice| say_notice(&about, &notice))
+            .map_err(|error| complaint(args, &error))?;
     obey(signals, had_terminal, recording.stopper(), recording.monitor());
     let watched = admin.as_ref().and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = admin {
@@ -225,6 +227,7 @@ fn complaint(args: &RecordArgs, error: &RecordError) -> Complaint {
         RecordError::CannotWrite { .. } => {
             (Exit::Fault, args.files.out.as_deref().unwrap_or(Path::new("--out")).display().to_string())
         }
+        RecordError::CannotTakeOver { .. } => (Exit::Fault, "--upgrade-socket".to_owned()),
         RecordError::Machine { .. } => (Exit::Fault, "record".to_owned()),
     };
     Complaint::new(exit, place, error, error.mend())

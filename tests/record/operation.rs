@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use captures::DropReason;
+use captures::{CaptureReader, DropReason, EventKind};
 
+use super::faults::limited;
 use super::{GET, OK, Recorder, answering, next_head, upstream};
-use crate::support::{Running, highwater, run, stderr, until};
+use crate::support::{Running, highwater, now, pause, run, stderr, until};
 
 /// A recorder with an admin listener, and where that is.
 pub(crate) fn watched(folder: &Path, server: impl ToString, more: &[&str]) -> (Recorder, u16) {
@@ -124,7 +129,7 @@ fn a_recorder_that_records_nothing_counts_what_passes() {
 #[test]
 fn what_passes_while_recording_is_paused_is_counted_as_dropped() {
     let folder = tempfile::tempdir().unwrap();
-    let (recorder, admin) = watched(folder.path(), answering(OK), &[]);
+    let (mut recorder, admin) = watched(folder.path(), answering(OK), &[]);
     recorder.ask(GET);
     assert_eq!(ask(admin, "POST /recording/pause"), (200, "paused\n".to_owned()));
     assert_eq!(metrics(admin)["highwater_recording_paused"], 1.0);
@@ -135,10 +140,14 @@ fn what_passes_while_recording_is_paused_is_counted_as_dropped() {
     recorder.ask(GET);
     until("the accounts to agree", || (accounts(&metrics(admin)) == (5.0, 5.0)).then_some(()));
 
-    let (exchanges, tally) = recorder.stop();
-
-    assert_eq!(exchanges.len(), 2);
-    assert_eq!(tally.dropped, [(DropReason::Paused, 3)]);
+    recorder.signal("TERM");
+    assert_eq!(recorder.ended().code(), Some(0));
+    let mut reader = recorder.reader();
+    assert_eq!(reader.by_ref().count(), 2);
+    assert_eq!(reader.tallies().last().unwrap().dropped, [(DropReason::Paused, 3)]);
+    let noted: Vec<(EventKind, i64)> =
+        reader.events().iter().map(|event| (event.kind, event.amount)).collect();
+    assert_eq!(noted, [(EventKind::Paused, 0), (EventKind::Resumed, 3)]);
 }
 
 #[test]
@@ -266,4 +275,140 @@ fn as_json_every_line_is_an_object() {
     assert_eq!(of(2, "place"), "--listen nowhere");
     assert!(lines.iter().all(|line| line["at"].as_str().unwrap().ends_with('Z')));
     assert!(!lines.iter().any(|line| line["message"].as_str().unwrap().contains('\u{1b}')));
+}
+
+/// Clients that keep their connections, and connect again when they are asked to.
+struct Load {
+    over: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<(u64, Vec<String>)>>,
+}
+
+impl Load {
+    fn start(port: u16, clients: usize) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let client = |_| {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || {
+                let (mut done, mut failed, mut open) = (0, Vec::new(), None);
+                while !over.load(Ordering::Relaxed) {
+                    match ask_on(&mut open, port) {
+                        Ok(()) => done += 1,
+                        Err(error) => {
+                            failed.push(error);
+                            open = None;
+                        }
+                    }
+                    pause(Duration::from_millis(2));
+                }
+                (done, failed)
+            })
+        };
+        Self { clients: (0..clients).map(client).collect(), over }
+    }
+
+    /// The requests that were answered, and what went wrong with others.
+    fn end(self) -> (u64, Vec<String>) {
+        self.over.store(true, Ordering::Relaxed);
+        let ended = self.clients.into_iter().map(|client| client.join().unwrap());
+        ended.fold((0, Vec::new()), |(sum, all), (done, failed)| (sum + done, [all, failed].concat()))
+    }
+}
+
+fn ask_on(open: &mut Option<TcpStream>, port: u16) -> Result<(), String> {
+    let mut stream = match open.take() {
+        Some(stream) => stream,
+        None => TcpStream::connect(("127.0.0.1", port)).map_err(|error| format!("connect: {error}"))?,
+    };
+    stream
+        .write_all(b"GET /load HTTP/1.1\r\nHost: shop\r\n\r\n")
+        .map_err(|error| format!("send: {error}"))?;
+    let head = next_head(&mut stream).ok_or("no answer")?;
+    let mut body = [0; 2];
+    stream.read_exact(&mut body).map_err(|error| format!("body: {error}"))?;
+    if !head.starts_with("HTTP/1.1 200 ") || body != *b"ok" {
+        return Err(head);
+    }
+    if !head.to_ascii_lowercase().contains("connection: close") {
+        *open = Some(stream);
+    }
+    Ok(())
+}
+
+#[test]
+fn newer_processes_take_over_and_no_request_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("upgrade.sock");
+    let flags = ["--upgrade-socket", socket.to_str().unwrap(), "--grace", "2s"];
+    let server = answering(OK);
+    let (mut recorder, admin) = watched(folder.path(), server, &flags);
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let load = Load::start(recorder.port, 8);
+
+    for _ in 0..3 {
+        let before = metrics(admin)["process_start_time_seconds"];
+        until("some load", || (metrics(admin)["highwater_exchanges_seen_total"] > 200.0).then_some(()));
+        // One that cannot start costs nothing.
+        let bad =
+            ["record", "--listen", "127.0.0.1:0", "--upstream", "no-such-name.invalid:80", "--out", "x"];
+        assert_eq!(run(&[&bad[..], &flags].concat()).status.code(), Some(4));
+
+        let (newer, port) = watched(folder.path(), server, &flags);
+
+        assert_eq!((newer.port, port), (recorder.port, admin));
+        assert_eq!(recorder.ended().code(), Some(0), "{}", recorder.said());
+        assert!(recorder.said().contains("a newer process goes on"), "{}", recorder.said());
+        assert!(metrics(admin)["process_start_time_seconds"] >= before);
+        recorder = newer;
+    }
+    until("some load", || (metrics(admin)["highwater_exchanges_seen_total"] > 200.0).then_some(()));
+    let (answered, failed) = load.end();
+    recorder.signal("TERM");
+    assert_eq!(recorder.ended().code(), Some(0));
+
+    assert_eq!(failed, Vec::<String>::new());
+    assert!(!socket.exists());
+    let mut ids = Vec::new();
+    let mut segments = Vec::new();
+    let mut marked = 0;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "capture") {
+            continue;
+        }
+        let mut reader = CaptureReader::open(BufReader::new(std::fs::File::open(path).unwrap())).unwrap();
+        ids.extend(reader.by_ref().map(|exchange| exchange.unwrap().id.0));
+        assert!(reader.closed() && reader.damage().is_empty());
+        marked += reader.events().iter().filter(|event| event.kind == EventKind::TakenOver).count();
+        segments.push((reader.header().recording, reader.header().segment, reader.header().masking.clone()));
+    }
+    assert_eq!((segments.len(), marked), (4, 3));
+    assert!(
+        segments
+            .iter()
+            .all(|(recording, _, masking)| *recording == segments[0].0 && *masking == segments[0].2)
+    );
+    segments.sort_by_key(|(_, segment, _)| *segment);
+    assert!(segments.windows(2).all(|pair| pair[0].1 < pair[1].1));
+    let count = ids.len() as u64;
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len() as u64, count), (count, answered));
+}
+
+#[test]
+fn without_descriptors_connections_wait_and_one_line_a_second_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start_as(limited("-n 60"), folder.path(), answering(OK), &["--threads", "1"]);
+    let began = now();
+    let connect = |_| TcpStream::connect(("127.0.0.1", recorder.port)).unwrap();
+    let clients: Vec<TcpStream> = (0..80).map(connect).collect();
+    let lines = || recorder.said().lines().filter(|line| line.contains("cannot accept connections")).count();
+    until("several lines", || (lines() >= 2).then_some(()));
+    assert!(lines() as f64 <= began.elapsed().as_secs_f64() + 1.0, "{}", recorder.said());
+    assert!(recorder.said().contains("more like it were not said"), "{}", recorder.said());
+
+    drop(clients);
+
+    assert!(recorder.ask(GET).ends_with("ok"));
+    recorder.stop();
 }

@@ -179,6 +179,11 @@ impl<S: Shelf> Roll<S> {
         debug_assert!(noted.is_ok(), "an event can be encoded");
     }
 
+    /// The number of the current segment.
+    pub(crate) const fn segment(&self) -> u32 {
+        self.header.segment
+    }
+
     /// Whether the current segment is as large as it may be, so that a flush is due.
     pub(crate) fn is_over(&self) -> bool {
         self.rotation.size.is_some_and(|size| self.writer.position() >= size.as_u64())

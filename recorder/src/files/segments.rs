@@ -11,9 +11,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use captures::{Bytes, Offset};
 use rustix::fs::OFlags;
@@ -25,6 +27,7 @@ use crate::files::disk::Disk;
 use crate::files::names::Naming;
 use crate::files::roll::{Room, Shelf};
 use crate::files::syncer::Syncer;
+use crate::upgrade::Upgrade;
 
 /// So many names are tried when others take them at the same time.
 const TRIES: u32 = 1_000;
@@ -54,7 +57,7 @@ pub struct Segments {
     syncer: Option<Syncer>,
     synced: Offset,
     has_begun: bool,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 #[derive(Debug)]
@@ -67,25 +70,40 @@ struct Segment {
 
 impl Segments {
     /// Makes the first file, or opens the one that is to be replaced with all that is in it: it is emptied
-    /// when the recording starts. Keeps other recorders of the same name out.
+    /// when the recording starts. Keeps other recorders of the same name out, but for the one that is taken
+    /// over: beside its file the first one here has a number.
     ///
     /// # Errors
     /// When the file exists and `force` was not given, is another recorder's, is a link, or cannot be made.
-    pub fn open(out: &Path, force: bool, files: &Files) -> Result<Self, OutError> {
+    pub fn open(
+        out: &Path,
+        force: bool,
+        files: &Files,
+        upgrade: Option<&mut Upgrade>,
+    ) -> Result<Self, OutError> {
         let naming = Naming::of(out);
         let is_plain =
             std::fs::symlink_metadata(out).map_or(true, |found| found.is_file() || found.is_symlink());
+        let inherited =
+            upgrade.and_then(Upgrade::take_lock).and_then(|lock| Lock::inherit(&naming.lock(), lock));
+        let is_heir = inherited.is_some() && out.exists();
         let lock = if is_plain {
             refuse_open_folder(naming.folder())?;
-            Lock::take(&naming.lock())?
+            match inherited {
+                Some(lock) => Some(lock),
+                None => Lock::take(&naming.lock())?,
+            }
         } else {
             None
         };
         let rotates = is_plain && files.rotation.is_wanted();
         let mut next_number = 1;
         let others = scan(&naming, &mut next_number);
-        let current =
-            if rotates { numbered(&naming, &mut next_number, clock::wall())? } else { first(out, force)? };
+        let current = if rotates || is_heir {
+            numbered(&naming, &mut next_number, clock::wall())?
+        } else {
+            first(out, force)?
+        };
         let others = others.into();
         Ok(Self {
             out: out.to_owned(),
@@ -103,13 +121,20 @@ impl Segments {
             syncer: None,
             synced: Offset::ZERO,
             has_begun: false,
-            _lock: lock,
+            lock,
         })
     }
 
     /// What to call the files in messages.
     pub fn shown(&self) -> PathBuf {
-        if self.rotates { self.naming.pattern() } else { self.out.clone() }
+        if self.rotates { self.naming.pattern() } else { self.current.path.clone() }
+    }
+
+    /// What keeps others out, for a process that goes on with the recording.
+    pub(crate) fn shared_lock(&self) -> Option<SharedLock> {
+        let lock = self.lock.as_ref()?;
+        let file = lock.file.try_clone().ok()?;
+        Some(SharedLock { file: file.into(), is_given: Arc::clone(&lock.is_given) })
     }
 
     /// The sum of what is not the current file; looks at the folder again.
@@ -314,7 +339,17 @@ fn refuse_open_folder(folder: &Path) -> Result<(), OutError> {
 #[derive(Debug)]
 struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
+    /// Whether another process holds it, too, and looks after it.
+    is_given: Arc<AtomicBool>,
+}
+
+/// A lock that is held by two processes for a while.
+#[derive(Debug)]
+pub(crate) struct SharedLock {
+    pub(crate) file: OwnedFd,
+    /// Set while the other one looks after it.
+    pub(crate) is_given: Arc<AtomicBool>,
 }
 
 impl Lock {
@@ -334,16 +369,30 @@ impl Lock {
             let there = std::fs::symlink_metadata(path).map(|there| (there.dev(), there.ino())).ok();
             // Otherwise its last holder removed it in between.
             if ours == there {
-                return Ok(Some(Self { path: path.to_owned(), _file: file }));
+                return Ok(Some(Self { path: path.to_owned(), file, is_given: Arc::default() }));
             }
         }
         Ok(None)
     }
 }
 
+impl Lock {
+    /// That of the process that is taken over; `None` when it is of another name.
+    fn inherit(path: &Path, lock: OwnedFd) -> Option<Self> {
+        let file = File::from(lock);
+        let (ours, there) = (file.metadata().ok()?, std::fs::symlink_metadata(path).ok()?);
+        let is_same = (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+        // Until this one has taken over, the old one looks after it.
+        let is_given = Arc::new(AtomicBool::new(true));
+        is_same.then(|| Self { path: path.to_owned(), file, is_given })
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if !self.is_given.load(Ordering::Relaxed) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) async fn serve<S>(
     let socket = Arc::new(SocketDigest::from_raw_fd(descriptor));
     let head = HeadLimits { bytes: limits.head_bytes, fields: FIELDS };
     let mut gate = Box::new(Gate::new(stream, descriptor, socket, Arc::clone(&visit), head));
+    // What the engine is told when a newer process has taken over: the answer says that it is the last.
+    let (_, last) = watch::channel(true);
     loop {
         let request = match next_request(&mut gate, limits, &mut announced).await {
             Next::Request(request) => request,
@@ -73,7 +75,8 @@ pub(crate) async fn serve<S>(
         // The engine hands this to the request's context, on the first request as on later ones.
         let context: Box<dyn Any + Send + Sync> = Box::new(Arc::clone(&visit));
         session.set_connection_user_context(Some(context));
-        let reusable = engine.process_new_http(session, &announced).await;
+        let stopping = if visit.is_last() { &last } else { &announced };
+        let reusable = engine.process_new_http(session, stopping).await;
         visit.settle();
         let Some(reusable) = reusable else { return };
         let Ok(same) = reusable.consume().0.into_any().downcast::<Gate<S>>() else { return };

@@ -4,6 +4,7 @@
 //! and that no hook takes was refused by the engine in parsing; it is recorded with the answer the engine
 //! gave. So every request that came is seen once, whoever ended it.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use captures::{Ending, Offset, Version};
@@ -61,6 +62,11 @@ pub(crate) struct Refused<'a> {
 impl Visit {
     pub(crate) fn new(tap: Arc<Tap>, meter: Arc<Meter>, connection: Arc<Connection>) -> Self {
         Self { connection, tap, meter, state: Mutex::default() }
+    }
+
+    /// Whether this request is to be the last on its connection.
+    pub(crate) fn is_last(&self) -> bool {
+        self.tap.leaving.load(Ordering::Relaxed)
     }
 
     /// The time.

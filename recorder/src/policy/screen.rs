@@ -45,6 +45,13 @@ impl Screen {
         }
     }
 
+    /// Numbers sessions from `first` on.
+    #[must_use]
+    pub(crate) fn counting_from(mut self, first: u64) -> Self {
+        self.sessions.count_from(first);
+        self
+    }
+
     /// Puts `exchange`, still unmasked, into its session, and says what becomes of it.
     pub(crate) fn judge(&mut self, exchange: &mut Exchange, origin: Origin) -> Verdict {
         let whose = self.sessions.of(exchange, origin);

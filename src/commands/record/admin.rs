@@ -1,6 +1,9 @@
 //! Flags of how a recorder is watched and steered.
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+
+use recorder::Upgrade;
 
 use super::{RecordArgs, complaint, host_and_port};
 use crate::complain::{Complaint, Exit};
@@ -18,6 +21,15 @@ pub(super) struct AdminArgs {
     /// A name by which --admin may be called; may be repeated
     #[arg(long, value_name = "NAME", requires = "admin")]
     pub(super) admin_host: Vec<String>,
+    /// A socket by which a newer process takes over, with no connection refused: it is started with the same flags
+    ///
+    /// Who is started with it takes over the listening sockets (of --listen and --admin), the name of the recording
+    /// and the key of its masks from the process that is there, if any, and goes on in a file of its own: where
+    /// --out exists, in one with a number beside it. The old process goes on when the new one fails before it is
+    /// ready; then it asks its clients to connect again, closes its file and ends. Idle connections have --grace,
+    /// and requests in flight once more. Sessions end at the seam. The socket is for the same user alone.
+    #[arg(long, value_name = "FILE")]
+    upgrade_socket: Option<PathBuf>,
 }
 
 impl AdminArgs {
@@ -32,9 +44,21 @@ impl AdminArgs {
             .ok_or_else(|| Complaint::new(Exit::Usage, format!("--admin {typed}"), "is no address", mend))
     }
 
+    /// What an older process gives away and a newer one may take, if that is wanted.
+    pub(super) fn upgrade(&self, args: &RecordArgs) -> Result<Option<Upgrade>, Complaint> {
+        let upgrade = self.upgrade_socket.as_deref().map(Upgrade::claim).transpose();
+        upgrade.map_err(|error| complaint(args, &error))
+    }
+
     /// The listener, if there is to be one.
-    pub(super) fn listener(&self, args: &RecordArgs) -> Result<Option<TcpListener>, Complaint> {
-        let listener = self.address()?.map(recorder::bind).transpose();
+    pub(super) fn listener(
+        &self,
+        args: &RecordArgs,
+        upgrade: Option<&mut Upgrade>,
+    ) -> Result<Option<TcpListener>, Complaint> {
+        let bind =
+            |address| upgrade.map_or_else(|| recorder::bind(address), |upgrade| upgrade.listen(address));
+        let listener = self.address()?.map(bind).transpose();
         listener.map_err(|error| complaint(args, &error))
     }
 }

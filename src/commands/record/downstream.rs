@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use captures::Bytes;
 use clap::builder::ArgPredicate;
-use recorder::{Certificates, Downstream, KeyPair, Listener, RecordError};
+use recorder::{Certificates, Downstream, KeyPair, Listener, RecordError, Upgrade};
 
 use super::units::{size, time};
 use super::{RecordArgs, complaint, host_and_port};
@@ -125,8 +125,12 @@ pub(super) struct Place {
 
 impl Place {
     /// Listens there.
-    pub(super) fn bind(&self) -> Result<Listener, RecordError> {
-        Ok(Listener { socket: recorder::bind(self.address)?, secure: self.secure })
+    pub(super) fn bind(&self, upgrade: Option<&mut Upgrade>) -> Result<Listener, RecordError> {
+        let socket = match upgrade {
+            Some(upgrade) => upgrade.listen(self.address)?,
+            None => recorder::bind(self.address)?,
+        };
+        Ok(Listener { socket, secure: self.secure })
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use captures::Bytes;
-use recorder::{Files, OutError, Quota, Rotation, Segments, Syncing, WhenFull};
+use recorder::{Files, OutError, Quota, Rotation, Segments, Syncing, Upgrade, WhenFull};
 
 use super::units::{size, time};
 use crate::complain::{Complaint, Exit};
@@ -95,8 +95,13 @@ impl FilesArgs {
     }
 
     /// Makes or opens what is to be written.
-    pub(super) fn open(&self, out: &Path, files: &Files) -> Result<Segments, Complaint> {
-        Segments::open(out, self.force, files).map_err(|error| match &error {
+    pub(super) fn open(
+        &self,
+        out: &Path,
+        files: &Files,
+        upgrade: Option<&mut Upgrade>,
+    ) -> Result<Segments, Complaint> {
+        Segments::open(out, self.force, files, upgrade).map_err(|error| match &error {
             OutError::Io(cause) => Complaint::cannot_write(out, cause),
             _ => Complaint::new(Exit::Usage, out.display(), &error, error.mend()),
         })

@@ -15,6 +15,10 @@ pub(super) fn say_notice(file: &str, notice: &Notice) {
         Notice::UpstreamUp { server, address } => {
             say!("highwater: {}: is up again", named(server, address));
         }
+        Notice::AcceptFailed(error) => {
+            say!("highwater: record: cannot accept connections: {}; they wait until it can", reason(error));
+        }
+        Notice::TakenOver => say!("highwater: {file}: a newer process goes on with the recording"),
         Notice::WriteFailed(error) => say!(
             "highwater: {file}: cannot be written: {}; requests go on unrecorded until it can",
             reason(error)
