@@ -59,9 +59,9 @@ fn what_is_wrong_in_a_file_is_named_with_its_line() {
     check(&with("force = \"yes\""), "FILE:10: `force` is a text, not true or false");
     check(&with("grace = true"), "FILE:10: `grace` is true or false, not a text or a number");
     check(&with("grace = [\"1s\"]"), "FILE:10: `grace` is a list, not a text or a number");
-    check(&with("mask = 2026-11-21"), "FILE:10: `mask` is a date, not a text or a number");
+    check(&with("forwarded = 2026-11-21"), "FILE:10: `forwarded` is a date, not a text or a number");
     check(&with("grace = \"soon\""), "FILE:10: invalid value 'soon' for '--grace <TIME>'");
-    check(&with("mask = \"most\""), "FILE:10: invalid value 'most' for '--mask <MASK>'");
+    check(&with("forwarded = \"most\""), "FILE:10: invalid value 'most' for '--forwarded <HOW>'");
     check(&with("config = \"other.toml\""), "FILE:10: `config` is no flag of `record`");
     check(
         &with("[replay]\ntargt = \"http://stage\""),
