@@ -40,8 +40,8 @@ use scenario::{Effort, Fault, examine};
 use support::now;
 use table::{Table, failed};
 
-/// The cells that must hold for `make faults` to end well: what has been reached.
-const FLOOR: usize = 100;
+/// The cells that must hold for `make faults` to end well.
+const FLOOR: usize = 135;
 
 /// Rows that are quick enough for every test run.
 const QUICK: [&str; 3] = ["R1", "R13", "R29"];
