@@ -249,3 +249,37 @@ impl Ending {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    //! An exchange for the tests of other modules.
+
+    use super::*;
+
+    /// An exchange that ended at `millis`, on server 0.
+    pub(crate) fn exchange(millis: u64) -> Exchange {
+        let at = Offset::from_millis(millis);
+        Exchange {
+            id: ExchangeId(millis),
+            connection: ConnectionId(millis),
+            session: SessionId(millis),
+            session_key: SessionKey::Cookie,
+            arrived: at,
+            request_done: Some(at),
+            response_began: None,
+            ended: at,
+            attempts: 1,
+            request: Request {
+                method: b"GET".to_vec(),
+                target: b"/".to_vec(),
+                version: Version::Http11,
+                headers: Vec::new(),
+                body: Body::default(),
+                trailers: Vec::new(),
+            },
+            response: None,
+            ending: Ending::Completed,
+            passage: Passage { server: Some(0), ..Passage::default() },
+        }
+    }
+}

@@ -13,6 +13,7 @@ mod histogram;
 mod outcome;
 mod route;
 mod run;
+mod set;
 mod units;
 
 pub use capture::{
@@ -29,4 +30,5 @@ pub use histogram::Histogram;
 pub use outcome::{Failure, Outcome};
 pub use route::{MAX_ROUTES, OTHER_ROUTE, Routes, route_into, route_of};
 pub use run::{Interval, RouteInterval, Run, RunEnd, RunHeader, RunWriter, Stage};
+pub use set::{CaptureSet, SetError};
 pub use units::{Bytes, Offset, Rate};

@@ -3,16 +3,34 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use captures::{CaptureHeader, CaptureReader, CaptureWriter, Run, RunHeader, RunWriter, Sha256};
+use captures::{
+    CaptureHeader, CaptureSet, CaptureWriter, ReadError, Run, RunHeader, RunWriter, SetError, Sha256, sha256,
+};
 
 use crate::complain::{Complaint, Exit, reason};
 
-/// A capture, opened for reading.
-pub(crate) fn open_capture(path: &Path) -> Result<CaptureReader<BufReader<File>>, Complaint> {
-    let file = File::open(path).map_err(|error| Complaint::cannot_open(path, &error))?;
-    CaptureReader::open(BufReader::new(file)).map_err(|error| Complaint::unreadable(path, &error))
+/// Captures, opened to be read as one.
+pub(crate) fn open_captures(paths: &[PathBuf]) -> Result<CaptureSet, Complaint> {
+    CaptureSet::open(paths).map_err(|error| not_a_set(&error))
+}
+
+/// Captures that cannot be read as one.
+pub(crate) fn not_a_set(error: &SetError) -> Complaint {
+    match error {
+        SetError::Unreadable { path, error: ReadError::Io(error) } => Complaint::cannot_open(path, error),
+        SetError::Unreadable { path, error } => Complaint::unreadable(path, error),
+        other => {
+            let place = other.path().unwrap_or(Path::new("captures")).display();
+            Complaint::new(Exit::Input, place, other, other.mend())
+        }
+    }
+}
+
+/// Paths as one text, for people.
+pub(crate) fn named(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// A run, read whole.
@@ -65,8 +83,16 @@ pub(crate) fn to_stdout(
     }
 }
 
-/// SHA-256 of a whole file.
-pub(crate) fn digest(path: &Path) -> Result<[u8; 32], Complaint> {
+/// SHA-256 of a whole file; of several, that of their digests in order.
+pub(crate) fn digest(paths: &[PathBuf]) -> Result<[u8; 32], Complaint> {
+    let mut digests = Vec::new();
+    for path in paths {
+        digests.push(digest_of(path)?);
+    }
+    Ok(if let [only] = digests[..] { only } else { sha256(&digests.concat()) })
+}
+
+fn digest_of(path: &Path) -> Result<[u8; 32], Complaint> {
     let mut file = File::open(path).map_err(|error| Complaint::cannot_open(path, &error))?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0_u8; 256 << 10];

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use captures::{CaptureReader, Damage, Offset, SessionKey};
+use captures::{Damage, Offset, SessionKey};
 use serde::Serialize;
 
 use crate::Globals;
@@ -21,12 +21,15 @@ use crate::complain::{Complaint, Exit};
 
 /// Says what is in a capture: totals, span, routes, sessions, statuses, losses, damage
 ///
+/// Several captures, or a folder of them, are read as one: the segments of a recording in their order,
+/// different recordings merged in time.
+///
 /// Example: highwater inspect shop.capture
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// The capture
-    #[arg(value_name = "CAPTURE")]
-    capture: PathBuf,
+    /// Captures, or folders with files that end in .capture
+    #[arg(value_name = "CAPTURE", required = true)]
+    captures: Vec<PathBuf>,
     /// One JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -43,7 +46,7 @@ pub(crate) struct InspectArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complaint> {
-    let mut reader = files::open_capture(&args.capture)?;
+    let mut reader = files::open_captures(&args.captures)?;
     let mut salvaged = match &args.out {
         Some(path) => Some((path, files::create_capture(path, reader.header())?)),
         None => None,
@@ -51,7 +54,7 @@ pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complain
     let mut inspection = Inspection::default();
     let mut lines = args.exchanges.then(|| InOrder::new(reader.header()));
     for exchange in reader.by_ref() {
-        let exchange = exchange.map_err(|error| Complaint::unreadable(&args.capture, &error))?;
+        let exchange = exchange.map_err(|error| files::not_a_set(&error))?;
         inspection.count(&exchange);
         if let Some((path, writer)) = &mut salvaged {
             writer.push(&exchange).map_err(|error| Complaint::cannot_write(path, &error))?;
@@ -60,7 +63,7 @@ pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complain
             lines.take(exchange)?;
         }
     }
-    let accounts = inspection.accounts(reader.tallies().last());
+    let accounts = reader.accounts().clone();
     if let Some((path, mut writer)) = salvaged {
         reader
             .events()
@@ -75,16 +78,15 @@ pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complain
         None if args.json => {
             files::to_stdout(|out| write_line(out, &Totals::of(&inspection, &reader, &accounts)))?;
         }
-        None => files::to_stdout(|out| text::write(out, &args.capture, &inspection, &reader, &accounts))?,
+        None => files::to_stdout(|out| text::write(out, &args.captures, &inspection, &reader, &accounts))?,
     }
     match reader.damage().first() {
-        Some(first) if !args.salvage => Err(damaged(&args.capture, &reader, first)),
+        Some((path, first)) if !args.salvage => Err(damaged(path, reader.damage_count() - 1, first)),
         _ => Ok(()),
     }
 }
 
-fn damaged<R: io::Read>(path: &Path, reader: &CaptureReader<R>, first: &Damage) -> Complaint {
-    let more = reader.damage_count() - 1;
+fn damaged(path: &Path, more: u64, first: &Damage) -> Complaint {
     let what = if more > 0 { format!("{first}, and {more} places more") } else { first.to_string() };
     Complaint::new(
         Exit::Input,

@@ -28,9 +28,9 @@ use crate::complain::{Complaint, Exit, reason, say};
 /// Example: highwater replay shop.capture --target http://127.0.0.1:9001 --stages '=10s:1x,=10s:4x' --out shop.run
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArgs {
-    /// The capture
-    #[arg(value_name = "CAPTURE")]
-    capture: PathBuf,
+    /// Captures, or folders with files that end in .capture; read as one
+    #[arg(value_name = "CAPTURE", required = true)]
+    captures: Vec<PathBuf>,
     /// Where to send, as http://HOST:PORT
     #[arg(long, value_name = "URL")]
     target: String,
@@ -99,8 +99,8 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         tool: concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned(),
         started: jiff::Timestamp::now().as_nanosecond(),
         target: target.to_string(),
-        capture: args.capture.display().to_string(),
-        capture_digest: files::digest(&args.capture)?,
+        capture: files::named(&args.captures),
+        capture_digest: files::digest(&args.captures)?,
         capture_span: plan.span(),
         capture_rate: plan.rate(),
         seed: globals.seed,
@@ -183,24 +183,29 @@ fn length(flag: &str, text: &str) -> Result<Duration, Complaint> {
 
 /// Reads the capture into a plan. Damage is stepped over, and said.
 fn load(args: &ReplayArgs, target: &Target) -> Result<(CaptureHeader, Plan), Complaint> {
-    let mut reader = files::open_capture(&args.capture)?;
+    let mut reader = files::open_captures(&args.captures)?;
     let mut planner = Planner::new(Rewriting {
         authority: target.authority(),
         base_path: target.base_path.clone(),
         allow_unsafe: args.allow_unsafe,
     });
     for exchange in reader.by_ref() {
-        planner.add(&exchange.map_err(|error| Complaint::unreadable(&args.capture, &error))?);
+        planner.add(&exchange.map_err(|error| files::not_a_set(&error))?);
     }
-    if let Some(first) = reader.damage().first() {
-        say!("highwater: {}: {first}; the rest is replayed", args.capture.display());
+    if let Some((path, first)) = reader.damage().first() {
+        say!("highwater: {}: {first}; the rest is replayed", path.display());
     }
-    let lost: u64 =
-        reader.tallies().last().map_or(0, |tally| tally.dropped.iter().map(|&(_, count)| count).sum());
+    if reader.mixed_keys() {
+        say!(
+            "highwater: {}: masked with different keys; secrets that were equal may differ",
+            files::named(&args.captures)
+        );
+    }
+    let lost = reader.accounts().lost();
     if lost > 0 {
         say!(
             "highwater: {}: {lost} exchanges were lost as it was recorded; the load is lighter than it was",
-            args.capture.display()
+            files::named(&args.captures)
         );
     }
     let header = reader.header().clone();
@@ -209,15 +214,15 @@ fn load(args: &ReplayArgs, target: &Target) -> Result<(CaptureHeader, Plan), Com
     let share = Share {
         sampling_ratio: header.sampling_ratio,
         // Without a filter, what was left out is replayed traffic: none of production's.
-        filtered: reader.tallies().last().filter(|_| filters).map_or(0, |tally| tally.filtered),
+        filtered: if filters { reader.accounts().filtered } else { 0 },
     };
     if !(share.sampling_ratio > 0.0 && share.sampling_ratio <= 1.0) {
         let what = format!("claims to hold a share of {} of the sessions", share.sampling_ratio);
-        return Err(Complaint::new(Exit::Input, args.capture.display(), what, "record again"));
+        return Err(Complaint::new(Exit::Input, files::named(&args.captures), what, "record again"));
     }
     let plan = planner
         .finish(share)
-        .map_err(|error| Complaint::new(Exit::Input, args.capture.display(), &error, error.mend()))?;
+        .map_err(|error| Complaint::new(Exit::Input, files::named(&args.captures), &error, error.mend()))?;
     Ok((header, plan))
 }
 
@@ -322,7 +327,7 @@ fn configuration(
     timeout: Duration,
 ) -> Value {
     json!({
-        "capture": args.capture.display().to_string(),
+        "capture": files::named(&args.captures),
         "target": target.to_string(),
         "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "scale": args.stages.is_none().then_some(&args.scale),

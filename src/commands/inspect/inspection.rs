@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use captures::{DropReason, Ending, Exchange, Histogram, Offset, Routes, Tally, route_of};
+use captures::{Ending, Exchange, Histogram, Offset, Routes, route_of};
 
 use super::session_key;
 
@@ -87,28 +87,6 @@ impl Inspection {
             self.routes.names().iter().map(String::as_str).zip(&self.of_routes).collect();
         ranked.sort_by_key(|(name, route)| (std::cmp::Reverse(route.count), *name));
         ranked
-    }
-
-    /// The recorder's last account, made to agree with what was read: a killed recorder had not booked its
-    /// last exchanges, and damage took some that were booked.
-    pub(super) fn accounts(&self, last: Option<&Tally>) -> Tally {
-        let mut accounts = last.cloned().unwrap_or_default();
-        let unbooked = self.exchanges.saturating_sub(accounts.recorded);
-        let damaged = accounts.recorded.saturating_sub(self.exchanges);
-        accounts.seen += unbooked;
-        accounts.recorded = self.exchanges;
-        if damaged > 0 {
-            accounts.dropped.retain(|(reason, _)| *reason != DropReason::Damaged);
-            let before = last.map_or(0, |last| {
-                last.dropped
-                    .iter()
-                    .filter(|(reason, _)| *reason == DropReason::Damaged)
-                    .map(|&(_, count)| count)
-                    .sum()
-            });
-            accounts.dropped.push((DropReason::Damaged, before + damaged));
-        }
-        accounts
     }
 
     /// Exchanges that went through whole.

@@ -1,9 +1,9 @@
 //! Shows what a capture came to, as text.
 
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::PathBuf;
 
-use captures::{Bytes, CaptureReader, Rate, Tally};
+use captures::{Bytes, CaptureSet, Rate, Tally};
 
 use super::inspection::Inspection;
 use super::millis;
@@ -14,16 +14,22 @@ const ROUTES: usize = 25;
 const EVENTS: usize = 20;
 const DAMAGES: usize = 10;
 
-pub(super) fn write<R: Read>(
+pub(super) fn write(
     out: &mut impl Write,
-    path: &Path,
+    paths: &[PathBuf],
     inspection: &Inspection,
-    reader: &CaptureReader<R>,
+    reader: &CaptureSet,
     accounts: &Tally,
 ) -> io::Result<()> {
     let header = reader.header();
     let (tool, began) = (files::plain(&header.tool), files::utc(header.started));
-    writeln!(out, "{}  recorded by {tool} on {began}", path.display())?;
+    writeln!(out, "{}  recorded by {tool} on {began}", files::named(paths))?;
+    if reader.files().len() > 1 {
+        writeln!(out, "  {} files read as one", reader.files().len())?;
+    }
+    if reader.mixed_keys() {
+        writeln!(out, "  masked with different keys: a visitor of two recordings counts as two")?;
+    }
     let (listen, upstream) = (header.listen.join(", "), header.upstream.join(", "));
     writeln!(out, "  from {} to {}", files::plain(&listen), files::plain(&upstream))?;
     if header.sampling_ratio < 1.0 {
@@ -66,8 +72,8 @@ pub(super) fn write<R: Read>(
     for event in reader.events().iter().take(EVENTS) {
         writeln!(out, "  {}  {} ({})", files::utc(event.wall), event.kind.as_str(), event.amount)?;
     }
-    for damage in reader.damage().iter().take(DAMAGES) {
-        writeln!(out, "  damage at {damage}")?;
+    for (path, damage) in reader.damage().iter().take(DAMAGES) {
+        writeln!(out, "  damage in {} at {damage}", path.display())?;
     }
     Ok(())
 }

@@ -4,9 +4,9 @@
 //! `seen = complete + all of partial + filtered + sampled_out + all of dropped`.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::path::Path;
 
-use captures::{CaptureReader, Damage, DropReason, Ending, Event, Masking, Offset, Rate, SessionKey, Tally};
+use captures::{CaptureSet, Damage, DropReason, Ending, Event, Masking, Offset, Rate, SessionKey, Tally};
 use serde::Serialize;
 
 use super::inspection::Inspection;
@@ -18,6 +18,10 @@ pub(super) struct Totals {
     tool: String,
     recording: String,
     segment: u32,
+    /// The files that were read as one, in the order of their recordings and segments.
+    files: Vec<String>,
+    /// Whether pseudonyms of some files were made with another key.
+    mixed_keys: bool,
     recorded_from: serde_json::Number,
     listen: Vec<String>,
     upstream: Vec<String>,
@@ -64,17 +68,15 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn of<R: io::Read>(
-        inspection: &Inspection,
-        reader: &CaptureReader<R>,
-        accounts: &Tally,
-    ) -> Self {
+    pub(super) fn of(inspection: &Inspection, reader: &CaptureSet, accounts: &Tally) -> Self {
         let header = reader.header();
         let moment = |at: Offset| epoch_seconds(header.started, at);
         Self {
             tool: header.tool.clone(),
             recording: hex(&header.recording),
             segment: header.segment,
+            files: reader.files().iter().map(|path| path.display().to_string()).collect(),
+            mixed_keys: reader.mixed_keys(),
             recorded_from: moment(Offset::ZERO),
             listen: header.listen.clone(),
             upstream: header.upstream.clone(),
@@ -115,7 +117,7 @@ impl Totals {
             dropped: dropped(accounts),
             events: reader.events().iter().map(ShownEvent::of).collect(),
             closed: reader.closed(),
-            damage: reader.damage().iter().map(ShownDamage::of).collect(),
+            damage: reader.damage().iter().map(|(path, damage)| ShownDamage::of(path, damage)).collect(),
             damage_count: reader.damage_count(),
         }
     }
@@ -178,6 +180,7 @@ impl ShownEvent {
 
 #[derive(Serialize)]
 struct ShownDamage {
+    file: String,
     offset: u64,
     length: u64,
     records: Option<u32>,
@@ -185,8 +188,9 @@ struct ShownDamage {
 }
 
 impl ShownDamage {
-    fn of(damage: &Damage) -> Self {
+    fn of(path: &Path, damage: &Damage) -> Self {
         Self {
+            file: path.display().to_string(),
             offset: damage.offset,
             length: damage.length,
             records: damage.records,
