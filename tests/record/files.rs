@@ -8,7 +8,7 @@ use std::process::Command;
 use captures::{CaptureReader, Tally};
 
 use super::{GET, OK, Recorder, answering};
-use crate::support::{highwater, run, stderr, until};
+use crate::support::{highwater, json, run, stderr, until};
 
 /// The captures in `folder` in the order of their names: how many exchanges each holds, and its last tally.
 fn captures_in(folder: &Path) -> Vec<(PathBuf, u64, Tally)> {
@@ -55,6 +55,10 @@ fn at_the_seams_of_rotated_files_nothing_is_lost() {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
     assert!(recorder.said().contains(&format!("seen {asked}, recorded {asked},")), "{}", recorder.said());
+    // The folder is one capture to whoever reads it.
+    let whole = json(&run(&["inspect", folder.path().to_str().unwrap(), "--json"]), 0);
+    assert_eq!((&whole["exchanges"], &whole["seen"]), (&asked.into(), &asked.into()));
+    assert_eq!(whole["files"].as_array().unwrap().len(), captures.len());
 }
 
 #[test]
