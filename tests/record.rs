@@ -17,6 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use captures::{
     CaptureReader, DropReason, Ending, Exchange, Header, Masking, SessionKey, Tally, header_value,
@@ -30,6 +31,7 @@ pub(crate) struct Recorder {
     pub(crate) port: u16,
     capture: PathBuf,
     said: Arc<Mutex<String>>,
+    listener: Option<JoinHandle<()>>,
     process: Running,
 }
 
@@ -43,11 +45,11 @@ impl Recorder {
     pub(crate) fn start_as(command: Command, folder: &Path, upstream: impl ToString, more: &[&str]) -> Self {
         let (mut recorder, stderr) = Self::spawn(command, folder, upstream, more);
         let heard = Arc::clone(&recorder.said);
-        std::thread::spawn(move || {
+        recorder.listener = Some(std::thread::spawn(move || {
             for line in stderr.lines() {
                 *heard.lock().unwrap() += &(line.unwrap() + "\n");
             }
-        });
+        }));
         recorder.port = until("the recorder to be ready", || port_in(&recorder.said()));
         recorder
     }
@@ -72,7 +74,7 @@ impl Recorder {
         command.arg(&capture).args(more).stderr(Stdio::piped());
         let mut process = Running(command.spawn().unwrap());
         let stderr = BufReader::new(process.0.stderr.take().unwrap());
-        (Self { port: 0, capture, said: Arc::default(), process }, stderr)
+        (Self { port: 0, capture, said: Arc::default(), listener: None, process }, stderr)
     }
 
     /// What it printed on stderr so far.
@@ -86,9 +88,13 @@ impl Recorder {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last of what it says.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        until("the recorder to end", || self.process.0.try_wait().unwrap())
+        let status = until("the recorder to end", || self.process.0.try_wait().unwrap());
+        if let Some(listener) = self.listener.take() {
+            listener.join().unwrap();
+        }
+        status
     }
 
     /// Stops it and reads what it recorded: a whole, closed file whose accounts agree.
