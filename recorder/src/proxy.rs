@@ -362,7 +362,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         piece: &mut Option<Bytes>,
         last: bool,
         context: &mut Context,
@@ -375,7 +375,11 @@ impl ProxyHttp for Proxy {
             if let Some(piece) = piece {
                 assembly.on_request_body(piece, &tap.bodies);
             }
-            if last {
+            // On HTTP/2, what stands behind a body that has ended are trailers, which the engine leaves there.
+            let leaves_trailers =
+                piece.is_none() && session.is_http2() && !session.as_downstream_mut().is_body_done();
+            assembly.passage.altered |= leaves_trailers;
+            if last || leaves_trailers {
                 assembly.on_request_done(tap.clock.now());
             }
         }

@@ -142,3 +142,28 @@ fn grpc_passes_in_clear_and_by_tls_with_its_trailers() {
     }
     drop(client);
 }
+
+#[test]
+fn fields_behind_a_request_are_left_out_and_the_record_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let (service, heard) = echo_service(&runtime);
+    let recorder = Recorder::start(folder.path(), format!("h2c://{service}"), &[]);
+
+    runtime.block_on(async {
+        let client = client(recorder.port).await;
+        let (answer, mut out) = call(&client, "Unary").await;
+        out.send_data(Bytes::from_static(b"hello"), false).unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-last", "1".parse().unwrap());
+        out.send_trailers(trailers).unwrap();
+        let (bytes, trailers) = rest(&mut answer.await.unwrap().into_body()).await;
+        assert_eq!((bytes.as_slice(), status(&trailers).0), (&b"hello"[..], "0"));
+    });
+
+    assert!(heard.lock().unwrap().is_empty());
+    let (exchanges, _) = recorder.stop();
+    let [exchange] = &exchanges[..] else { panic!("{exchanges:?}") };
+    assert!(exchange.passage.altered && !exchange.passage.unfinished);
+    assert_eq!((exchange.ending, exchange.request.body.length), (Ending::Completed, 5));
+}
