@@ -31,7 +31,8 @@ pub(super) struct FilesArgs {
     rotate_every: Option<Duration>,
     /// The most that all captures named after --out may take, those of earlier recordings among them
     ///
-    /// Exceeded by no more than one block or one rotated capture. Captures that were renamed do not count.
+    /// Exceeded by no more than one rotated capture, or what is written in half a second. Captures that were
+    /// renamed do not count.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     quota: Option<Bytes>,
     /// When the quota is used up: `remove` the oldest rotated capture, or `stop` recording (and count) until
@@ -132,6 +133,11 @@ mod tests {
     struct Typed {
         #[command(flatten)]
         files: FilesArgs,
+        // Flags of other groups that those of this one speak of.
+        #[arg(long)]
+        recording: bool,
+        #[arg(long)]
+        explain_policy: bool,
     }
 
     fn resolved(flags: &str) -> Result<Files, String> {
