@@ -121,6 +121,10 @@ impl Fault for Stalled {
         Ok(folder.to_owned())
     }
 
+    fn file_flags(&self) -> Vec<String> {
+        ["--fsync", "500ms"].map(str::to_owned).to_vec()
+    }
+
     fn begin(&mut self, scene: &mut Scene) {
         if capture_of(scene.subject.id()).is_some() {
             let delay = if self.quick { 2_000_000 } else { 30_000_000 };
