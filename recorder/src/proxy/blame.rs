@@ -33,9 +33,12 @@ pub(super) fn ending_of(error: &Error) -> Ending {
     use ErrorType as Type;
     match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, Type::ReadTimedout | Type::WriteTimedout) => Ending::ClientTimedOut,
-        (ErrorSource::Downstream, Type::ReadError | Type::WriteError | Type::ConnectionClosed) => {
-            Ending::ClientAborted
-        }
+        // A stream that ends with an error of HTTP/2 was reset by the client, or its connection was lost: what
+        // breaks the rules of HTTP/2 never becomes a request.
+        (
+            ErrorSource::Downstream,
+            Type::ReadError | Type::WriteError | Type::ConnectionClosed | Type::H2Error,
+        ) => Ending::ClientAborted,
         (ErrorSource::Downstream, _) => Ending::RequestInvalid,
         (
             ErrorSource::Upstream,
@@ -68,6 +71,7 @@ mod tests {
         let check = |error: Box<Error>, expected| assert_eq!(ending_of(&error), expected);
 
         check(Error::new_down(ErrorType::ConnectionClosed), Ending::ClientAborted);
+        check(Error::new_down(ErrorType::H2Error), Ending::ClientAborted);
         check(Error::new_down(ErrorType::ReadTimedout), Ending::ClientTimedOut);
         check(Error::new_down(ErrorType::InvalidHTTPHeader), Ending::RequestInvalid);
         check(Error::new_up(ErrorType::ConnectRefused), Ending::UpstreamRefused);
