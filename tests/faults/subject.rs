@@ -13,8 +13,8 @@ use crate::chaos;
 use crate::proc::{cpu_seconds, descriptors, resident_kib, threads};
 use crate::support::{Running, free_port, now, pause, until};
 
-/// What was said, and when.
-type Said = Arc<Mutex<Vec<(Instant, String)>>>;
+/// What was said: when, by which process, and the line.
+type Said = Arc<Mutex<Vec<(Instant, u32, String)>>>;
 
 /// A recorder at work.
 pub(crate) struct Subject {
@@ -96,7 +96,8 @@ impl Subject {
 
     /// What it printed so far, and when.
     pub(crate) fn lines(&self) -> Vec<(Instant, String)> {
-        self.said.lock().unwrap().clone()
+        let said = self.said.lock().unwrap();
+        said.iter().map(|(at, _, line)| (*at, line.clone())).collect()
     }
 
     pub(crate) fn signal(&self, signal: &str) {
@@ -127,8 +128,10 @@ impl Subject {
     /// Causes of which it said more than a line a second.
     pub(crate) fn chatter(&self) -> Vec<String> {
         let mut causes: Vec<(String, Vec<Instant>)> = Vec::new();
-        for (at, line) in self.lines() {
-            let cause: String = line.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+        for (at, process, line) in self.said.lock().unwrap().iter() {
+            // What each process says as it starts and ends is no flood where many follow one another.
+            let letters: String = line.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+            let (at, cause) = (*at, format!("process {process}: {letters}"));
             match causes.iter_mut().find(|(known, _)| *known == cause) {
                 Some((_, moments)) => moments.push(at),
                 None => causes.push((cause, vec![at])),
@@ -147,10 +150,10 @@ impl Subject {
 fn spawn(command: &mut Command, said: &Said) -> Running {
     let mut process = Running(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let stderr = BufReader::new(process.0.stderr.take().unwrap());
-    let heard = Arc::clone(said);
+    let (heard, id) = (Arc::clone(said), process.0.id());
     std::thread::spawn(move || {
         for line in stderr.lines().map_while(Result::ok) {
-            heard.lock().unwrap().push((now(), line));
+            heard.lock().unwrap().push((now(), id, line));
         }
     });
     process
