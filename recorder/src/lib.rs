@@ -55,7 +55,7 @@ pub use notice::Notice;
 pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
 pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy};
 pub use redact::{Explanation, Found, MaskPolicy, MaskRules, explain};
-pub use serve::{Listener, Recording, Stopper, UpstreamView, bind, start};
+pub use serve::{Listener, Recording, Stopper, bind, start};
 pub use spool::Totals;
 pub use tls::{Certificates, KeyPair};
 pub use upgrade::Upgrade;

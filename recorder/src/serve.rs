@@ -51,7 +51,7 @@ use crate::serve::entry::Host;
 use crate::spool::{Queue, Totals, write_all};
 use crate::tls::Certificates;
 use crate::upgrade::{self, Names, Upgrade};
-use crate::upstream::{self, Checks, Servers, UpstreamState};
+use crate::upstream::{self, Checks, Servers};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -275,7 +275,7 @@ pub fn start(
         })?;
     }
     let _ = open.send(listeners);
-    Ok(Recording { addresses, stopper, offered, threads, writer, queue, servers, monitor })
+    Ok(Recording { addresses, stopper, offered, threads, writer, queue, monitor })
 }
 
 /// Best effort: where it may not be raised, the connections that do not fit wait to be accepted.
@@ -320,7 +320,6 @@ pub struct Recording {
     threads: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<Option<Totals>>>,
     queue: Arc<Queue>,
-    servers: Arc<Servers>,
     monitor: Monitor,
     /// Where a newer process may take over, and whether one has.
     offered: Option<(PathBuf, Arc<AtomicBool>)>,
@@ -335,11 +334,6 @@ impl Recording {
     /// A handle to stop it with, from any thread.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
-    }
-
-    /// A view of the upstream servers, for any thread.
-    pub fn upstreams(&self) -> UpstreamView {
-        UpstreamView { servers: Arc::clone(&self.servers) }
     }
 
     /// A handle to watch it with, from any thread.
@@ -366,19 +360,6 @@ impl Recording {
         }
         totals.failed_handshakes = self.monitor.metrics().handshake_failures;
         totals
-    }
-}
-
-/// Shows the state of the upstream servers.
-#[derive(Clone, Debug)]
-pub struct UpstreamView {
-    servers: Arc<Servers>,
-}
-
-impl UpstreamView {
-    /// What is known of each address at this moment, in the order of the capture's servers.
-    pub fn states(&self) -> Vec<UpstreamState> {
-        self.servers.states()
     }
 }
 
