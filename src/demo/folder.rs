@@ -50,6 +50,11 @@ impl Folder {
         self.root.join("shop.capture")
     }
 
+    /// What the recorder keeps in clear.
+    pub(crate) fn masking(&self) -> PathBuf {
+        self.root.join("masking.toml")
+    }
+
     /// The replay at rising load.
     pub(crate) fn run(&self) -> PathBuf {
         self.root.join("shop.run")

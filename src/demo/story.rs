@@ -23,6 +23,11 @@ use super::{folder, history, visit, visitors};
 use crate::commands::files::read_run;
 use crate::complain::{Complaint, Exit, reason};
 
+/// Masked passwords would be refused by the shop that the capture is replayed against; those of the demo's
+/// accounts are open secrets.
+const MASKING: &str = "# The demo's passwords are open secrets, and a masked one would be refused when it is replayed.\n\
+                       [fields]\nkeep = [\"password\"]\n";
+
 /// How long visitors are recorded.
 const RECORDED: Duration = Duration::from_secs(20);
 /// The levels of the replay, as multiples of the recorded rate: 30 requests a second and a ceiling near
@@ -111,10 +116,14 @@ impl Story {
     fn record(&self) -> Result<Visited, Complaint> {
         self.say(&format!("1/6 recording {} s of visitors through the proxy", RECORDED.as_secs()));
         let (_shop, origin) = self.open_shop("the recorded shop")?;
+        let masking = self.folder.masking();
+        std::fs::write(&masking, MASKING).map_err(|error| Complaint::cannot_write(&masking, &error))?;
         let mut recorder = self.stage.start(
             "record",
             &arguments(["record", "--listen", "127.0.0.1:0", "--upstream", &origin.to_string(), "--out"])
-                .with(self.folder.capture()),
+                .with(self.folder.capture())
+                .with("--mask")
+                .with(masking),
         )?;
         let ready = recorder.hear("recording ", SOON)?;
         let proxy = address(ready.split_whitespace().next().unwrap_or_default(), "record")?;
