@@ -230,6 +230,13 @@ fn request_line(bytes: &[u8], line: Range<usize>) -> Result<RequestLine, Refusal
     Ok(RequestLine { old, authority })
 }
 
+/// How much of `bytes` is empty lines in front of a request, as some clients send them behind a body; `None`
+/// while the last of them is half here.
+pub(crate) fn empty_lines(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.chunks(2).take_while(|line| line == b"\r\n").count() * 2;
+    (&bytes[length..] != b"\r").then_some(length)
+}
+
 /// The lines of a refused head up to the first that is none. Only these are recorded: a secret in a line that
 /// cannot be read could not be told from the rest of it, and so not be masked.
 pub(crate) fn sound_part(bytes: &[u8]) -> &[u8] {

@@ -108,10 +108,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     pub(crate) fn next_request(&mut self) -> Result<Option<BytesMut>, Refusal> {
         let Stage::Head(reader) = &mut self.stage else { return Ok(None) };
         if reader.is_new() {
-            // Some clients send an empty line behind a body.
-            while self.inbox.starts_with(b"\r\n") {
-                self.inbox.advance(2);
-            }
+            let Some(empty) = head::empty_lines(&self.inbox) else { return Ok(None) };
+            self.inbox.advance(empty);
         }
         if self.inbox.is_empty() {
             self.inbox = BytesMut::new();

@@ -44,6 +44,22 @@ fn sound_heads_pass() {
 }
 
 #[test]
+fn empty_lines_in_front_are_passed_over_once_they_are_whole() {
+    for (raw, expected) in [
+        ("", Some(0)),
+        ("\r", None),
+        ("\r\n", Some(2)),
+        ("\r\n\r", None),
+        ("\r\n\r\nG", Some(4)),
+        ("G\r\n", Some(0)),
+        ("\rG", Some(0)),
+        ("\n\r", Some(0)),
+    ] {
+        assert_eq!(empty_lines(raw.as_bytes()), expected, "{raw:?}");
+    }
+}
+
+#[test]
 fn requests_with_two_readings_are_refused() {
     for fields in [
         "Content-Length: 1\r\nTransfer-Encoding: chunked",
