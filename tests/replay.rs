@@ -1,5 +1,7 @@
 //! `highwater replay` against real servers.
 
+mod observe;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

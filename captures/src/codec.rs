@@ -24,8 +24,8 @@ use crate::frame::{Block, MAX_BLOCK};
 use crate::units::Offset;
 
 pub(crate) use runs::{
-    append_interval, append_outcome, decode_run_end, decode_run_header, each_interval, each_outcome,
-    encode_run_end, encode_run_header,
+    append_interval, append_outcome, append_run_end, decode_run_end, decode_run_header, each_interval,
+    each_outcome, encode_run_header,
 };
 
 fn config() -> impl bincode::config::Config {
@@ -101,6 +101,48 @@ fn each<T: DeserializeOwned>(payload: &[u8], mut take: impl FnMut(T) -> Option<(
 fn decode_owned<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (record, read) = bincode::serde::decode_from_slice(bytes, config()).ok()?;
     (read == bytes.len()).then_some(record)
+}
+
+/// Appends a record of two parts under one length: readers that know only the first read that.
+fn append_parts<T: Serialize, U: Serialize>(payload: &mut Vec<u8>, first: &T, more: &U) -> io::Result<()> {
+    let start = payload.len();
+    append(payload, first)?;
+    let appended = bincode::serde::encode_into_std_write(more, payload, config()).map_err(io::Error::other);
+    let length = appended.and_then(|_| u32::try_from(payload.len() - start - 4).map_err(io::Error::other));
+    match length {
+        Ok(length) => payload[start..start + 4].copy_from_slice(&length.to_le_bytes()),
+        Err(error) => {
+            payload.truncate(start);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Hands each record of a payload, and its second part if it has one, to `take`. What follows the second part
+/// was written by a newer Highwater, and is left alone.
+fn each_in_parts<T: DeserializeOwned, U: DeserializeOwned>(
+    payload: &[u8],
+    mut take: impl FnMut(T, Option<U>) -> Option<()>,
+) -> Option<()> {
+    let mut rest = payload;
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (record, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let (first, more) = parts(record)?;
+        take(first, more)?;
+        rest = after;
+    }
+    Some(())
+}
+
+/// The first part of a record, and its second if it has one.
+fn parts<T: DeserializeOwned, U: DeserializeOwned>(record: &[u8]) -> Option<(T, Option<U>)> {
+    let (first, read) = bincode::serde::decode_from_slice(record, config()).ok()?;
+    match record.get(read..) {
+        None | Some([]) => Some((first, None)),
+        Some(more) => Some((first, Some(bincode::serde::decode_from_slice(more, config()).ok()?.0))),
+    }
 }
 
 /// The damage report for a block whose checksum holds but whose records cannot be understood.

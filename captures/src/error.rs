@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 
-use crate::frame::{FORMAT_VERSION, FileKind};
+use crate::frame::FileKind;
 
 /// Why a file cannot be read at all.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub enum ReadError {
     Newer {
         /// Its format version.
         version: u16,
+        /// The newest that this Highwater reads.
+        known: u16,
     },
     /// Neither copy of the header can be read, so that nothing in the file can be understood.
     NoHeader,
@@ -57,8 +59,8 @@ impl fmt::Display for ReadError {
             Self::Empty => write!(f, "is empty"),
             Self::Foreign => write!(f, "is not a Highwater file"),
             Self::WrongKind { wanted } => write!(f, "is not a {}", wanted.as_str()),
-            Self::Newer { version } => {
-                write!(f, "has format version {version}; this Highwater reads up to {FORMAT_VERSION}")
+            Self::Newer { version, known } => {
+                write!(f, "has format version {version}; this Highwater reads up to {known}")
             }
             Self::NoHeader => write!(f, "is cut or damaged in its header"),
         }

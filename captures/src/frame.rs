@@ -21,9 +21,6 @@ use crate::error::{Damage, DamageKind, ReadError};
 use crate::units::Offset;
 use head::{HEAD_LENGTH, SYNC, parse_head, read_u32, read_u64};
 
-/// The format version that this crate writes. Not the product version.
-pub const FORMAT_VERSION: u16 = 1;
-
 /// The largest block, stored or decompressed: 64 MiB. Larger claims are damage.
 pub const MAX_BLOCK: usize = 64 << 20;
 
@@ -49,6 +46,16 @@ pub enum FileKind {
 
 impl FileKind {
     const fn code(self) -> u8 {
+        match self {
+            Self::Capture => 1,
+            Self::Run => 2,
+        }
+    }
+
+    /// The newest format version of this kind, which is the one that is written. Not the product version.
+    ///
+    /// Captures: 1. Runs: 2 since their records may be followed by further parts (see `codec::runs`).
+    pub const fn version(self) -> u16 {
         match self {
             Self::Capture => 1,
             Self::Run => 2,
@@ -191,7 +198,7 @@ impl<W: Write> BlockWriter<W> {
         let mut writer = Self { sink, position: 0, sequence: 0, index: Vec::new(), stride: 1 };
         let mut signature = [0_u8; SIGNATURE_LENGTH];
         signature[..8].copy_from_slice(&MAGIC);
-        signature[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        signature[8..10].copy_from_slice(&kind.version().to_le_bytes());
         signature[10] = kind.code();
         let check = crc32c::crc32c(&signature[..12]);
         signature[12..].copy_from_slice(&check.to_le_bytes());
@@ -350,11 +357,11 @@ impl<R: Read> BlockReader<R> {
         let sound = read_u32(&signature[12..]) == crc32c::crc32c(&signature[..12]);
         if sound && looks_ours {
             let version = u16::from_le_bytes([signature[8], signature[9]]);
-            if version > FORMAT_VERSION {
-                return Err(ReadError::Newer { version });
-            }
             if signature[10] != wanted.code() {
                 return Err(ReadError::WrongKind { wanted });
+            }
+            if version > wanted.version() {
+                return Err(ReadError::Newer { version, known: wanted.version() });
             }
         } else if parse_head(&live[SIGNATURE_LENGTH..]).is_some() {
             // A block follows where one should: the signature was ours and took the damage.

@@ -25,10 +25,13 @@ pub use exchange::{
     Body, ConnectionId, Ending, Exchange, ExchangeId, Frames, Header, Passage, Request, Response, SessionId,
     SessionKey, Version, header_value,
 };
-pub use frame::{FORMAT_VERSION, FileKind, MAX_BLOCK};
+pub use frame::{FileKind, MAX_BLOCK};
 pub use histogram::Histogram;
 pub use outcome::{Failure, Outcome};
 pub use route::{MAX_ROUTES, OTHER_ROUTE, Routes, route_into, route_of};
-pub use run::{Interval, RouteInterval, Run, RunEnd, RunHeader, RunWriter, Stage};
+pub use run::{
+    GeneratorLoad, Interval, MAX_OBSERVED, Observed, ObservedKind, RouteInterval, Run, RunEnd, RunHeader,
+    RunWriter, Stage,
+};
 pub use set::{CaptureSet, SetError};
 pub use units::{Bytes, Offset, Rate};

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::exchange::ExchangeId;
-use crate::units::Offset;
+use crate::units::{Bytes, Offset};
 
 /// One planned request and how it ended. All moments are offsets from the start of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +25,20 @@ pub struct Outcome {
     pub ready: Offset,
     /// The moment of the first byte out; `None` when it never left.
     pub sent: Option<Offset>,
+    /// The moment of the first byte of the answer; `None` when none came.
+    pub first_byte: Option<Offset>,
     /// Time that passed between ready and sent because a connection had to be made.
     pub connecting: Duration,
     /// The moment of the last byte in, of the failure, or of the decision to skip it.
     pub done: Offset,
     /// The status of the answer, or why there is none.
     pub result: Result<u16, Failure>,
+    /// Bytes of the answer that came, heads included.
+    pub received: Bytes,
+    /// Whether it left on a connection that had carried an answer before.
+    pub reused: bool,
+    /// Whether it left a second time, because a kept-alive connection was closed as it left.
+    pub retried: bool,
 }
 
 impl Outcome {
@@ -47,6 +55,11 @@ impl Outcome {
     /// done − sent; `None` when it never left.
     pub fn service(&self) -> Option<Duration> {
         self.sent.map(|sent| self.done.since(sent))
+    }
+
+    /// First byte in − sent; `None` when no answer began.
+    pub fn time_to_first_byte(&self) -> Option<Duration> {
+        Some(self.first_byte?.since(self.sent?))
     }
 
     /// sent − ready − connecting: the generator's own lateness; `None` when it never left.
@@ -94,11 +107,18 @@ pub enum Failure {
     /// It had its turn, but no answer yet, when the run was ended from outside or by its drain limit: it
     /// would have taken longer than what was measured.
     CutOff,
+    /// The TLS handshake failed, or the target's certificate was not accepted.
+    Tls,
+    /// Skipped: it would have passed the ceiling of the rate.
+    SkippedCeiling,
+    /// Skipped: a value that it needs was not in the answer that should have supplied it.
+    SkippedUnbound,
 }
 
 impl Failure {
-    /// All of them, in the order in which reports list them.
-    pub const ALL: [Self; 10] = [
+    /// All of them, in the order in which reports list them. Files refer to them by their place: new ones go to
+    /// the end.
+    pub const ALL: [Self; 13] = [
         Self::Refused,
         Self::Unreachable,
         Self::Reset,
@@ -109,6 +129,9 @@ impl Failure {
         Self::SkippedDescriptors,
         Self::SkippedEnded,
         Self::CutOff,
+        Self::Tls,
+        Self::SkippedCeiling,
+        Self::SkippedUnbound,
     ];
 
     /// The name in machine-readable output.
@@ -124,6 +147,9 @@ impl Failure {
             Self::SkippedDescriptors => "descriptors",
             Self::SkippedEnded => "ended",
             Self::CutOff => "cut_off",
+            Self::Tls => "tls",
+            Self::SkippedCeiling => "ceiling",
+            Self::SkippedUnbound => "unbound",
         }
     }
 
@@ -131,7 +157,12 @@ impl Failure {
     pub const fn is_skip(self) -> bool {
         matches!(
             self,
-            Self::SkippedBacklog | Self::SkippedPorts | Self::SkippedDescriptors | Self::SkippedEnded
+            Self::SkippedBacklog
+                | Self::SkippedPorts
+                | Self::SkippedDescriptors
+                | Self::SkippedEnded
+                | Self::SkippedCeiling
+                | Self::SkippedUnbound
         )
     }
 }

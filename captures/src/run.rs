@@ -6,6 +6,8 @@
 //! second on the clock. A late outcome is appended as a further interval of the same second: intervals are
 //! deltas, and [`Run::read`] adds them up.
 
+mod interval;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -13,9 +15,9 @@ use std::time::Duration;
 use crate::codec;
 use crate::error::{Damage, ReadError};
 use crate::frame::{BlockKind, BlockReader, BlockWriter, FileKind, Pending};
-use crate::histogram::Histogram;
-use crate::outcome::{Failure, Outcome};
-use crate::units::{Bytes, Offset, Rate};
+use crate::outcome::Outcome;
+use crate::units::{Offset, Rate};
+pub use interval::{GeneratorLoad, Interval, MAX_OBSERVED, Observed, ObservedKind, RouteInterval};
 
 /// What a run was made with: everything a number in it can be traced to.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,170 +68,8 @@ impl Stage {
     }
 }
 
-/// A delta to one second of a run.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Interval {
-    /// Which second, counted from the start of the run.
-    pub second: u64,
-    /// Requests that were due in this second.
-    pub planned: u64,
-    /// Requests that were completed (answered or failed) during this second on the clock.
-    pub completed: u64,
-    /// The mean number of requests in flight (ready and not done) during this second on the clock.
-    pub in_flight: f64,
-    /// Bytes sent during this second.
-    pub bytes_out: Bytes,
-    /// Bytes received during this second.
-    pub bytes_in: Bytes,
-    /// Connections opened during this second.
-    pub connections_opened: u64,
-    /// Requests sent a second time, because a kept-alive connection was closed as they left.
-    pub retried: u64,
-    /// CPU time of the busiest thread of the generator in this second, as a share of one core.
-    pub generator_cpu: f64,
-    /// What became of the requests that were due in this second, by route; ascending, no repeats.
-    pub routes: Vec<RouteInterval>,
-}
-
-/// What became of one route's requests of one second.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RouteInterval {
-    /// The index into [`RunHeader::routes`].
-    pub route: u16,
-    /// Answers by status; ascending, no repeats.
-    pub statuses: Vec<(u16, u64)>,
-    /// Failures and skips by kind; ascending, no repeats.
-    pub failures: Vec<(Failure, u64)>,
-    /// Answers with a 4xx where the recording had a 2xx or 3xx (they are in `statuses` too).
-    pub unexpected: u64,
-    /// done − ready of every outcome that is not a skip, failures included.
-    pub response: Histogram,
-    /// done − due of the same.
-    pub latency: Histogram,
-    /// done − sent of those that were sent.
-    pub service: Histogram,
-    /// sent − ready − connecting of those that were sent.
-    pub lag: Histogram,
-}
-
-impl RouteInterval {
-    /// Counts `outcome`, which must be of this route.
-    pub fn count(&mut self, outcome: &Outcome) {
-        match outcome.result {
-            Ok(status) => {
-                bump(&mut self.statuses, status, 1);
-                self.unexpected += u64::from(outcome.is_unexpected_4xx(status));
-            }
-            Err(failure) => bump(&mut self.failures, failure, 1),
-        }
-        if outcome.result.is_err_and(Failure::is_skip) {
-            return;
-        }
-        self.response.record(outcome.response());
-        self.latency.record(outcome.latency());
-        if let Some(service) = outcome.service() {
-            self.service.record(service);
-        }
-        if let Some(lag) = outcome.lag() {
-            self.lag.record(lag);
-        }
-    }
-
-    /// Adds all that `other` holds.
-    pub fn merge(&mut self, other: &Self) {
-        for &(status, count) in &other.statuses {
-            bump(&mut self.statuses, status, count);
-        }
-        for &(failure, count) in &other.failures {
-            bump(&mut self.failures, failure, count);
-        }
-        self.unexpected = self.unexpected.saturating_add(other.unexpected);
-        self.response.merge(&other.response);
-        self.latency.merge(&other.latency);
-        self.service.merge(&other.service);
-        self.lag.merge(&other.lag);
-    }
-
-    /// Outcomes that are answers, whatever their status.
-    pub fn answered(&self) -> u64 {
-        sum(&self.statuses, |_| true)
-    }
-
-    /// Requests that were never sent, by our own decision.
-    pub fn skipped(&self) -> u64 {
-        sum(&self.failures, |failure| failure.is_skip())
-    }
-
-    /// Requests that were sent and have no answer.
-    pub fn failed(&self) -> u64 {
-        sum(&self.failures, |failure| !failure.is_skip())
-    }
-
-    /// Errors: failures, skips, 5xx, and 4xx where the recording had a 2xx or 3xx.
-    pub fn errors(&self) -> u64 {
-        [sum(&self.statuses, |status| status >= 500), self.unexpected, self.failed(), self.skipped()]
-            .into_iter()
-            .fold(0, u64::saturating_add)
-    }
-
-    /// All outcomes.
-    pub fn total(&self) -> u64 {
-        self.answered().saturating_add(self.failed()).saturating_add(self.skipped())
-    }
-}
-
-/// The counts of the keys that are `wanted`. A file may claim anything: sums saturate.
-fn sum<K: Copy>(counts: &[(K, u64)], wanted: impl Fn(K) -> bool) -> u64 {
-    counts.iter().filter(|(key, _)| wanted(*key)).fold(0, |sum, &(_, count)| sum.saturating_add(count))
-}
-
-fn bump<K: Ord + Copy>(counts: &mut Vec<(K, u64)>, key: K, by: u64) {
-    match counts.binary_search_by_key(&key, |&(known, _)| known) {
-        Ok(at) => counts[at].1 = counts[at].1.saturating_add(by),
-        Err(at) => counts.insert(at, (key, by)),
-    }
-}
-
-impl Interval {
-    /// The entry of `route`, made when it is not there yet.
-    pub fn route_mut(&mut self, route: u16) -> &mut RouteInterval {
-        let at = match self.routes.binary_search_by_key(&route, |entry| entry.route) {
-            Ok(at) => at,
-            Err(at) => {
-                self.routes.insert(at, RouteInterval { route, ..RouteInterval::default() });
-                at
-            }
-        };
-        &mut self.routes[at]
-    }
-
-    /// Adds a further delta to the same second.
-    pub fn merge(&mut self, other: &Self) {
-        self.planned = self.planned.saturating_add(other.planned);
-        self.completed = self.completed.saturating_add(other.completed);
-        self.in_flight += other.in_flight;
-        self.bytes_out = self.bytes_out.plus(other.bytes_out);
-        self.bytes_in = self.bytes_in.plus(other.bytes_in);
-        self.connections_opened = self.connections_opened.saturating_add(other.connections_opened);
-        self.retried = self.retried.saturating_add(other.retried);
-        self.generator_cpu = self.generator_cpu.max(other.generator_cpu);
-        for route in &other.routes {
-            self.route_mut(route.route).merge(route);
-        }
-    }
-
-    /// All routes of this second together.
-    pub fn overall(&self) -> RouteInterval {
-        let mut sum = RouteInterval::default();
-        for route in &self.routes {
-            sum.merge(route);
-        }
-        sum
-    }
-}
-
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunEnd {
     /// The moment at which nothing was in flight any more.
     pub ended: Offset,
@@ -237,6 +77,8 @@ pub struct RunEnd {
     pub interrupted: bool,
     /// Why its numbers must not be believed: the generator was the bottleneck. `None` when they may be.
     pub invalid_reason: Option<String>,
+    /// What ended it before its plan was done, in words, when that was no signal: a limit that was passed.
+    pub stopped_by: Option<String>,
 }
 
 /// Writes a run.
@@ -298,7 +140,7 @@ impl<W: Write> RunWriter<W> {
     pub fn finish(mut self, end: &RunEnd) -> io::Result<W> {
         self.flush()?;
         let mut closing = Pending::new();
-        closing.payload = codec::encode_run_end(end)?;
+        codec::append_run_end(&mut closing.payload, end)?;
         closing.count(end.ended, end.ended);
         self.blocks.write(BlockKind::End, &mut closing)?;
         self.blocks.finish()

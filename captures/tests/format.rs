@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use captures::{
-    Body, CaptureHeader, CaptureReader, CaptureWriter, ConnectionId, DamageKind, Ending, Event, EventKind,
-    Exchange, ExchangeId, Failure, Frames, Header, Histogram, Interval, Masking, Offset, Outcome, Passage,
-    Rate, ReadError, Request, Response, Run, RunEnd, RunHeader, RunWriter, SessionId, SessionKey, Stage,
-    Tally, Version,
+    Body, Bytes, CaptureHeader, CaptureReader, CaptureWriter, ConnectionId, DamageKind, Ending, Event,
+    EventKind, Exchange, ExchangeId, Failure, Frames, GeneratorLoad, Header, Histogram, Interval,
+    MAX_OBSERVED, Masking, Observed, ObservedKind, Offset, Outcome, Passage, Rate, ReadError, Request,
+    Response, Run, RunEnd, RunHeader, RunWriter, SessionId, SessionKey, Stage, Tally, Version,
 };
 use proptest::prelude::*;
 
@@ -210,7 +210,7 @@ fn foreign_files_are_told_apart() {
     assert!(matches!(CaptureReader::open(&[0_u8; 4_096][..]), Err(ReadError::Foreign)));
     let run = RunWriter::create(Vec::new(), &run_header())
         .unwrap()
-        .finish(&RunEnd { ended: Offset::ZERO, interrupted: false, invalid_reason: None })
+        .finish(&RunEnd { ended: Offset::ZERO, interrupted: false, invalid_reason: None, stopped_by: None })
         .unwrap();
     assert!(matches!(CaptureReader::open(&run[..]), Err(ReadError::WrongKind { .. })));
     assert!(matches!(Run::read(&capture(1, 1)[..]), Err(ReadError::WrongKind { .. })));
@@ -218,7 +218,7 @@ fn foreign_files_are_told_apart() {
     newer[8] = 99;
     let check = crc32c::crc32c(&newer[..12]);
     newer[12..16].copy_from_slice(&check.to_le_bytes());
-    assert!(matches!(CaptureReader::open(&newer[..]), Err(ReadError::Newer { version: 99 })));
+    assert!(matches!(CaptureReader::open(&newer[..]), Err(ReadError::Newer { version: 99, known: 1 })));
 }
 
 #[test]
@@ -262,9 +262,13 @@ fn outcome(due_ms: u64, done_ms: u64, result: Result<u16, Failure>) -> Outcome {
         due: Offset::from_millis(due_ms),
         ready: Offset::from_millis(due_ms + 1),
         sent: Some(Offset::from_millis(due_ms + 2)),
+        first_byte: Some(Offset::from_millis(due_ms + 12)),
         connecting: Duration::from_micros(300),
         done: Offset::from_millis(done_ms),
         result,
+        received: Bytes::new(77),
+        reused: true,
+        retried: false,
     }
 }
 
@@ -286,8 +290,12 @@ fn late_deltas_of_a_second_are_added_up() {
             writer.flush().unwrap();
         }
     }
-    let end =
-        RunEnd { ended: Offset::from_secs(10), interrupted: true, invalid_reason: Some("lag".to_owned()) };
+    let end = RunEnd {
+        ended: Offset::from_secs(10),
+        interrupted: true,
+        invalid_reason: Some("lag".to_owned()),
+        stopped_by: None,
+    };
     let run = Run::read(&writer.finish(&end).unwrap()[..]).unwrap();
     assert_eq!(run.header, run_header());
     assert_eq!(run.end, Some(end));
@@ -397,11 +405,65 @@ proptest! {
         }
         let mut writer = RunWriter::create(Vec::new(), &run_header()).unwrap();
         writer.push(&interval).unwrap();
-        let end = RunEnd { ended: Offset::ZERO, interrupted: false, invalid_reason: None };
+        let end = RunEnd { ended: Offset::ZERO, interrupted: false, invalid_reason: None, stopped_by: None };
         let run = Run::read(&writer.finish(&end).unwrap()[..]).unwrap();
         let mut expected = Histogram::new();
         expected.merge(&run.intervals.first().map_or_else(Histogram::new, |read| read.overall().response));
         prop_assert_eq!(run.intervals.first().map_or(0, |read| read.overall().response.len()), values.len() as u64);
         prop_assert_eq!(expected, interval.overall().response);
     }
+}
+
+#[test]
+fn what_was_observed_and_measured_beside_the_requests_survives_the_file() {
+    let mut writer = RunWriter::create(Vec::new(), &run_header()).unwrap();
+    let mut interval = Interval { second: 3, reused: 41, ..Interval::default() };
+    interval.route_mut(0).count(&outcome(3_100, 3_200, Ok(200)));
+    interval.connect.record(Duration::from_micros(180));
+    interval.tls.record(Duration::from_micros(2_300));
+    interval.generator = Some(GeneratorLoad {
+        cpu_cores: 0.4,
+        resident: Bytes::new(9 << 20),
+        loop_delay: Duration::from_micros(75),
+        connections: 12,
+        waiting: 3,
+    });
+    for (name, kind, value) in
+        [("pid:1/memory_bytes", ObservedKind::Gauge, 1e6), ("pid:1/cpu", ObservedKind::Rate, 0.5)]
+    {
+        assert!(interval.observe(Observed { name: name.to_owned(), kind, value }));
+    }
+    writer.push(&interval).unwrap();
+    // A further part of the same second: levels are the larger, lengths are counted together.
+    let load = GeneratorLoad { loop_delay: Duration::from_micros(90), ..GeneratorLoad::default() };
+    let mut late = Interval { second: 3, reused: 1, generator: Some(load), ..Interval::default() };
+    late.connect.record(Duration::from_micros(220));
+    writer.push(&late).unwrap();
+    let end = RunEnd { stopped_by: Some("errors".to_owned()), ..RunEnd::default() };
+    let run = Run::read(&writer.finish(&end).unwrap()[..]).unwrap();
+
+    assert!(run.damage.is_empty());
+    assert_eq!(run.end, Some(end));
+    let mut expected = interval;
+    expected.merge(&late);
+    assert_eq!(run.intervals, [expected]);
+    let read = &run.intervals[0];
+    assert_eq!((read.reused, read.connect.len(), read.tls.len()), (42, 2, 1));
+    assert_eq!(read.generator.unwrap().loop_delay, Duration::from_micros(90));
+    assert_eq!(read.generator.unwrap().cpu_cores, 0.4);
+    assert_eq!(read.observed[0].name, "pid:1/cpu");
+    // First byte in − sent: 12 − 2 ms.
+    let first_byte = read.overall().first_byte.quantile(0.5).as_secs_f64();
+    assert!((first_byte / 0.010 - 1.0).abs() < 1e-3, "{first_byte}");
+}
+
+#[test]
+fn a_second_keeps_a_bounded_number_of_observations() {
+    let mut interval = Interval::default();
+    let observed =
+        |at: usize, value: f64| Observed { name: format!("{at:04}"), kind: ObservedKind::Gauge, value };
+    let kept = (0..MAX_OBSERVED + 10).filter(|&at| interval.observe(observed(at, 1.0))).count();
+    assert_eq!(kept, MAX_OBSERVED);
+    assert!(interval.observe(observed(0, 2.0)), "a later value of the same name replaces it");
+    assert_eq!((interval.observed.len(), interval.observed[0].value), (MAX_OBSERVED, 2.0));
 }

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use captures::{ExchangeId, Failure, Interval, Offset, Outcome, Rate, Run, RunEnd, RunHeader, Stage};
+use captures::{Bytes, ExchangeId, Failure, Interval, Offset, Outcome, Rate, Run, RunEnd, RunHeader, Stage};
 use modeler::{Model, ModelError, ModelRequest, Objective, interruption, model, points};
 use rand::RngExt;
 use rand::SeedableRng;
@@ -65,9 +65,13 @@ fn run_of(rates: &[f64], seconds: f64, answered: &[(f64, f64)]) -> Run {
             due: moment(due),
             ready: moment(due),
             sent: Some(moment(due)),
+            first_byte: Some(moment(done)),
             connecting: Duration::ZERO,
             done: moment(done),
             result: Ok(200),
+            received: Bytes::new(0),
+            reused: false,
+            retried: false,
         };
         let interval = &mut intervals[due as usize];
         interval.planned += 1;
@@ -101,7 +105,12 @@ fn run_of(rates: &[f64], seconds: f64, answered: &[(f64, f64)]) -> Run {
         },
         intervals,
         samples: Vec::new(),
-        end: Some(RunEnd { ended: Offset::from_secs(last as u64), interrupted: false, invalid_reason: None }),
+        end: Some(RunEnd {
+            ended: Offset::from_secs(last as u64),
+            interrupted: false,
+            invalid_reason: None,
+            stopped_by: None,
+        }),
         damage: Vec::new(),
     }
 }
@@ -204,6 +213,7 @@ fn interrupted_at(second: u64) -> Run {
         ended: Offset::from_millis(second * 1_000 + 1_400),
         interrupted: true,
         invalid_reason: None,
+        stopped_by: None,
     });
     run
 }

@@ -18,7 +18,7 @@ use rustix::event::{Timespec, epoll};
 use crate::client::{self, Moved};
 use crate::clock::{Clock, thread_cpu};
 use crate::lane::{Lane, LaneKey, skipped};
-use crate::ledger::{Batch, Meter};
+use crate::ledger::{Batch, Meter, Told};
 use crate::plan::Plan;
 use crate::response::Step;
 use crate::schedule::Due;
@@ -71,6 +71,7 @@ pub(crate) struct Worker<'run> {
     meter: Meter,
     planned: Vec<(u64, u64)>,
     outcomes: Vec<Outcome>,
+    connects: Vec<(u64, Duration)>,
     cpu: Duration,
 }
 
@@ -122,12 +123,13 @@ impl<'run> Worker<'run> {
             meter: Meter::default(),
             planned: Vec::new(),
             outcomes: Vec::new(),
+            connects: Vec::new(),
             cpu: Duration::ZERO,
         })
     }
 
     /// Sends what `chunks` brings until there is nothing left, and tells `ledger` of it.
-    pub(crate) fn run(mut self, chunks: &Receiver<Chunk>, ledger: &Sender<Batch>) {
+    pub(crate) fn run(mut self, chunks: &Receiver<Chunk>, ledger: &Sender<Told>) {
         // Timers to the nanosecond; without the right to, the default of 50 µs stays.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         // Ahead of ordinary work on this machine, where that is allowed: a due moment does not wait its turn.
@@ -143,6 +145,7 @@ impl<'run> Worker<'run> {
         while !self.clock.until_start().is_zero() {
             self.sleep(self.clock.until_start(), &mut events);
         }
+        let mut woken = self.clock.now();
         loop {
             let now = self.clock.now();
             while queue.is_empty() && !planned_all && now.plus(TELL) >= horizon {
@@ -193,7 +196,11 @@ impl<'run> Worker<'run> {
             if let Some((deadline, _, _)) = self.deadlines.front() {
                 wake = wake.min(*deadline);
             }
+            let turn = self.clock.now();
+            let second = self.meter.at(turn);
+            second.loop_delay = second.loop_delay.max(turn.since(woken));
             self.wait(wake, &mut events);
+            woken = self.clock.now();
             for event in &events {
                 self.on_event(event.data.u64(), event.flags, &mut buffer);
             }
@@ -308,7 +315,7 @@ impl<'run> Worker<'run> {
     /// Writes what is left of the active request; `false` when its turn ended by that.
     fn write(&mut self, index: u32) -> bool {
         let slot = &mut self.lanes[index as usize];
-        let (Some(active), Link::Open { socket, .. }) =
+        let (Some(active), Link::Open { socket, used }) =
             (slot.lane.as_mut().and_then(|lane| lane.active.as_mut()), &slot.link)
         else {
             return true;
@@ -318,9 +325,14 @@ impl<'run> Worker<'run> {
             let now = self.clock.now();
             match client::send(socket, &text[active.written..]) {
                 Moved::Bytes(count) => {
-                    active.sent.get_or_insert(now);
+                    let second = self.meter.at(now);
+                    if active.written == 0 {
+                        active.sent.get_or_insert(now);
+                        active.reused = *used;
+                        second.reused += u64::from(*used);
+                    }
                     active.written += count;
-                    self.meter.at(now).bytes_out += count as u64;
+                    second.bytes_out += count as u64;
                 }
                 Moved::Blocked => break,
                 Moved::Broken => return self.on_broken(index),
@@ -361,8 +373,9 @@ impl<'run> Worker<'run> {
                     slot.link = Link::Open { socket, used: false };
                 }
                 if let Some(active) = slot.lane.as_mut().and_then(|lane| lane.active.as_mut()) {
-                    active.connecting +=
-                        active.connect_began.map_or(Duration::ZERO, |began| now.since(began));
+                    let took = active.connect_began.map_or(Duration::ZERO, |began| now.since(began));
+                    active.connecting += took;
+                    self.connects.push((now.second(), took));
                 }
                 if !self.write(index) {
                     self.advance(index);
@@ -410,6 +423,8 @@ impl<'run> Worker<'run> {
                 }
                 return;
             };
+            active.first_byte.get_or_insert(now);
+            active.received += received as u64;
             match active.reader.feed(&buffer[..received]) {
                 Step::More => {
                     if received < buffer.len() && !ends {
@@ -550,9 +565,12 @@ impl<'run> Worker<'run> {
         }
     }
 
-    fn tell(&mut self, now: Offset, finished: bool, ledger: &Sender<Batch>) {
+    fn tell(&mut self, now: Offset, finished: bool, ledger: &Sender<Told>) {
         let cpu = thread_cpu();
-        self.meter.at(now).cpu += cpu.saturating_sub(self.cpu);
+        let second = self.meter.at(now);
+        second.cpu += cpu.saturating_sub(self.cpu);
+        second.connections = self.connections as u64;
+        second.waiting = self.waiting as u64;
         self.cpu = cpu;
         let batch = Batch {
             worker: self.number,
@@ -560,9 +578,11 @@ impl<'run> Worker<'run> {
             planned: std::mem::take(&mut self.planned),
             outcomes: std::mem::take(&mut self.outcomes),
             seconds: self.meter.take(now),
+            connects: std::mem::take(&mut self.connects),
+            handshakes: Vec::new(),
             finished,
         };
         // The ledger listens until every worker has finished.
-        let _ = ledger.send(batch);
+        let _ = ledger.send(Told::Batch(batch));
     }
 }

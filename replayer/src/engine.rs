@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use captures::{Histogram, Offset, Rate, RunEnd, RunWriter, Stage};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, process_cpu};
 use crate::drive::{Chunk, Limits, Task, Worker};
-use crate::ledger::{Batch, Ledger, Totals};
+use crate::ledger::{Ledger, Told, Totals, Usage};
+use crate::machine;
+use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::schedule::{Due, Schedule, mix};
 use crate::stages::scale_at;
@@ -24,7 +26,7 @@ const WINDOWS_AHEAD: usize = 4;
 const LEAD: Duration = Duration::from_millis(200);
 
 /// How a plan is to be replayed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Config {
     /// Where to send: an address that has passed the check against the origin.
     pub address: SocketAddr,
@@ -42,6 +44,8 @@ pub struct Config {
     pub max_connections: usize,
     /// The most requests that may wait for their turn, of all threads together.
     pub max_backlog: usize,
+    /// What watches the target meanwhile.
+    pub observer: Observer,
 }
 
 /// A look at a run that is going on, about once a second.
@@ -109,7 +113,7 @@ impl std::error::Error for ReplayError {}
 /// When the threads cannot be made or the run cannot be written.
 pub fn replay<W: Write>(
     plan: &Plan,
-    config: &Config,
+    mut config: Config,
     run: RunWriter<W>,
     stop: &AtomicBool,
     on_progress: impl FnMut(&Progress),
@@ -130,6 +134,9 @@ pub fn replay<W: Write>(
         workers.push(Worker::new(task).map_err(ReplayError::Start)?);
     }
     let (ledger_sender, ledger_receiver) = mpsc::channel();
+    let (running, over) = mpsc::channel();
+    let observer = std::mem::take(&mut config.observer);
+    let config = &config;
     let schedule = &schedule;
     std::thread::scope(|scope| {
         let mut senders = Vec::with_capacity(threads);
@@ -140,6 +147,13 @@ pub fn replay<W: Write>(
             std::thread::Builder::new()
                 .name(format!("send-{number}"))
                 .spawn_scoped(scope, move || worker.run(&receiver, &ledger))
+                .map_err(ReplayError::Start)?;
+        }
+        if !observer.is_empty() {
+            let ledger = ledger_sender.clone();
+            std::thread::Builder::new()
+                .name("observe".to_owned())
+                .spawn_scoped(scope, move || observer.run(clock, &over, &ledger))
                 .map_err(ReplayError::Start)?;
         }
         drop(ledger_sender);
@@ -153,6 +167,9 @@ pub fn replay<W: Write>(
             clock,
             run,
             write_error: None,
+            working: threads,
+            running: Some(running),
+            usage_told: None,
         }
         .keep(&ledger_receiver, config, schedule.end(), stop, on_progress)
     })
@@ -182,36 +199,57 @@ struct Accounts<W> {
     clock: Clock,
     run: RunWriter<W>,
     write_error: Option<io::Error>,
+    /// Workers that have not finished yet.
+    working: usize,
+    /// Dropped when the last worker has finished, so that the observer ends.
+    running: Option<mpsc::Sender<()>>,
+    usage_told: Option<u64>,
 }
 
 impl<W: Write> Accounts<W> {
     /// Books what the workers tell until all have finished; then closes the run.
     fn keep(
         mut self,
-        batches: &Receiver<Batch>,
+        told: &Receiver<Told>,
         config: &Config,
         end: Offset,
         stop: &AtomicBool,
         mut on_progress: impl FnMut(&Progress),
     ) -> Result<Finished, ReplayError> {
         loop {
-            match batches.recv_timeout(Duration::from_millis(500)) {
-                Ok(batch) => self.ledger.on_batch(batch),
+            match told.recv_timeout(Duration::from_millis(500)) {
+                Ok(Told::Batch(batch)) => {
+                    self.working -= usize::from(batch.finished);
+                    if self.working == 0 {
+                        self.running = None;
+                    }
+                    self.ledger.on_batch(batch);
+                }
+                Ok(Told::Observed(second, observed)) => self.ledger.on_observed(second, observed),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.look_at_ourselves();
             self.settle(config, end, &mut on_progress);
         }
         self.settle(config, end, &mut on_progress);
         let elapsed = self.clock.now();
         let interrupted = stop.load(Ordering::Relaxed) && elapsed < end;
         let invalid_reason = self.judge.verdict(self.ledger.totals());
-        let end = RunEnd { ended: elapsed, interrupted, invalid_reason };
+        let end = RunEnd { ended: elapsed, interrupted, invalid_reason, stopped_by: None };
         let totals = self.ledger.totals().clone();
         let finished = self.run.finish(&end).and_then(|mut sink| sink.flush());
         match self.write_error.map_or(finished, Err) {
             Ok(()) => Ok(Finished { totals, end, elapsed: elapsed.since_start() }),
             Err(error) => Err(ReplayError::Write { error, totals: Box::new(totals) }),
+        }
+    }
+
+    /// Once a second.
+    fn look_at_ourselves(&mut self) {
+        let at = self.clock.now();
+        if self.usage_told.replace(at.second()) != Some(at.second()) {
+            self.ledger.on_usage(Usage { at, cpu: process_cpu(), resident: machine::resident() });
         }
     }
 

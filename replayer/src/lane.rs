@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use captures::{Failure, Offset, Outcome};
+use captures::{Bytes, Failure, Offset, Outcome};
 
 use crate::plan::PlannedRequest;
 use crate::response::ResponseReader;
@@ -46,6 +46,10 @@ pub(crate) struct Active {
     pub(crate) connect_began: Option<Offset>,
     pub(crate) connecting: Duration,
     pub(crate) sent: Option<Offset>,
+    pub(crate) first_byte: Option<Offset>,
+    pub(crate) received: u64,
+    /// Whether the connection that it left on had carried an answer before.
+    pub(crate) reused: bool,
     pub(crate) written: usize,
     pub(crate) retried: bool,
     pub(crate) reader: ResponseReader,
@@ -81,6 +85,9 @@ impl Lane {
             connect_began: None,
             connecting: Duration::ZERO,
             sent: None,
+            first_byte: None,
+            received: 0,
+            reused: false,
             written: 0,
             retried: false,
             reader: ResponseReader::new(is_head(due)),
@@ -105,9 +112,13 @@ impl Lane {
             due: active.due.at,
             ready: active.ready,
             sent: active.sent,
+            first_byte: active.first_byte,
             connecting: active.connecting,
             done: now.max(active.ready),
             result,
+            received: Bytes::new(active.received),
+            reused: active.reused,
+            retried: active.retried,
         })
     }
 }
@@ -122,9 +133,13 @@ pub(crate) fn skipped(due: Due, request: &PlannedRequest, failure: Failure, now:
         due: due.at,
         ready: due.at,
         sent: None,
+        first_byte: None,
         connecting: Duration::ZERO,
         done: now.max(due.at),
         result: Err(failure),
+        received: Bytes::new(0),
+        reused: false,
+        retried: false,
     }
 }
 

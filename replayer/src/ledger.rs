@@ -7,12 +7,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use captures::{Bytes, Failure, Interval, Offset, Outcome, RouteInterval};
+use captures::{
+    Bytes, Failure, GeneratorLoad, Histogram, Interval, MAX_OBSERVED, Observed, Offset, Outcome,
+    RouteInterval,
+};
 
 use crate::schedule::mix;
 
-/// At most this many failed outcomes, and about as many ordinary ones, are kept whole.
+/// At most this many failed outcomes, and about as many ordinary ones (never more than twice), are kept whole.
 const MAX_SAMPLES: u64 = 1_000;
+
+/// What the ledger is told.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// What a worker did.
+    Batch(Batch),
+    /// What was observed of the target during a second on the clock.
+    Observed(u64, Vec<Observed>),
+}
 
 /// What one worker did since it last told.
 #[derive(Debug, Default)]
@@ -24,6 +36,10 @@ pub(crate) struct Batch {
     pub(crate) planned: Vec<(u64, u64)>,
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) seconds: Vec<ClockSecond>,
+    /// How long each connection that was opened took, with its second.
+    pub(crate) connects: Vec<(u64, Duration)>,
+    /// How long each TLS handshake took, with its second.
+    pub(crate) handshakes: Vec<(u64, Duration)>,
     /// The worker is done: nothing will follow.
     pub(crate) finished: bool,
 }
@@ -39,7 +55,23 @@ pub(crate) struct ClockSecond {
     pub(crate) bytes_in: u64,
     pub(crate) connections_opened: u64,
     pub(crate) retried: u64,
+    /// Requests that left on a connection that had carried an answer before.
+    pub(crate) reused: u64,
+    /// The longest turn of the loop.
+    pub(crate) loop_delay: Duration,
+    /// Open connections, and requests waiting for their turn, when this was told.
+    pub(crate) connections: u64,
+    pub(crate) waiting: u64,
     pub(crate) cpu: Duration,
+}
+
+/// What the whole process used up to a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) at: Offset,
+    /// CPU time of all its threads since it began.
+    pub(crate) cpu: Duration,
+    pub(crate) resident: Bytes,
 }
 
 /// The accounts of a run.
@@ -49,15 +81,19 @@ pub(crate) struct Ledger {
     workers: Vec<Offset>,
     totals: Totals,
     failures_kept: u64,
+    ordinary_kept: u64,
     sample_every: u64,
     seed: u64,
     samples: Vec<Outcome>,
+    usage: Option<Usage>,
 }
 
 #[derive(Debug, Default)]
 struct OpenSecond {
     delta: Interval,
     cpu: Vec<Duration>,
+    /// Open connections and waiting requests of each worker, as it told them last.
+    levels: Vec<(u64, u64)>,
 }
 
 /// What a run came to.
@@ -79,6 +115,56 @@ pub struct Totals {
     pub bytes_in: Bytes,
     /// CPU time of all threads that send.
     pub cpu: Duration,
+    /// Requests that left on a connection that had carried an answer before.
+    pub reused: u64,
+    /// How long connections took to open.
+    pub connect: Histogram,
+    /// How long TLS handshakes took.
+    pub tls: Histogram,
+    /// The most resident memory.
+    pub resident: Bytes,
+    /// The longest turn of a sending loop.
+    pub loop_delay: Duration,
+    /// The most connections that were open at the end of a second.
+    pub connections_most: u64,
+    /// What was observed of the target, by name.
+    pub observed: BTreeMap<String, Seen>,
+    /// Observations that were left out, because a second held too many.
+    pub unobserved: u64,
+}
+
+/// What one observed number was over the run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen {
+    /// In how many seconds it was seen.
+    pub count: u64,
+    /// All of them added up.
+    pub sum: f64,
+    /// The smallest.
+    pub least: f64,
+    /// The largest.
+    pub most: f64,
+    /// The newest.
+    pub last: f64,
+}
+
+impl Seen {
+    /// The arithmetic mean.
+    pub fn mean(&self) -> f64 {
+        self.sum / self.count.max(1) as f64
+    }
+
+    fn with(before: Option<&Self>, value: f64) -> Self {
+        let none = Self { count: 0, sum: 0.0, least: value, most: value, last: value };
+        let before = before.copied().unwrap_or(none);
+        Self {
+            count: before.count + 1,
+            sum: before.sum + value,
+            least: before.least.min(value),
+            most: before.most.max(value),
+            last: value,
+        }
+    }
 }
 
 impl Totals {
@@ -116,10 +202,37 @@ impl Ledger {
             workers: vec![Offset::ZERO; workers],
             totals: Totals::default(),
             failures_kept: 0,
+            ordinary_kept: 0,
             sample_every: (expected / MAX_SAMPLES).max(1),
             seed,
             samples: Vec::new(),
+            usage: None,
         }
+    }
+
+    /// Takes what was observed of the target during `second` on the clock.
+    pub(crate) fn on_observed(&mut self, second: u64, observed: Vec<Observed>) {
+        for one in observed {
+            let totals = &mut self.totals.observed;
+            if totals.len() < MAX_OBSERVED || totals.contains_key(&one.name) {
+                let seen = Seen::with(totals.get(&one.name), one.value);
+                totals.insert(one.name.clone(), seen);
+            }
+            let kept = self.second(second).delta.observe(one);
+            self.totals.unobserved += u64::from(!kept);
+        }
+    }
+
+    /// Takes what the process used; told about once a second.
+    pub(crate) fn on_usage(&mut self, usage: Usage) {
+        let before = self.usage.replace(usage);
+        self.totals.resident = self.totals.resident.max(usage.resident);
+        let Some(before) = before.filter(|before| before.at < usage.at) else { return };
+        let length = usage.at.since(before.at).as_secs_f64();
+        // It was used in the second before, for the most part.
+        let load = self.second(before.at.second()).delta.generator.get_or_insert_default();
+        load.cpu_cores = usage.cpu.saturating_sub(before.cpu).as_secs_f64() / length;
+        load.resident = usage.resident;
     }
 
     /// Books what a worker did.
@@ -141,6 +254,13 @@ impl Ledger {
             open.delta.bytes_in = open.delta.bytes_in.plus(Bytes::new(of_clock.bytes_in));
             open.delta.connections_opened += of_clock.connections_opened;
             open.delta.retried += of_clock.retried;
+            open.delta.reused += of_clock.reused;
+            open.levels.resize(workers, (0, 0));
+            open.levels[batch.worker] = (of_clock.connections, of_clock.waiting);
+            let levels = open.levels.iter().fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+            let load = open.delta.generator.get_or_insert_with(GeneratorLoad::default);
+            load.loop_delay = load.loop_delay.max(of_clock.loop_delay);
+            (load.connections, load.waiting) = levels;
             open.cpu.resize(workers, Duration::ZERO);
             open.cpu[batch.worker] += of_clock.cpu;
             let totals = &mut self.totals;
@@ -149,6 +269,17 @@ impl Ledger {
             totals.bytes_out = totals.bytes_out.plus(Bytes::new(of_clock.bytes_out));
             totals.bytes_in = totals.bytes_in.plus(Bytes::new(of_clock.bytes_in));
             totals.cpu += of_clock.cpu;
+            totals.reused += of_clock.reused;
+            totals.loop_delay = totals.loop_delay.max(of_clock.loop_delay);
+            totals.connections_most = totals.connections_most.max(levels.0);
+        }
+        for (second, length) in batch.connects {
+            self.second(second).delta.connect.record(length);
+            self.totals.connect.record(length);
+        }
+        for (second, length) in batch.handshakes {
+            self.second(second).delta.tls.record(length);
+            self.totals.tls.record(length);
         }
     }
 
@@ -159,7 +290,8 @@ impl Ledger {
         if outcome.is_error() && self.failures_kept < MAX_SAMPLES {
             self.failures_kept += 1;
             self.samples.push(*outcome);
-        } else if drawn {
+        } else if drawn && self.ordinary_kept < 2 * MAX_SAMPLES {
+            self.ordinary_kept += 1;
             self.samples.push(*outcome);
         }
     }
@@ -193,7 +325,7 @@ impl Ledger {
     fn second(&mut self, second: u64) -> &mut OpenSecond {
         self.open.entry(second).or_insert_with(|| OpenSecond {
             delta: Interval { second, ..Interval::default() },
-            cpu: Vec::new(),
+            ..OpenSecond::default()
         })
     }
 }
@@ -227,18 +359,23 @@ impl Meter {
     /// All that was measured up to `at`, as deltas.
     pub(crate) fn take(&mut self, at: Offset) -> Vec<ClockSecond> {
         self.advance(at);
-        let rest = std::mem::take(&mut self.current);
-        self.current.second = rest.second;
+        let rest = self.begin_second(self.current.second);
         self.done.push(rest);
         std::mem::take(&mut self.done)
+    }
+
+    /// What was counted so far; counting begins anew, while levels stay what they are.
+    fn begin_second(&mut self, second: u64) -> ClockSecond {
+        let ClockSecond { connections, waiting, .. } = self.current;
+        let fresh = ClockSecond { second, connections, waiting, ..ClockSecond::default() };
+        std::mem::replace(&mut self.current, fresh)
     }
 
     fn advance(&mut self, at: Offset) {
         while self.now.second() < at.second() {
             let next = Offset::from_secs(self.now.second() + 1);
             self.integrate(next);
-            let full = std::mem::take(&mut self.current);
-            self.current.second = full.second + 1;
+            let full = self.begin_second(self.current.second + 1);
             self.done.push(full);
         }
         self.integrate(at);
@@ -265,9 +402,13 @@ mod tests {
             due: Offset::from_millis(due_ms),
             ready: Offset::from_millis(due_ms),
             sent: Some(Offset::from_millis(due_ms)),
+            first_byte: result.is_ok().then(|| Offset::from_millis(done_ms)),
             connecting: Duration::ZERO,
             done: Offset::from_millis(done_ms),
             result,
+            received: Bytes::new(0),
+            reused: false,
+            retried: false,
         }
     }
 

@@ -12,6 +12,7 @@ mod engine;
 mod lane;
 mod ledger;
 mod machine;
+mod observe;
 mod origin;
 mod plan;
 mod response;
@@ -20,8 +21,9 @@ mod stages;
 mod verdict;
 
 pub use engine::{Config, Finished, Progress, ReplayError, replay};
-pub use ledger::Totals;
+pub use ledger::{Seen, Totals};
 pub use machine::allowed_connections;
+pub use observe::{ObserveError, ObserveSource, Observer};
 pub use origin::{Conflict, Target, TargetError, origin_conflict};
 pub use plan::{HeldBack, MARKER, Plan, PlanError, Planner, Rewriting, Share};
 pub use stages::{StagesError, hold, parse_length, parse_scale, parse_stages, scale_at};

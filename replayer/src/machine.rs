@@ -1,5 +1,6 @@
 //! What the machine allows the generator.
 
+use captures::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that are kept for files and pipes.
@@ -15,4 +16,13 @@ pub fn allowed_connections() -> usize {
     };
     let connections = descriptors.unwrap_or(1 << 20).saturating_sub(RESERVED).max(1);
     usize::try_from(connections).unwrap_or(usize::MAX)
+}
+
+/// The memory of this process that is resident; zero where the system does not say.
+pub(crate) fn resident() -> Bytes {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .unwrap_or(0);
+    Bytes::new(pages * rustix::param::page_size() as u64)
 }

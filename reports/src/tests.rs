@@ -54,7 +54,12 @@ fn run() -> Run {
         },
         intervals,
         samples: Vec::new(),
-        end: Some(RunEnd { ended: Offset::from_secs(162), interrupted: false, invalid_reason: None }),
+        end: Some(RunEnd {
+            ended: Offset::from_secs(162),
+            interrupted: false,
+            invalid_reason: None,
+            stopped_by: None,
+        }),
         damage: Vec::new(),
     }
 }
@@ -297,6 +302,7 @@ fn an_invalid_run_says_so_before_anything_else() {
         ended: Offset::from_secs(160),
         interrupted: true,
         invalid_reason: Some("lag p99 31 ms is above 2 ms".to_owned()),
+        stopped_by: None,
     });
     let runs = [run];
     let evidence =
@@ -322,7 +328,12 @@ fn an_interrupted_run_says_so_first_and_is_not_judged_by_its_end() {
         route.statuses.clear();
         route.failures = vec![(Failure::CutOff, 20), (Failure::SkippedEnded, 160)];
     }
-    run.end = Some(RunEnd { ended: Offset::from_millis(30_400), interrupted: true, invalid_reason: None });
+    run.end = Some(RunEnd {
+        ended: Offset::from_millis(30_400),
+        interrupted: true,
+        invalid_reason: None,
+        stopped_by: None,
+    });
     let runs = [run];
     let evidence =
         Evidence { title: "Shop", runs: &runs, points: &[], model: None, forecast: None, check: None };
@@ -347,7 +358,12 @@ fn what_came_from_outside_is_escaped() {
     run.header.capture = evil.to_owned();
     run.header.target = evil.to_owned();
     run.header.configuration = evil.to_owned();
-    run.end = Some(RunEnd { ended: Offset::ZERO, interrupted: false, invalid_reason: Some(evil.to_owned()) });
+    run.end = Some(RunEnd {
+        ended: Offset::ZERO,
+        interrupted: false,
+        invalid_reason: Some(evil.to_owned()),
+        stopped_by: None,
+    });
     let runs = [run];
     let evidence =
         Evidence { title: evil, runs: &runs, points: &[], model: None, forecast: None, check: None };

@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use captures::{CaptureHeader, Rate, RunHeader, Stage};
 use modeler::Objective;
-use replayer::{Config, Finished, Plan, Planner, ReplayError, Rewriting, Share, StagesError, Target};
+use replayer::{
+    Config, Finished, ObserveSource, Observer, Plan, Planner, ReplayError, Rewriting, Share, StagesError,
+    Target,
+};
 use serde_json::{Value, json};
 
 use crate::Globals;
@@ -67,6 +70,9 @@ pub(crate) struct ReplayArgs {
     /// What the whole run must meet, e.g. 'p95<500ms,errors<1%'; exits 99 when it does not
     #[arg(long, value_name = "SLO")]
     threshold: Option<String>,
+    /// Watch the target once a second: pid=N, cgroup=PATH or prometheus=URL[,name…]; may be repeated
+    #[arg(long, value_name = "SOURCE")]
+    observe: Vec<String>,
     /// Show the plan and send nothing
     #[arg(long)]
     dry_run: bool,
@@ -116,6 +122,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         return telling::show_plan(args.json, &plan, &stages);
     };
     let address = reachable(&target, &addresses)?;
+    let observer = observer(&args.observe)?;
     let writer = files::create_run(out, &run_header)?;
     let config = Config {
         address,
@@ -126,10 +133,11 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         drain: timeout,
         max_connections: args.max_connections.unwrap_or_else(replayer::allowed_connections),
         max_backlog: args.max_backlog,
+        observer,
     };
     let stop = stop_on_signals()?;
     let mut live = telling::Live::new(globals);
-    let replayed = replayer::replay(&plan, &config, writer, &stop, |progress| live.show(progress));
+    let replayed = replayer::replay(&plan, config, writer, &stop, |progress| live.show(progress));
     live.end();
     let finished = match replayed {
         Ok(finished) => finished,
@@ -153,6 +161,21 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     };
     conclude(args, globals, &plan, &finished, out)?;
     threshold.map_or(Ok(()), |objective| gate(&objective, &finished, out))
+}
+
+/// What is to be watched, looked at once.
+fn observer(sources: &[String]) -> Result<Observer, Complaint> {
+    let parsed: Vec<ObserveSource> = sources
+        .iter()
+        .map(|text| {
+            ObserveSource::parse(text).map_err(|error| {
+                Complaint::new(Exit::Usage, format!("--observe {text}"), &error, error.mend())
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Observer::new(&parsed).map_err(|(source, error)| {
+        Complaint::new(Exit::Unreachable, format!("--observe {source}"), &error, error.mend())
+    })
 }
 
 fn threshold_of(text: &str) -> Result<Objective, Complaint> {
@@ -337,6 +360,7 @@ fn configuration(
         "threads": threads,
         "timeout_ms": timeout.as_secs_f64() * 1e3,
         "max_backlog": args.max_backlog,
+        "observe": args.observe,
     })
 }
 

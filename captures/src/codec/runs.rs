@@ -1,15 +1,21 @@
 //! The stored forms of runs.
+//!
+//! Version 1 knew the first part of an interval and of an outcome only. Since version 2 a record may have a
+//! second part, and whatever comes to the format later is appended behind it: readers read the parts that
+//! they know, so that a new field needs no new version.
 
 use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{append, bounded, decode_owned, each, encode, place};
+use super::{append_parts, bounded, each_in_parts, encode, parts, place};
 use crate::exchange::ExchangeId;
 use crate::histogram::Histogram;
 use crate::outcome::{Failure, Outcome};
-use crate::run::{Interval, RouteInterval, RunEnd, RunHeader, Stage};
+use crate::run::{
+    GeneratorLoad, Interval, MAX_OBSERVED, Observed, ObservedKind, RouteInterval, RunEnd, RunHeader, Stage,
+};
 use crate::units::{Bytes, Offset, Rate};
 
 #[derive(Serialize, Deserialize)]
@@ -50,7 +56,7 @@ pub(crate) fn encode_run_header(header: &RunHeader) -> io::Result<Vec<u8>> {
 }
 
 pub(crate) fn decode_run_header(payload: &[u8]) -> Option<RunHeader> {
-    let stored: StoredRunHeader = decode_owned(payload)?;
+    let (stored, _): (StoredRunHeader, Option<()>) = parts(payload)?;
     Some(RunHeader {
         tool: stored.tool,
         started: stored.started,
@@ -112,8 +118,25 @@ struct StoredRouteInterval {
     lag: Vec<(u64, u64)>,
 }
 
+/// What version 2 brought to an interval.
+#[derive(Default, Serialize, Deserialize)]
+struct MoreOfInterval {
+    reused: u64,
+    #[serde(deserialize_with = "bounded")]
+    connect: Vec<(u64, u64)>,
+    #[serde(deserialize_with = "bounded")]
+    tls: Vec<(u64, u64)>,
+    /// Cores, resident bytes, the longest turn in nanoseconds, connections, waiting requests.
+    generator: Option<(f64, u64, u64, u64, u64)>,
+    #[serde(deserialize_with = "bounded")]
+    observed: Vec<(String, u8, f64)>,
+    /// Of each route, in the order of the first part: the times to the first byte.
+    #[serde(deserialize_with = "bounded")]
+    routes: Vec<Vec<(u64, u64)>>,
+}
+
 pub(crate) fn append_interval(payload: &mut Vec<u8>, interval: &Interval) -> io::Result<()> {
-    append(
+    append_parts(
         payload,
         &StoredInterval {
             second: interval.second,
@@ -126,6 +149,23 @@ pub(crate) fn append_interval(payload: &mut Vec<u8>, interval: &Interval) -> io:
             retried: interval.retried,
             generator_cpu: interval.generator_cpu,
             routes: interval.routes.iter().map(stored_route).collect(),
+        },
+        &MoreOfInterval {
+            reused: interval.reused,
+            connect: stored_histogram(&interval.connect),
+            tls: stored_histogram(&interval.tls),
+            generator: interval.generator.map(|load| {
+                let delay = whole_nanos(load.loop_delay);
+                (load.cpu_cores, load.resident.as_u64(), delay, load.connections, load.waiting)
+            }),
+            observed: interval
+                .observed
+                .iter()
+                .map(|observed| {
+                    (observed.name.clone(), place(&ObservedKind::ALL, &observed.kind), observed.value)
+                })
+                .collect(),
+            routes: interval.routes.iter().map(|route| stored_histogram(&route.first_byte)).collect(),
         },
     )
 }
@@ -171,11 +211,12 @@ fn restored_histogram(stored: &[(u64, u64)]) -> Histogram {
 }
 
 pub(crate) fn each_interval(payload: &[u8], mut take: impl FnMut(Interval)) -> Option<()> {
-    each(payload, |stored: StoredInterval| {
+    each_in_parts(payload, |stored: StoredInterval, more: Option<MoreOfInterval>| {
         if stored.second > LAST_SECOND || !stored.in_flight.is_finite() || !stored.generator_cpu.is_finite() {
             return None;
         }
-        take(Interval {
+        let more = more.unwrap_or_default();
+        let mut interval = Interval {
             second: stored.second,
             planned: stored.planned,
             completed: stored.completed,
@@ -186,7 +227,25 @@ pub(crate) fn each_interval(payload: &[u8], mut take: impl FnMut(Interval)) -> O
             retried: stored.retried,
             generator_cpu: stored.generator_cpu,
             routes: stored.routes.iter().map(restored_route).collect::<Option<_>>()?,
-        });
+            reused: more.reused,
+            connect: restored_histogram(&more.connect),
+            tls: restored_histogram(&more.tls),
+            generator: more.generator.map(|(cpu_cores, resident, delay, connections, waiting)| {
+                let (resident, loop_delay) = (Bytes::new(resident), Duration::from_nanos(delay));
+                GeneratorLoad { cpu_cores, resident, loop_delay, connections, waiting }
+            }),
+            observed: Vec::new(),
+        };
+        if interval.generator.is_some_and(|load| !load.cpu_cores.is_finite()) {
+            return None;
+        }
+        for (name, kind, value) in more.observed.into_iter().take(MAX_OBSERVED) {
+            interval.observe(Observed { name, kind: *ObservedKind::ALL.get(usize::from(kind))?, value });
+        }
+        for (route, first_byte) in interval.routes.iter_mut().zip(&more.routes) {
+            route.first_byte = restored_histogram(first_byte);
+        }
+        take(interval);
         Some(())
     })
 }
@@ -205,6 +264,7 @@ fn restored_route(stored: &StoredRouteInterval) -> Option<RouteInterval> {
         latency: restored_histogram(&stored.latency),
         service: restored_histogram(&stored.service),
         lag: restored_histogram(&stored.lag),
+        first_byte: Histogram::new(),
     })
 }
 
@@ -222,8 +282,17 @@ struct StoredOutcome {
     result: Result<u16, u8>,
 }
 
+/// What version 2 brought to an outcome.
+#[derive(Default, Serialize, Deserialize)]
+struct MoreOfOutcome {
+    first_byte: Option<u64>,
+    received: u64,
+    reused: bool,
+    retried: bool,
+}
+
 pub(crate) fn append_outcome(payload: &mut Vec<u8>, outcome: &Outcome) -> io::Result<()> {
-    append(
+    append_parts(
         payload,
         &StoredOutcome {
             exchange: outcome.exchange.0,
@@ -237,11 +306,18 @@ pub(crate) fn append_outcome(payload: &mut Vec<u8>, outcome: &Outcome) -> io::Re
             done: outcome.done.as_nanos(),
             result: outcome.result.map_err(|failure| place(&Failure::ALL, &failure)),
         },
+        &MoreOfOutcome {
+            first_byte: outcome.first_byte.map(Offset::as_nanos),
+            received: outcome.received.as_u64(),
+            reused: outcome.reused,
+            retried: outcome.retried,
+        },
     )
 }
 
 pub(crate) fn each_outcome(payload: &[u8], mut take: impl FnMut(Outcome)) -> Option<()> {
-    each(payload, |stored: StoredOutcome| {
+    each_in_parts(payload, |stored: StoredOutcome, more: Option<MoreOfOutcome>| {
+        let more = more.unwrap_or_default();
         take(Outcome {
             exchange: ExchangeId(stored.exchange),
             copy: stored.copy,
@@ -250,12 +326,16 @@ pub(crate) fn each_outcome(payload: &[u8], mut take: impl FnMut(Outcome)) -> Opt
             due: Offset::from_nanos(stored.due),
             ready: Offset::from_nanos(stored.ready),
             sent: stored.sent.map(Offset::from_nanos),
+            first_byte: more.first_byte.map(Offset::from_nanos),
             connecting: Duration::from_nanos(stored.connecting),
             done: Offset::from_nanos(stored.done),
             result: match stored.result {
                 Ok(status) => Ok(status),
                 Err(failure) => Err(*Failure::ALL.get(usize::from(failure))?),
             },
+            received: Bytes::new(more.received),
+            reused: more.reused,
+            retried: more.retried,
         });
         Some(())
     })
@@ -268,20 +348,29 @@ struct StoredRunEnd {
     invalid_reason: Option<String>,
 }
 
-pub(crate) fn encode_run_end(end: &RunEnd) -> io::Result<Vec<u8>> {
-    encode(&StoredRunEnd {
+/// What version 2 brought to the end.
+#[derive(Default, Serialize, Deserialize)]
+struct MoreOfRunEnd {
+    stopped_by: Option<String>,
+}
+
+pub(crate) fn append_run_end(payload: &mut Vec<u8>, end: &RunEnd) -> io::Result<()> {
+    payload.extend(encode(&StoredRunEnd {
         ended: end.ended.as_nanos(),
         interrupted: end.interrupted,
         invalid_reason: end.invalid_reason.clone(),
-    })
+    })?);
+    payload.extend(encode(&MoreOfRunEnd { stopped_by: end.stopped_by.clone() })?);
+    Ok(())
 }
 
 pub(crate) fn decode_run_end(payload: &[u8]) -> Option<RunEnd> {
-    let stored: StoredRunEnd = decode_owned(payload)?;
+    let (stored, more): (StoredRunEnd, Option<MoreOfRunEnd>) = parts(payload)?;
     Some(RunEnd {
         ended: Offset::from_nanos(stored.ended),
         interrupted: stored.interrupted,
         invalid_reason: stored.invalid_reason,
+        stopped_by: more.unwrap_or_default().stopped_by,
     })
 }
 

@@ -1,0 +1,298 @@
+//! Watches the target while a replay goes on: processes, control groups, metrics in Prometheus' text format.
+//!
+//! Each source is looked at once a second, on one thread of its own. What a source says is understood by pure
+//! functions (`process`, `cgroup`, `prometheus`); growth of counters becomes a rate here. A source that fails
+//! once leaves a gap; that it failed is counted.
+
+mod cgroup;
+mod process;
+mod prometheus;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use captures::{Observed, ObservedKind, Offset};
+
+use crate::clock::Clock;
+use crate::ledger::Told;
+
+/// A source of observations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObserveSource {
+    /// A page in Prometheus' text format.
+    Prometheus {
+        /// Host and port.
+        authority: String,
+        /// The path, with its query.
+        path: String,
+        /// The metrics that are kept; all but the buckets of histograms when there are none.
+        names: Vec<String>,
+    },
+    /// A process of this machine, with all that descend from it.
+    Process(u32),
+    /// A control group of this machine: a container, a service.
+    Cgroup(PathBuf),
+}
+
+/// Why something cannot be observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObserveError {
+    /// It is not written as a source.
+    Form,
+    /// It cannot be read.
+    Unreadable {
+        /// Why.
+        why: String,
+    },
+}
+
+impl fmt::Display for ObserveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form => write!(f, "is no source"),
+            Self::Unreadable { why } => write!(f, "cannot be observed: {why}"),
+        }
+    }
+}
+
+impl ObserveError {
+    /// What to do about it.
+    pub const fn mend(&self) -> &'static str {
+        match self {
+            Self::Form => {
+                "write pid=4711, cgroup=/sys/fs/cgroup/… or prometheus=http://HOST:PORT/metrics[,name…]"
+            }
+            Self::Unreadable { .. } => {
+                "check that it runs on this machine, or answers there, and may be read by this user"
+            }
+        }
+    }
+}
+
+impl std::error::Error for ObserveError {}
+
+impl ObserveSource {
+    /// Reads `pid=N`, `cgroup=PATH` or `prometheus=URL[,name…]`.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn parse(text: &str) -> Result<Self, ObserveError> {
+        let (kind, rest) = text.split_once('=').ok_or(ObserveError::Form)?;
+        match kind {
+            "pid" => rest.parse().map(Self::Process).map_err(|_| ObserveError::Form),
+            "cgroup" if !rest.is_empty() => Ok(Self::Cgroup(PathBuf::from(rest))),
+            "prometheus" => {
+                let mut parts = rest.split(',');
+                let url = parts.next().unwrap_or_default();
+                let rest = url.strip_prefix("http://").ok_or(ObserveError::Form)?;
+                let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+                if host.is_empty() || rest.bytes().any(|byte| byte <= b' ' || byte == 0x7F) {
+                    return Err(ObserveError::Form);
+                }
+                let has_port =
+                    authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+                Ok(Self::Prometheus {
+                    authority: if has_port { authority.to_owned() } else { format!("{authority}:80") },
+                    path: if path.is_empty() { "/metrics".to_owned() } else { path.to_owned() },
+                    names: parts.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+                })
+            }
+            _ => Err(ObserveError::Form),
+        }
+    }
+
+    /// What the names of its observations begin with.
+    fn prefix(&self) -> String {
+        match self {
+            Self::Prometheus { authority, .. } => format!("prometheus:{authority}/"),
+            Self::Process(id) => format!("pid:{id}/"),
+            Self::Cgroup(path) => {
+                format!("cgroup:{}/", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+            }
+        }
+    }
+
+    fn look(&self) -> io::Result<Vec<Reading>> {
+        match self {
+            Self::Prometheus { authority, path, names } => prometheus::look(authority, path, names),
+            Self::Process(id) => process::look(*id),
+            Self::Cgroup(path) => cgroup::look(path),
+        }
+    }
+}
+
+impl fmt::Display for ObserveSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prometheus { authority, path, .. } => write!(f, "prometheus=http://{authority}{path}"),
+            Self::Process(id) => write!(f, "pid={id}"),
+            Self::Cgroup(path) => write!(f, "cgroup={}", path.display()),
+        }
+    }
+}
+
+/// One number of a source at one moment.
+#[derive(Clone, Debug, PartialEq)]
+struct Reading {
+    name: String,
+    /// A level, or a counter that only grows; a counter is multiplied by `scale` once it has become a rate.
+    counter: bool,
+    value: f64,
+    scale: f64,
+}
+
+impl Reading {
+    fn gauge(name: &str, value: f64) -> Self {
+        Self { name: name.to_owned(), counter: false, value, scale: 1.0 }
+    }
+
+    fn counter(name: &str, value: f64, scale: f64) -> Self {
+        Self { name: name.to_owned(), counter: true, value, scale }
+    }
+}
+
+/// Watches sources for as long as a run lasts; by default none.
+#[derive(Debug, Default)]
+pub struct Observer {
+    sources: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    source: ObserveSource,
+    rates: Rates,
+}
+
+impl Observer {
+    /// Looks at each source once, so that one that cannot be observed is known before anything is sent.
+    ///
+    /// # Errors
+    /// The first source that cannot be read, and why.
+    pub fn new(sources: &[ObserveSource]) -> Result<Self, (ObserveSource, ObserveError)> {
+        for source in sources {
+            let unreadable = |error: io::Error| ObserveError::Unreadable { why: error.to_string() };
+            source.look().map_err(|error| (source.clone(), unreadable(error)))?;
+        }
+        let sources = sources
+            .iter()
+            .map(|source| Watched { source: source.clone(), rates: Rates::default() })
+            .collect();
+        Ok(Self { sources })
+    }
+
+    /// Whether there is nothing to watch.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Looks once a second, a little before its end, until `over` is dropped.
+    pub(crate) fn run(mut self, clock: Clock, over: &Receiver<()>, ledger: &Sender<Told>) {
+        loop {
+            let now = clock.now();
+            let target = Offset::from_secs(now.plus(EARLY).second() + 1).minus(EARLY);
+            match over.recv_timeout(target.since(now) + clock.until_start()) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let at = clock.now();
+            let observed: Vec<Observed> =
+                self.sources.iter_mut().flat_map(|watched| watched.look(at)).collect();
+            if ledger.send(Told::Observed(at.second(), observed)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// How long before the end of its second a source is looked at.
+const EARLY: Duration = Duration::from_millis(100);
+
+impl Watched {
+    fn look(&mut self, at: Offset) -> Vec<Observed> {
+        let Ok(readings) = self.source.look() else { return Vec::new() };
+        let prefix = self.source.prefix();
+        readings.iter().filter_map(|reading| self.rates.observed(&prefix, reading, at)).collect()
+    }
+}
+
+/// Turns counters into rates.
+#[derive(Debug, Default)]
+struct Rates {
+    before: BTreeMap<String, (Offset, f64)>,
+}
+
+impl Rates {
+    /// `None` for a counter that is seen for the first time, or that was set back.
+    fn observed(&mut self, prefix: &str, reading: &Reading, at: Offset) -> Option<Observed> {
+        let name = format!("{prefix}{}", reading.name);
+        if !reading.counter {
+            return Some(Observed { name, kind: ObservedKind::Gauge, value: reading.value });
+        }
+        let before = self.before.insert(reading.name.clone(), (at, reading.value));
+        let (earlier, was) = before.filter(|&(earlier, was)| earlier < at && was <= reading.value)?;
+        let value = (reading.value - was) / at.since(earlier).as_secs_f64() * reading.scale;
+        Some(Observed { name, kind: ObservedKind::Rate, value })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_read_as_it_is_typed() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let page = |authority: &str, path: &str, kept: &[&str]| ObserveSource::Prometheus {
+            authority: authority.to_owned(),
+            path: path.to_owned(),
+            names: names(kept),
+        };
+        for (text, expected) in [
+            ("pid=4711", Ok(ObserveSource::Process(4711))),
+            ("cgroup=/sys/fs/cgroup/x", Ok(ObserveSource::Cgroup(PathBuf::from("/sys/fs/cgroup/x")))),
+            ("prometheus=http://h:9100/m?x=1,a,b", Ok(page("h:9100", "/m?x=1", &["a", "b"]))),
+            ("prometheus=http://h", Ok(page("h:80", "/metrics", &[]))),
+            ("prometheus=https://h/", Err(ObserveError::Form)),
+            ("prometheus=http:///m", Err(ObserveError::Form)),
+            ("pid=x", Err(ObserveError::Form)),
+            ("load", Err(ObserveError::Form)),
+        ] {
+            assert_eq!(ObserveSource::parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_counter_becomes_a_rate_and_starts_anew_when_it_is_set_back() {
+        let mut rates = Rates::default();
+        let mut seen = |at_ms, value| {
+            let reading = Reading::counter("c", value, 0.5);
+            rates.observed("s/", &reading, Offset::from_millis(at_ms)).map(|observed| observed.value)
+        };
+        // (moment in ms, counter, half of its growth a second)
+        for (at, value, expected) in [
+            (0, 10.0, None),
+            (500, 30.0, Some(20.0)),
+            (1_500, 30.0, Some(0.0)),
+            (2_500, 4.0, None),
+            (3_500, 6.0, Some(1.0)),
+        ] {
+            assert_eq!(seen(at, value), expected, "at {at} ms");
+        }
+    }
+
+    #[test]
+    fn this_process_can_be_observed_and_one_that_is_not_there_cannot() {
+        let own = ObserveSource::Process(std::process::id());
+        let mut observer = Observer::new(&[own]).unwrap();
+        let observed = observer.sources[0].look(Offset::from_secs(1));
+        let memory = observed.iter().find(|one| one.name.ends_with("/memory_bytes")).unwrap();
+        assert!(memory.value > 1e5, "{observed:?}");
+        let nobody = ObserveSource::Process(u32::MAX);
+        assert!(matches!(Observer::new(&[nobody]), Err((_, ObserveError::Unreadable { .. }))));
+    }
+}
