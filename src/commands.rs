@@ -3,6 +3,7 @@
 pub(crate) mod demo;
 pub(crate) mod files;
 pub(crate) mod forecast;
+pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod model;
 pub(crate) mod record;

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use commands::{forecast, inspect, model, record, replay, report};
+use commands::{forecast, import, inspect, model, record, replay, report};
 use complain::Complaint;
 use journal::LogFormat;
 
@@ -60,6 +60,7 @@ pub(crate) struct Globals {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Record(Box<record::RecordArgs>),
+    Import(Box<import::ImportArgs>),
     Inspect(inspect::InspectArgs),
     Replay(replay::ReplayArgs),
     Model(model::ModelArgs),
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
     journal::begin(&globals);
     let done = match &command {
         Command::Record(args) => record::run(args, &globals),
+        Command::Import(args) => import::run(args, &globals),
         Command::Inspect(args) => inspect::run(args, &globals),
         Command::Replay(args) => replay::run(args, &globals),
         Command::Model(args) => model::run(args, &globals),

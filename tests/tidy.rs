@@ -20,6 +20,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("rustls-pki-types", "recorder"),
     ("flate2", "recorder"),
     ("brotli", "recorder"),
+    ("pcap", "recorder"),
+    ("liblzma", "recorder"),
     ("httparse", "replayer"),
     ("linfa", "modeler"),
     ("linfa-linear", "modeler"),

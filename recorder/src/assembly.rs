@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::head;
 
 use self::tap::Tap;
-pub(crate) use self::tap::{BodyPolicy, Room};
+pub(crate) use self::tap::{BodyPolicy, Room, kept_of};
 
 /// One exchange while it happens.
 #[derive(Debug)]
@@ -147,6 +147,22 @@ impl Assembly {
             value: value.as_bytes().to_vec(),
         };
         self.response_trailers = trailers.iter().map(field).collect();
+    }
+
+    /// The fields behind the body of a request that went on as it came, in wire format.
+    pub(crate) fn on_request_trailers_passed(&mut self, fields: Vec<u8>) {
+        self.request_trailers = fields;
+    }
+
+    /// The same of a response.
+    pub(crate) fn on_response_trailers_passed(&mut self, fields: &[u8]) {
+        self.response_trailers = head::fields(fields);
+    }
+
+    /// `length` bytes of a body went by unseen: what was kept before them stays, nothing after them is.
+    pub(crate) fn on_missing(&mut self, of_request: bool, length: u64) {
+        let body = if of_request { &mut self.request_body } else { &mut self.response_body };
+        body.skip(length);
     }
 
     /// Whether a final response was seen.

@@ -28,10 +28,13 @@ mod files;
 mod forwarded;
 mod gate;
 mod head;
+mod inflow;
+mod intake;
 mod metrics;
 mod monitor;
 mod notice;
 mod outlet;
+mod packets;
 mod peer;
 mod policy;
 mod proxy;
@@ -42,6 +45,7 @@ mod spool;
 mod tls;
 mod upgrade;
 mod upstream;
+mod wire;
 
 pub use config::{
     Config, Downstream, Files, Policy, Quota, Rotation, Syncing, Upstream, Upstreams, WhenFull,
@@ -49,9 +53,12 @@ pub use config::{
 pub use error::RecordError;
 pub use files::{OutError, Segments};
 pub use forwarded::{Forwarding, Network};
+pub use inflow::uncompressed;
+pub use intake::Intake;
 pub use metrics::{Latencies, Metrics, RouteCount};
 pub use monitor::Monitor;
 pub use notice::Notice;
+pub use packets::{PacketError, PacketFile, PacketImport, RawPacket};
 pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
 pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy};
 pub use redact::{Explanation, Found, MaskPolicy, MaskRules, explain};
@@ -60,3 +67,4 @@ pub use spool::Totals;
 pub use tls::{Certificates, KeyPair};
 pub use upgrade::Upgrade;
 pub use upstream::{Balance, Check, HealthChecks, HostHeader, UpstreamState};
+pub use wire::{Link, Packet, WireCounts};

@@ -2,12 +2,12 @@
 
 mod admin;
 mod downstream;
-mod files;
-mod mask;
-mod policy;
+pub(in crate::commands) mod files;
+pub(in crate::commands) mod mask;
+pub(in crate::commands) mod policy;
 mod protocol;
 mod telling;
-mod units;
+pub(in crate::commands) mod units;
 mod upstream;
 
 use std::fs::File;
@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use captures::Bytes;
 use recorder::{Config, Monitor, RecordError, Stopper};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -26,7 +27,7 @@ use crate::admin as admin_listener;
 use crate::commands::record::admin::AdminArgs;
 use crate::commands::record::downstream::DownstreamArgs;
 use crate::commands::record::files::FilesArgs;
-use crate::commands::record::mask::MaskArgs;
+use crate::commands::record::mask::{ExplainArgs, MaskArgs};
 use crate::commands::record::policy::PolicyArgs;
 use crate::commands::record::telling::{say_notice, summary};
 use crate::commands::record::upstream::UpstreamArgs;
@@ -64,6 +65,8 @@ pub(crate) struct RecordArgs {
     #[command(flatten)]
     mask: MaskArgs,
     #[command(flatten)]
+    explain: ExplainArgs,
+    #[command(flatten)]
     files: FilesArgs,
     #[command(flatten)]
     admin: AdminArgs,
@@ -78,6 +81,9 @@ pub(crate) struct RecordArgs {
     check: bool,
 }
 
+/// What is kept of a body unless something else is said.
+const BODY_LIMIT: Bytes = Bytes::new(64 << 10);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Switch {
     On,
@@ -86,7 +92,7 @@ enum Switch {
 
 /// Runs the command.
 pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint> {
-    if args.mask.explain(args)? {
+    if args.explain.explain(&args.mask)? {
         return Ok(());
     }
     let config = config(args)?;
@@ -153,8 +159,8 @@ fn config(args: &RecordArgs) -> Result<Config, Complaint> {
     Ok(Config {
         downstream: args.downstream.resolve(args)?,
         upstreams: args.upstream.resolve(args)?,
-        policy: args.policy.resolve()?,
-        masking: args.mask.resolve(args)?,
+        policy: args.policy.resolve(BODY_LIMIT)?,
+        masking: args.mask.resolve()?,
         files: args.files.resolve()?,
         threads: args.threads.map_or_else(
             || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

@@ -60,6 +60,13 @@ impl Room {
     }
 }
 
+/// What is kept of a body that is here as a whole.
+pub(crate) fn kept_of(body: Vec<u8>, wanted: Kept, policy: &BodyPolicy) -> Body {
+    let mut tap = Tap::default();
+    tap.push(&Bytes::from(body), policy, || wanted);
+    tap.into_body()
+}
+
 /// What is kept of one body.
 #[derive(Debug, Default)]
 pub(super) struct Tap {
@@ -117,6 +124,13 @@ impl Tap {
             }
             Kept::Whole(_) => self.give_up(piece, policy),
         }
+    }
+
+    /// `length` bytes went by unseen.
+    pub(super) fn skip(&mut self, length: u64) {
+        self.length += length;
+        self.kept = Some(Kept::Nothing);
+        self.digest = None;
     }
 
     fn room_below(&self, limit: captures::Bytes) -> usize {

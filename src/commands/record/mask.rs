@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use recorder::{MaskPolicy, MaskRules};
 
-use super::{RecordArgs, complaint};
 use crate::complain::{Complaint, Exit, reason};
 
 /// A key is no novel.
@@ -17,7 +16,7 @@ const LONGEST_KEY: u64 = 4_096;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Secrets")]
-pub(super) struct MaskArgs {
+pub(in crate::commands) struct MaskArgs {
     /// What is done to secrets: `default`, `none`, or a file (TOML) that adds to the defaults
     ///
     /// By default these become pseudonyms (same secret, same pseudonym): the values of headers named like
@@ -42,6 +41,11 @@ pub(super) struct MaskArgs {
     /// it, and nobody but its owner write. Whoever has the key can test guesses against the captures.
     #[arg(long, value_name = "FILE")]
     mask_key: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Secrets")]
+pub(super) struct ExplainArgs {
     /// Show what would be masked in a sample, or in a FILE with a raw HTTP/1 request or response, and stop
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
     explain_policy: Option<String>,
@@ -51,7 +55,7 @@ pub(super) struct MaskArgs {
 }
 
 impl MaskArgs {
-    pub(super) fn resolve(&self, args: &RecordArgs) -> Result<MaskPolicy, Complaint> {
+    pub(in crate::commands) fn resolve(&self) -> Result<MaskPolicy, Complaint> {
         let mut rules = match self.mask.as_str() {
             "none" => return self.nothing(),
             "default" => MaskRules::usual(),
@@ -59,20 +63,13 @@ impl MaskArgs {
         };
         rules.headers.extend(self.mask_header.iter().map(|name| name.trim().to_ascii_lowercase()));
         match &self.mask_key {
-            None => MaskPolicy::with_random_key(rules).map_err(|error| complaint(args, &error)),
+            None => MaskPolicy::with_random_key(rules)
+                .map_err(|error| Complaint::new(Exit::Fault, "--mask", &error, error.mend())),
             Some(path) => MaskPolicy::with_key(&key(path)?, rules).ok_or_else(|| {
                 let mend = "give 64 hexadecimal digits, or at least 16 bytes of anything else";
                 Complaint::new(Exit::Usage, place(path), "the key is too short", mend)
             }),
         }
-    }
-
-    /// Explains the policy when that was asked for, and says whether it was.
-    pub(super) fn explain(&self, args: &RecordArgs) -> Result<bool, Complaint> {
-        let Some(sample) = &self.explain_policy else { return Ok(false) };
-        let sample = (!sample.is_empty()).then_some(Path::new(sample));
-        explain::explain(self.resolve(args)?, sample, self.json)?;
-        Ok(true)
     }
 
     fn nothing(&self) -> Result<MaskPolicy, Complaint> {
@@ -82,6 +79,16 @@ impl MaskArgs {
             return Err(Complaint::new(Exit::Usage, contradicts, "contradicts --mask none", mend));
         }
         Ok(MaskPolicy::None)
+    }
+}
+
+impl ExplainArgs {
+    /// Explains the policy when that was asked for, and says whether it was.
+    pub(super) fn explain(&self, mask: &MaskArgs) -> Result<bool, Complaint> {
+        let Some(sample) = &self.explain_policy else { return Ok(false) };
+        let sample = (!sample.is_empty()).then_some(Path::new(sample));
+        explain::explain(mask.resolve()?, sample, self.json)?;
+        Ok(true)
     }
 }
 

@@ -9,11 +9,11 @@ use super::units::{size, time};
 use crate::complain::{Complaint, Exit};
 
 /// Bodies larger than this are not stored: two of them and their heads still fit a block of the file.
-const LARGEST_BODY: Bytes = Bytes::new(16 << 20);
+pub(in crate::commands) const LARGEST_BODY: Bytes = Bytes::new(16 << 20);
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What is recorded")]
-pub(super) struct PolicyArgs {
+pub(in crate::commands) struct PolicyArgs {
     /// What visitors are told apart by; of this list, the first that a request carries decides
     ///
     /// `cookie` is any cookie named like a session cookie (sid, PHPSESSID, JSESSIONID …), `cookie:NAME` that
@@ -63,8 +63,9 @@ pub(super) struct PolicyArgs {
     #[arg(long, value_name = "[TYPE=]KEPT,…", value_delimiter = ',', value_parser = body_rule)]
     response_body: Vec<BodyRule>,
     /// The most bytes that are stored of a body for which no rule gives a size; of longer ones also a digest
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
-    body_limit: Bytes,
+    /// [default: 64KiB of what passes by, 16MiB of what is imported]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    body_limit: Option<Bytes>,
     /// Whether bodies are stored as received, or with gzip, deflate, br and zstd taken off
     ///
     /// A body that is not stored whole, cannot be decoded, or decodes to more than 16 MiB stays as received;
@@ -83,12 +84,13 @@ enum Bodies {
 }
 
 impl PolicyArgs {
-    pub(super) fn resolve(&self) -> Result<Policy, Complaint> {
+    pub(in crate::commands) fn resolve(&self, usual_limit: Bytes) -> Result<Policy, Complaint> {
+        let limit = self.body_limit.unwrap_or(usual_limit);
         if self.session_idle.is_zero() {
             let mend = "give a length of time, e.g. 30m";
             return Err(Complaint::new(Exit::Usage, "--session-idle", "must be above zero", mend));
         }
-        if self.body_limit > LARGEST_BODY {
+        if limit > LARGEST_BODY {
             let mend = "give at most 16MiB; of larger bodies a digest is kept";
             return Err(Complaint::new(Exit::Usage, "--body-limit", "stores more than a record holds", mend));
         }
@@ -96,19 +98,19 @@ impl PolicyArgs {
             sessions: SessionPolicy { keys: self.session.clone(), idle: self.session_idle },
             sampling: self.sample,
             filters: Filters { include: self.include.clone(), exclude: self.exclude.clone() },
-            request_bodies: self.bodies("--request-body", &self.request_body)?,
-            response_bodies: self.bodies("--response-body", &self.response_body)?,
+            request_bodies: self.bodies("--request-body", &self.request_body, limit)?,
+            response_bodies: self.bodies("--response-body", &self.response_body, limit)?,
             decode_bodies: self.bodies == Bodies::Decoded,
             record_replayed: self.record_replayed,
             typed: self.typed(),
         })
     }
 
-    fn bodies(&self, flag: &str, own: &[BodyRule]) -> Result<BodyRules, Complaint> {
+    fn bodies(&self, flag: &str, own: &[BodyRule], limit: Bytes) -> Result<BodyRules, Complaint> {
         let rules: Vec<(String, Kept)> = own
             .iter()
             .chain(&self.body)
-            .map(|rule| (rule.content_type.clone(), rule.kept.with(self.body_limit)))
+            .map(|rule| (rule.content_type.clone(), rule.kept.with(limit)))
             .collect();
         let largest =
             |kept: &Kept| matches!(kept, Kept::Whole(size) | Kept::Prefix(size) if *size > LARGEST_BODY);
@@ -116,7 +118,7 @@ impl PolicyArgs {
             let mend = "give at most 16MiB; of larger bodies a digest is kept";
             return Err(Complaint::new(Exit::Usage, flag, "stores more than a record holds", mend));
         }
-        BodyRules::new(&rules, Kept::Prefix(self.body_limit)).map_err(|pattern| {
+        BodyRules::new(&rules, Kept::Prefix(limit)).map_err(|pattern| {
             Complaint::new(Exit::Usage, format!("{flag} {pattern}"), "is longer than any type", "shorten it")
         })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use captures::Bytes;
 
 /// A size: bytes, or with a unit (`k`, `M`, `G` of 1000; `KiB`, `MiB`, `GiB` of 1024).
-pub(super) fn size(typed: &str) -> Result<Bytes, String> {
+pub(in crate::commands) fn size(typed: &str) -> Result<Bytes, String> {
     let split = typed.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(typed.len());
     let (count, unit) = typed.split_at(split);
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
@@ -23,7 +23,7 @@ pub(super) fn size(typed: &str) -> Result<Bytes, String> {
 }
 
 /// A length of time: a whole number with `ms`, `s`, `m` or `h`.
-pub(super) fn time(typed: &str) -> Result<Duration, String> {
+pub(in crate::commands) fn time(typed: &str) -> Result<Duration, String> {
     let split = typed.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(typed.len());
     let (count, unit) = typed.split_at(split);
     let count: u32 = count.parse().map_err(|_| "give a whole number and a unit, e.g. 5s".to_owned())?;

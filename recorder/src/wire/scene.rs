@@ -1,0 +1,206 @@
+//! What all connections share: the numbers, the accounts, the policy, and where finished exchanges go.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use captures::{ConnectionId, Ending, Offset};
+
+use super::talk::Side;
+use crate::assembly::{Assembly, BodyPolicy};
+
+/// Servers that are told apart.
+const MOST_SERVERS: usize = 1_024;
+/// Exchanges that may be open at once, on all connections.
+const MOST_OPEN: usize = 32_768;
+
+/// What became of everything that was captured, beyond the exchanges. Nothing is left out in silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WireCounts {
+    /// Packets that were read.
+    pub packets: u64,
+    /// Their bytes, as they were on the wire.
+    pub bytes: u64,
+    /// Packets of a kind of link that is not understood.
+    pub unknown_link: u64,
+    /// Packets that hold nothing of IPv4 or IPv6, or are broken.
+    pub not_ip: u64,
+    /// Packets of IP that are neither TCP nor a known tunnel.
+    pub not_tcp: u64,
+    /// Packets of other ports than those that were asked for.
+    pub other_ports: u64,
+    /// Packets whose end was not captured (a short snapshot length).
+    pub cut_packets: u64,
+    /// Fragmented packets that never became whole.
+    pub fragments_lost: u64,
+    /// Packets out of their order in time.
+    pub earlier_packets: u64,
+    /// Connections of TCP.
+    pub connections: u64,
+    /// Connections on which HTTP/1 was spoken.
+    pub http_connections: u64,
+    /// Connections that speak TLS, and therefore are not read.
+    pub tls_connections: u64,
+    /// Connections that speak HTTP/2.
+    pub http2_connections: u64,
+    /// Connections on which something else was spoken.
+    pub other_connections: u64,
+    /// Connections that became something else by an upgrade.
+    pub upgraded_connections: u64,
+    /// Connections that became tunnels by `CONNECT`.
+    pub tunnels: u64,
+    /// Connections that were given up, because there were too many.
+    pub evicted_connections: u64,
+    /// Segments that brought nothing new.
+    pub repeated_segments: u64,
+    /// Of those, the ones that held other bytes than the first copy.
+    pub differing_segments: u64,
+    /// Places where something was not captured.
+    pub gaps: u64,
+    /// The bytes that are missing there.
+    pub gap_bytes: u64,
+    /// Bytes that found no room to wait in.
+    pub refused_bytes: u64,
+    /// Bytes that are no part of a message.
+    pub unread_bytes: u64,
+    /// Messages that began and could not be read.
+    pub unreadable_messages: u64,
+    /// Responses to requests that were not captured.
+    pub responses_without_request: u64,
+    /// Requests whose responses were not captured.
+    pub requests_without_response: u64,
+    /// Interim responses (100 Continue and the like), which are not recorded.
+    pub interim_responses: u64,
+}
+
+impl WireCounts {
+    /// Every count with its name.
+    pub fn rows(&self) -> [(&'static str, u64); 27] {
+        [
+            ("packets", self.packets),
+            ("bytes", self.bytes),
+            ("unknown_link", self.unknown_link),
+            ("not_ip", self.not_ip),
+            ("not_tcp", self.not_tcp),
+            ("other_ports", self.other_ports),
+            ("cut_packets", self.cut_packets),
+            ("fragments_lost", self.fragments_lost),
+            ("earlier_packets", self.earlier_packets),
+            ("connections", self.connections),
+            ("http_connections", self.http_connections),
+            ("tls_connections", self.tls_connections),
+            ("http2_connections", self.http2_connections),
+            ("other_connections", self.other_connections),
+            ("upgraded_connections", self.upgraded_connections),
+            ("tunnels", self.tunnels),
+            ("evicted_connections", self.evicted_connections),
+            ("repeated_segments", self.repeated_segments),
+            ("differing_segments", self.differing_segments),
+            ("gaps", self.gaps),
+            ("gap_bytes", self.gap_bytes),
+            ("refused_bytes", self.refused_bytes),
+            ("unread_bytes", self.unread_bytes),
+            ("unreadable_messages", self.unreadable_messages),
+            ("responses_without_request", self.responses_without_request),
+            ("requests_without_response", self.requests_without_response),
+            ("interim_responses", self.interim_responses),
+        ]
+    }
+}
+
+/// What is the same for every connection.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) counts: WireCounts,
+    pub(super) policy: BodyPolicy,
+    pub(super) done: VecDeque<Box<Assembly>>,
+    pub(super) servers: Vec<SocketAddr>,
+    numbers: HashMap<SocketAddr, u32>,
+    connections: u64,
+    exchanges: u64,
+    open: usize,
+}
+
+/// The stage as one connection sees it.
+pub(super) struct Scene<'a> {
+    pub(super) counts: &'a mut WireCounts,
+    pub(super) policy: &'a BodyPolicy,
+    /// Whether anything of the server was ever captured.
+    pub(super) server_is_heard: bool,
+    parties: [SocketAddr; 2],
+    done: &'a mut VecDeque<Box<Assembly>>,
+    servers: &'a mut Vec<SocketAddr>,
+    numbers: &'a mut HashMap<SocketAddr, u32>,
+    connections: &'a mut u64,
+    exchanges: &'a mut u64,
+    open: &'a mut usize,
+}
+
+impl Stage {
+    pub(super) fn new(policy: BodyPolicy) -> Self {
+        Self {
+            counts: WireCounts::default(),
+            policy,
+            done: VecDeque::new(),
+            servers: Vec::new(),
+            numbers: HashMap::new(),
+            connections: 0,
+            exchanges: 0,
+            open: 0,
+        }
+    }
+
+    pub(super) fn scene(&mut self, parties: [SocketAddr; 2], server_is_heard: bool) -> Scene<'_> {
+        Scene {
+            counts: &mut self.counts,
+            policy: &self.policy,
+            server_is_heard,
+            parties,
+            done: &mut self.done,
+            servers: &mut self.servers,
+            numbers: &mut self.numbers,
+            connections: &mut self.connections,
+            exchanges: &mut self.exchanges,
+            open: &mut self.open,
+        }
+    }
+}
+
+impl Scene<'_> {
+    pub(super) fn new_connection(&mut self) -> ConnectionId {
+        *self.connections += 1;
+        ConnectionId(*self.connections - 1)
+    }
+
+    /// The number of an exchange that begins.
+    pub(super) fn new_exchange(&mut self) -> u64 {
+        *self.open += 1;
+        *self.exchanges += 1;
+        *self.exchanges - 1
+    }
+
+    /// Whether no more exchanges can be open.
+    pub(super) fn has_too_many(&self) -> bool {
+        *self.open >= MOST_OPEN
+    }
+
+    /// Says of an exchange between whom it was.
+    pub(super) fn place(&mut self, assembly: &mut Assembly, client: Side) {
+        let server = self.parties[1 - client];
+        assembly.client = self.parties[client].ip();
+        let known = self.numbers.get(&server).copied();
+        assembly.passage.server = known.or_else(|| {
+            let number = u32::try_from(self.servers.len()).ok().filter(|_| self.servers.len() < MOST_SERVERS)?;
+            self.servers.push(server);
+            self.numbers.insert(server, number);
+            Some(number)
+        });
+    }
+
+    /// An exchange is over.
+    pub(super) fn end(&mut self, mut assembly: Box<Assembly>, at: Offset, ending: Ending, detail: String) {
+        assembly.end(at, ending);
+        assembly.passage.detail = detail;
+        *self.open = self.open.saturating_sub(1);
+        self.done.push_back(assembly);
+    }
+}

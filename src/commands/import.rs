@@ -1,0 +1,99 @@
+//! `highwater import`: what others recorded becomes a capture.
+
+mod inputs;
+mod packets;
+mod sink;
+mod telling;
+
+use std::path::PathBuf;
+
+use captures::{Bytes, sha256};
+use recorder::{MaskPolicy, Policy};
+
+use crate::Globals;
+use crate::commands::import::inputs::{Format, Input};
+use crate::commands::record::mask::MaskArgs;
+use crate::commands::record::policy::{LARGEST_BODY, PolicyArgs};
+use crate::complain::{Complaint, Exit};
+
+/// What is kept of a body unless something else is said: files hold what they hold.
+const BODY_LIMIT: Bytes = LARGEST_BODY;
+
+/// Turns what others recorded into a capture: files of packets (pcap, pcapng)
+///
+/// Files may be compressed by gzip, zstd or xz, `-` is stdin. Of several, the one that begins first is read
+/// first; a connection may go on from one file of packets into the next. Secrets are masked, sessions found,
+/// exchanges filtered and sampled as by `record`. What is no exchange, or cannot be read, is counted by reason.
+///
+/// From packets HTTP/1 is read, on any port and in any order of segments, through VLANs, MPLS, PPPoE, GRE,
+/// VXLAN, Geneve, GTP and other tunnels. TLS is recognised and counted, but not decrypted: there is no
+/// --keylog, since no library that is kept well reads recorded TLS; record in front of it with `record`.
+///
+/// Example: highwater import monday.pcap.gz tuesday.pcap.gz --port 80 --out shop.capture
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// What to read; `-` is stdin
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// The capture to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// What the files are; `auto` looks into each
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto)]
+    format: Format,
+    /// Of packets: only connections of this port; may be repeated
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Vec<u16>,
+    /// One JSON object on stdout that says what was read and what was not
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    mask: MaskArgs,
+}
+
+/// What an import goes by.
+struct Plan<'a> {
+    args: &'a ImportArgs,
+    policy: Policy,
+    masking: MaskPolicy,
+    /// Tells this recording from others: made of the names and sizes of what is imported.
+    recording: [u8; 16],
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ImportArgs, globals: &Globals) -> Result<(), Complaint> {
+    let policy = args.policy.resolve(BODY_LIMIT)?;
+    let masking = args.mask.resolve()?;
+    let mut inputs = Vec::new();
+    let mut refused = Vec::new();
+    for path in &args.files {
+        match Input::open(path, args.format) {
+            Ok(input) => inputs.push(input),
+            Err(complaint) => refused.push(complaint),
+        }
+    }
+    if inputs.is_empty() {
+        return Err(telling::nothing(refused));
+    }
+    let plan = Plan { args, policy, masking, recording: identity(&inputs) };
+    let mut account = packets::import(&plan, inputs)?;
+    account.refused.extend(refused);
+    telling::tell(&account, args, globals)
+}
+
+fn identity(inputs: &[Input]) -> [u8; 16] {
+    let mut names = Vec::new();
+    for input in inputs {
+        names.extend_from_slice(input.path.as_os_str().as_encoded_bytes());
+        names.extend_from_slice(&std::fs::metadata(&input.path).map_or(0, |found| found.len()).to_le_bytes());
+    }
+    let digest = sha256(&names);
+    std::array::from_fn(|at| digest[at])
+}
+
+/// What cannot be meant.
+fn usage(place: &str, what: &str, mend: &str) -> Complaint {
+    Complaint::new(Exit::Usage, place, what, mend)
+}
