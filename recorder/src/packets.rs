@@ -58,7 +58,8 @@ impl PacketFile {
     /// # Errors
     /// When it is no file of packets.
     pub fn open(path: &Path) -> Result<Self, PacketError> {
-        let capture = Capture::from_file_with_precision(path, Precision::Nano).map_err(|error| told(&error))?;
+        let capture =
+            Capture::from_file_with_precision(path, Precision::Nano).map_err(|error| told(&error))?;
         let link = Link(capture.get_datalink().0);
         Ok(Self { capture, link })
     }

@@ -141,7 +141,9 @@ impl Flows {
                 return;
             }
             self.deadlines.pop_front();
-            let Some(flow) = self.slots[slot].as_ref().filter(|flow| flow.generation == generation) else { continue };
+            let Some(flow) = self.slots[slot].as_ref().filter(|flow| flow.generation == generation) else {
+                continue;
+            };
             let until = flow.over.map_or_else(|| flow.last.plus(IDLE), |over| over.plus(LINGER));
             if until <= self.now {
                 self.close(stage, slot);
@@ -165,8 +167,12 @@ impl Flows {
     /// Nothing more comes.
     pub(super) fn finish(&mut self, stage: &mut Stage) {
         // In the order in which they began.
-        let mut left: Vec<(u64, usize)> =
-            self.slots.iter().enumerate().filter_map(|(slot, flow)| Some((flow.as_ref()?.generation, slot))).collect();
+        let mut left: Vec<(u64, usize)> = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, flow)| Some((flow.as_ref()?.generation, slot)))
+            .collect();
         left.sort_unstable();
         for (_, slot) in left {
             self.close(stage, slot);
@@ -297,7 +303,8 @@ impl Flow {
                     }
                     let place = self.halves[side].position();
                     let Some(waiting) = self.halves[side].take() else { break };
-                    let stretch = Stretch { at: waiting.at, place, heard: waiting.heard, bytes: &waiting.bytes };
+                    let stretch =
+                        Stretch { at: waiting.at, place, heard: waiting.heard, bytes: &waiting.bytes };
                     self.say(stage, side, stretch);
                     progress = true;
                 }
@@ -335,7 +342,9 @@ impl Flow {
             if self.deliver(stage, false) {
                 continue;
             }
-            let gap = [first, 1 - first].into_iter().find_map(|side| Some((side, self.halves[side].missing_at_last()?)));
+            let gap = [first, 1 - first]
+                .into_iter()
+                .find_map(|side| Some((side, self.halves[side].missing_at_last()?)));
             if let Some((side, gap)) = gap {
                 self.on_gap(stage, side, self.last, gap);
             } else if !self.deliver(stage, true) {

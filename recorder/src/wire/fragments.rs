@@ -41,7 +41,12 @@ struct Incomplete {
 
 impl Fragments {
     /// The payload of the packet that `datagram` makes whole, if it does.
-    pub(super) fn on_fragment(&mut self, at: Offset, datagram: &Datagram<'_>, place: Fragment) -> Option<Vec<u8>> {
+    pub(super) fn on_fragment(
+        &mut self,
+        at: Offset,
+        datagram: &Datagram<'_>,
+        place: Fragment,
+    ) -> Option<Vec<u8>> {
         let key = (datagram.source, datagram.destination, place.id, datagram.protocol);
         self.forget_before(at);
         if place.offset + datagram.payload.len() > LARGEST || datagram.is_cut {
@@ -149,7 +154,8 @@ mod tests {
     fn fragments_in_any_order_make_the_packet_and_the_first_bytes_stay() {
         assert_eq!(assembled(&[(8, false, b"ij"), (0, true, b"abcdefgh")]).unwrap(), b"abcdefghij");
         assert_eq!(assembled(&[(0, true, b"abcdefgh")]), None);
-        let overlapping: [(usize, bool, &[u8]); 3] = [(8, true, b"IJKLMNOP"), (0, true, b"abcdefghXX"), (16, false, b"q")];
+        let overlapping: [(usize, bool, &[u8]); 3] =
+            [(8, true, b"IJKLMNOP"), (0, true, b"abcdefghXX"), (16, false, b"q")];
         assert_eq!(assembled(&overlapping).unwrap(), b"abcdefghIJKLMNOPq");
     }
 

@@ -197,7 +197,8 @@ impl Half {
         let entry = self.waiting.first_entry().filter(|entry| *entry.key() == self.position)?;
         let waiting = entry.remove();
         self.held -= waiting.bytes.len();
-        self.stopped = self.stopped.filter(|_| !self.waiting.is_empty()).map(|(at, _)| (at.max(waiting.at), 0));
+        self.stopped =
+            self.stopped.filter(|_| !self.waiting.is_empty()).map(|(at, _)| (at.max(waiting.at), 0));
         self.remember(self.position, &waiting.bytes);
         Some(waiting)
     }

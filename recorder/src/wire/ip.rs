@@ -147,7 +147,10 @@ fn in_udp(payload: &[u8]) -> Option<&[u8]> {
 /// The user plane of GTP, which is found on many ports: its lengths must agree.
 fn user_plane(payload: &[u8]) -> Option<&[u8]> {
     let flags = *payload.first()?;
-    if flags & 0xF0 != 0x30 || *payload.get(1)? != 0xFF || usize::from(number(payload, 2)?) + 8 != payload.len() {
+    if flags & 0xF0 != 0x30
+        || *payload.get(1)? != 0xFF
+        || usize::from(number(payload, 2)?) + 8 != payload.len()
+    {
         return None;
     }
     if flags & 0x07 == 0 {
@@ -194,7 +197,8 @@ mod tests {
     pub(crate) fn packet4(protocol: u8, flags: u16, payload: &[u8]) -> Vec<u8> {
         let length = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
         let [high, low] = flags.to_be_bytes();
-        let head = [0x45, 0, length[0], length[1], 0, 7, high, low, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let head =
+            [0x45, 0, length[0], length[1], 0, 7, high, low, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
         [&head[..], payload].concat()
     }
 

@@ -16,7 +16,10 @@ const MOST_TAGS: usize = 8;
 impl Link {
     /// Whether frames of this kind are understood.
     pub const fn is_known(self) -> bool {
-        matches!(self.0, 0 | 1 | 9 | 12 | 14 | 50 | 51 | 101 | 104 | 108 | 113 | 228 | 229 | 239 | 276)
+        matches!(
+            self.0,
+            0 | 1 | 7 | 9 | 12 | 14 | 50 | 51 | 101 | 104 | 108 | 113 | 129 | 228 | 229 | 239 | 276
+        )
     }
 
     /// The packet of IPv4 or IPv6 in `frame`, if it holds one.
@@ -25,6 +28,9 @@ impl Link {
             // The first four bytes are the address family, in the byte order of whoever captured it.
             0 | 108 => ip(frame.get(4..)?),
             1 => ethernet(frame),
+            7 => arcnet(*frame.get(2)?, frame.get(3..)?),
+            // Linux puts two bytes in front of the kind.
+            129 => arcnet(*frame.get(4)?, frame.get(5..)?),
             9 | 50 => point_to_point(frame),
             51 => point_to_point(frame.get(6..)?),
             12 | 14 | 101 | 228 | 229 => ip(frame),
@@ -104,6 +110,18 @@ fn labelled(mut rest: &[u8]) -> Option<&[u8]> {
         }
     }
     None
+}
+
+/// The packet in a frame of ARCNET: RFC 1051 has no more head, RFC 1201 has a flag and a number.
+fn arcnet(kind: u8, rest: &[u8]) -> Option<&[u8]> {
+    match kind {
+        0xF0 => ip(rest),
+        0xD4 => match rest.first()? {
+            0 => ip(rest.get(3..)?),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// The packet in a record of Linux's netfilter log: a list of lengths, kinds and values.

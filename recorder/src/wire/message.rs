@@ -24,11 +24,48 @@ pub(super) enum Looks {
 
 /// Methods that are known, for where any word could stand.
 const METHODS: [&[u8]; 42] = [
-    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"PROPFIND", b"PROPPATCH",
-    b"MKCOL", b"COPY", b"MOVE", b"LOCK", b"UNLOCK", b"REPORT", b"SEARCH", b"MERGE", b"CHECKOUT", b"CHECKIN",
-    b"MKACTIVITY", b"MKWORKSPACE", b"VERSION-CONTROL", b"UPDATE", b"LABEL", b"ACL", b"BIND", b"UNBIND", b"REBIND",
-    b"LINK", b"UNLINK", b"PURGE", b"BAN", b"SUBSCRIBE", b"UNSUBSCRIBE", b"NOTIFY", b"POLL", b"BCOPY", b"BMOVE",
-    b"RPC_IN_DATA", b"RPC_OUT_DATA",
+    b"GET",
+    b"HEAD",
+    b"POST",
+    b"PUT",
+    b"DELETE",
+    b"OPTIONS",
+    b"CONNECT",
+    b"TRACE",
+    b"PATCH",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+    b"LOCK",
+    b"UNLOCK",
+    b"REPORT",
+    b"SEARCH",
+    b"MERGE",
+    b"CHECKOUT",
+    b"CHECKIN",
+    b"MKACTIVITY",
+    b"MKWORKSPACE",
+    b"VERSION-CONTROL",
+    b"UPDATE",
+    b"LABEL",
+    b"ACL",
+    b"BIND",
+    b"UNBIND",
+    b"REBIND",
+    b"LINK",
+    b"UNLINK",
+    b"PURGE",
+    b"BAN",
+    b"SUBSCRIBE",
+    b"UNSUBSCRIBE",
+    b"NOTIFY",
+    b"POLL",
+    b"BCOPY",
+    b"BMOVE",
+    b"RPC_IN_DATA",
+    b"RPC_OUT_DATA",
 ];
 
 /// The start of every HTTP/2 connection by prior knowledge.
@@ -54,7 +91,10 @@ pub(super) fn looks(bytes: &[u8], is_client: Option<bool>) -> Looks {
         Some(at) if METHODS.contains(&&bytes[..at]) => Looks::Request,
         // Another word must be followed by something that can only be a target.
         Some(at) if is_method(&bytes[..at]) && begins_target(&bytes[at + 1..]) => Looks::Request,
-        None if bytes.len() <= LONGEST_METHOD && METHODS.iter().any(|method| method.starts_with(bytes)) => {
+        None if !bytes.is_empty()
+            && bytes.len() <= LONGEST_METHOD
+            && METHODS.iter().any(|method| method.starts_with(bytes)) =>
+        {
             Looks::Request
         }
         _ => Looks::Nothing,
@@ -78,7 +118,8 @@ fn begins_target(target: &[u8]) -> bool {
 pub(super) fn is_request_line(line: &[u8]) -> bool {
     let line = line.trim_ascii_end();
     let version = line.iter().rposition(|&byte| byte == b' ').map(|at| &line[at + 1..]);
-    version.is_some_and(|version| version.starts_with(b"HTTP/")) && line.iter().filter(|&&byte| byte == b' ').count() >= 2
+    version.is_some_and(|version| version.starts_with(b"HTTP/"))
+        && line.iter().filter(|&&byte| byte == b' ').count() >= 2
 }
 
 /// Whether a first line is that of a response.
@@ -132,25 +173,26 @@ pub(super) fn response_framing(fields: &[u8], status: u16, answers_head: bool) -
     content_length(fields).map_or(Framing::UntilClose, Framing::Length)
 }
 
+/// Whether one of the codings is `chunked`: it should be the last, and is understood wherever it stands.
 fn is_chunked(fields: &[u8]) -> bool {
     let value = head::first_value(fields, b"transfer-encoding").unwrap_or_default();
-    let last = value.rsplit(|&byte| byte == b',').next().unwrap_or_default();
-    last.trim_ascii().eq_ignore_ascii_case(b"chunked")
+    value.split(|&byte| byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
-/// The told length; of several the first that is one.
+/// The told length; of several the first, without what stands behind it. One that no body can have is none.
 fn content_length(fields: &[u8]) -> Option<u64> {
+    const LONGEST: u64 = 1 << 60;
     let value = head::first_value(fields, b"content-length")?;
-    let first = value.split(|&byte| byte == b',').next()?.trim_ascii();
+    let first = value.split(|byte| matches!(byte, b',' | b' ' | b'\t')).next()?;
     if first.is_empty() || !first.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(first).ok()?.parse().ok()
+    std::str::from_utf8(first).ok()?.parse().ok().filter(|length| *length < LONGEST)
 }
 
 /// Where a head in `bytes` ends (behind its empty line), when the bytes before `scanned` hold no end.
 pub(super) fn head_end(bytes: &[u8], scanned: usize) -> Option<usize> {
-    let from = scanned.saturating_sub(3);
+    let from = scanned.saturating_sub(3).min(bytes.len());
     memchr::memchr_iter(b'\n', &bytes[from..]).find_map(|at| {
         let rest = &bytes[from + at + 1..];
         let empty = if rest.starts_with(b"\r\n") { 2 } else { usize::from(rest.starts_with(b"\n")) };
@@ -162,6 +204,7 @@ pub(super) fn head_end(bytes: &[u8], scanned: usize) -> Option<usize> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Chunks {
     state: Chunk,
+    has_begun: bool,
     line: Vec<u8>,
     /// The fields after the last chunk.
     pub(super) trailers: Vec<u8>,
@@ -207,6 +250,10 @@ impl Chunks {
             return Piece::Wrong;
         }
         self.line.extend_from_slice(&bytes[..count]);
+        let is_size = self.state == Chunk::Size;
+        if is_size && self.line.trim_ascii_start().first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
+            return Piece::Wrong;
+        }
         if end.is_none() {
             return Piece::Framing(count);
         }
@@ -215,10 +262,14 @@ impl Chunks {
         match self.state {
             Chunk::Size => {
                 let digits = text.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-                match std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+                match std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok())
+                {
                     Some(0) => self.state = Chunk::Trailers,
                     Some(size) if !digits.starts_with(b"+") => self.state = Chunk::Content(size),
-                    _ => return Piece::Wrong,
+                    _ => {
+                        self.line = line;
+                        return Piece::Wrong;
+                    }
                 }
             }
             Chunk::After if text.is_empty() => self.state = Chunk::Size,
@@ -227,7 +278,13 @@ impl Chunks {
             Chunk::Trailers => self.trailers.extend_from_slice(&line),
             Chunk::Content(_) => {}
         }
+        self.has_begun = true;
         Piece::Framing(count)
+    }
+
+    /// The bytes so far, when not even the first chunk could be read: the body is not chunked at all.
+    pub(super) fn never_began(&mut self) -> Option<Vec<u8>> {
+        (!self.has_begun).then(|| std::mem::take(&mut self.line))
     }
 
     /// Steps over `length` bytes that are missing; `false` when it is not known where the body goes on then.
@@ -276,11 +333,17 @@ mod tests {
     fn a_body_ends_by_the_rules_of_rfc_9112() {
         assert_eq!(request_framing(b"Content-Length: 5\r\n\r\n"), Framing::Length(5));
         assert_eq!(request_framing(b"\r\n"), Framing::Length(0));
-        assert_eq!(request_framing(b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"), Framing::Chunked);
+        assert_eq!(
+            request_framing(b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Framing::Chunked
+        );
         assert_eq!(response_framing(b"Content-Length: 5\r\n\r\n", 200, true), Framing::Length(0));
         assert_eq!(response_framing(b"Content-Length: 5\r\n\r\n", 304, false), Framing::Length(0));
         assert_eq!(response_framing(b"\r\n", 200, false), Framing::UntilClose);
-        assert_eq!(response_framing(b"Transfer-Encoding: gzip, Chunked\r\n\r\n", 200, false), Framing::Chunked);
+        assert_eq!(
+            response_framing(b"Transfer-Encoding: gzip, Chunked\r\n\r\n", 200, false),
+            Framing::Chunked
+        );
     }
 
     fn unchunked(pieces: &[&[u8]]) -> (Vec<u8>, Vec<u8>, bool) {
@@ -310,7 +373,10 @@ mod tests {
         let body = b"5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n";
         for cut in 0..body.len() {
             let (content, trailers, over) = unchunked(&[&body[..cut], &body[cut..]]);
-            assert_eq!((&content[..], &trailers[..], over), (&b"hello world"[..], &b"X-Sum: 1\r\n"[..], true));
+            assert_eq!(
+                (&content[..], &trailers[..], over),
+                (&b"hello world"[..], &b"X-Sum: 1\r\n"[..], true)
+            );
         }
         assert!(!unchunked(&[b"xyz\r\n"]).2);
     }

@@ -189,7 +189,8 @@ impl Scene<'_> {
         assembly.client = self.parties[client].ip();
         let known = self.numbers.get(&server).copied();
         assembly.passage.server = known.or_else(|| {
-            let number = u32::try_from(self.servers.len()).ok().filter(|_| self.servers.len() < MOST_SERVERS)?;
+            let number =
+                u32::try_from(self.servers.len()).ok().filter(|_| self.servers.len() < MOST_SERVERS)?;
             self.servers.push(server);
             self.numbers.insert(server, number);
             Some(number)

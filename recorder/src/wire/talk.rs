@@ -4,7 +4,7 @@
 //! the next response answers the oldest request that has none. Behind a gap the order proves nothing: then a
 //! response belongs to the last request that its sender had received, which TCP's acknowledgements tell.
 //!
-//! An upgrade or a tunnel ends the reading: what passes then is counted, not understood.
+//! An upgrade or a tunnel ends the reading: what passes then is not understood.
 
 use std::collections::VecDeque;
 
@@ -50,8 +50,6 @@ pub(super) struct Talk {
 enum Mode {
     #[default]
     Messages,
-    /// The newest exchange was an upgrade, and goes on until the connection ends.
-    Upgraded,
     /// What passes is nobody's business.
     Tunnel,
     Tls,
@@ -141,7 +139,6 @@ impl Talk {
         while !rest.bytes.is_empty() {
             match self.mode {
                 Mode::Messages => {}
-                Mode::Upgraded => return self.on_upgraded(scene, side, rest.bytes),
                 Mode::Tunnel | Mode::Tls => return,
             }
             let used = match self.readers[side].state {
@@ -293,6 +290,7 @@ impl Talk {
             scene.counts.responses_without_request += 1;
             if status == 101 {
                 self.mode = Mode::Tunnel;
+                scene.counts.upgraded_connections += 1;
             }
             reader.begin_body(framing);
             if framing == Framing::Length(0) {
@@ -305,10 +303,11 @@ impl Talk {
         let fields = fields.to_vec();
         pending.assembly.on_response_head(ResponseHead { began: reader.began, status, version, fields });
         if status == 101 {
-            self.mode = Mode::Upgraded;
+            self.mode = Mode::Tunnel;
             pending.assembly.on_request_done(at);
             pending.is_sent = true;
             scene.counts.upgraded_connections += 1;
+            self.on_response_end(scene, at);
         } else if kind == Kind::Connect && (200..300).contains(&status) {
             self.mode = Mode::Tunnel;
             scene.counts.tunnels += 1;
@@ -325,7 +324,8 @@ impl Talk {
 
     /// Which request the response that begins answers.
     fn answered_by(&mut self, scene: &mut Scene<'_>, at: Offset, side: Side) -> Option<usize> {
-        let (heard, is_lost) = (self.readers[side].heard, self.readers[side].is_lost || self.readers[1 - side].is_lost);
+        let (heard, is_lost) =
+            (self.readers[side].heard, self.readers[side].is_lost || self.readers[1 - side].is_lost);
         let first = self.exchanges.iter().position(|pending| pending.answer == Answer::Awaited)?;
         if heard.is_some_and(|heard| self.exchanges[first].place >= heard) {
             return None;
@@ -366,6 +366,9 @@ impl Talk {
                 Piece::Framing(used) => (0, used, false),
                 Piece::Content(used) => (used, used, false),
                 Piece::End(used) => (0, used, true),
+                Piece::Wrong if self.client != Some(side) && self.goes_until_close(scene, side) => {
+                    (0, memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1), false)
+                }
                 Piece::Wrong => {
                     self.on_broken(scene, side, stretch.at);
                     return None;
@@ -379,6 +382,16 @@ impl Talk {
             self.on_message_end(scene, side, stretch.at);
         }
         Some(used)
+    }
+
+    /// A response that is called chunked and is not, from its first byte on, is read as browsers do: to the end.
+    ///
+    /// What was read of the bytes in hand is among the content then.
+    fn goes_until_close(&mut self, scene: &Scene<'_>, side: Side) -> bool {
+        let Some(first) = self.readers[side].chunks.never_began() else { return false };
+        self.readers[side].state = State::Body(Framing::UntilClose);
+        self.on_content(scene, side, &first);
+        true
     }
 
     fn on_content(&mut self, scene: &Scene<'_>, side: Side, content: &[u8]) {
@@ -430,7 +443,9 @@ impl Talk {
         if std::mem::take(&mut self.readers[side].is_orphan) {
             return;
         }
-        let Some(index) = self.exchanges.iter().position(|pending| pending.answer == Answer::Begun) else { return };
+        let Some(index) = self.exchanges.iter().position(|pending| pending.answer == Answer::Begun) else {
+            return;
+        };
         self.exchanges[index].answer = Answer::Complete;
         if self.exchanges[index].is_sent {
             self.end_of(scene, index, at);
@@ -441,6 +456,7 @@ impl Talk {
     fn end_of(&mut self, scene: &mut Scene<'_>, index: usize, at: Offset) {
         let Some(pending) = self.exchanges.remove(index) else { return };
         let detail = match pending.missing {
+            0 if self.mode == Mode::Tunnel => "what passed afterwards was not read".to_owned(),
             0 => String::new(),
             missing => format!("{missing} bytes of its bodies were not captured"),
         };
@@ -510,18 +526,6 @@ impl Talk {
         }
     }
 
-    fn on_upgraded(&mut self, scene: &Scene<'_>, side: Side, bytes: &[u8]) {
-        let is_client = self.client == Some(side);
-        let Some(pending) = self.exchanges.back_mut() else { return };
-        // Counted, not kept.
-        let bytes = Bytes::copy_from_slice(bytes);
-        if is_client {
-            pending.assembly.on_request_body(&bytes, scene.policy);
-        } else {
-            pending.assembly.on_response_body(&bytes, scene.policy);
-        }
-    }
-
     /// One party says that it will say no more.
     pub(super) fn on_end(&mut self, scene: &mut Scene<'_>, side: Side, at: Offset) {
         let was = std::mem::replace(&mut self.readers[side].state, State::Over);
@@ -529,9 +533,14 @@ impl Talk {
             return;
         }
         if self.client == Some(side) {
-            let is_torn = matches!(was, State::Body(_)) && self.exchanges.back().is_some_and(|pending| !pending.is_sent);
+            let is_torn = matches!(was, State::Body(_))
+                && self.exchanges.back().is_some_and(|pending| !pending.is_sent);
             if is_torn && let Some(pending) = self.exchanges.pop_back() {
-                let ending = if pending.answer == Answer::Complete { Ending::Completed } else { Ending::ClientAborted };
+                let ending = if pending.answer == Answer::Complete {
+                    Ending::Completed
+                } else {
+                    Ending::ClientAborted
+                };
                 scene.end(pending.assembly, at, ending, String::new());
             }
             return;
@@ -541,20 +550,22 @@ impl Talk {
             self.readers[side].state = State::Over;
         }
         for pending in std::mem::take(&mut self.exchanges) {
-            let ending = if pending.answer == Answer::Complete { Ending::Completed } else { Ending::UpstreamReset };
+            let ending =
+                if pending.answer == Answer::Complete { Ending::Completed } else { Ending::UpstreamReset };
             scene.end(pending.assembly, at, ending, String::new());
         }
     }
 
     /// The connection is over, or is not followed any more.
     pub(super) fn on_finish(&mut self, scene: &mut Scene<'_>, at: Offset, reset_by: Option<Side>) {
-        let is_upgraded = self.mode == Mode::Upgraded;
         for pending in std::mem::take(&mut self.exchanges) {
             let (ending, detail) = match reset_by {
-                _ if is_upgraded || pending.answer == Answer::Complete => (Ending::Completed, ""),
+                _ if pending.answer == Answer::Complete => (Ending::Completed, ""),
                 Some(side) if self.client == Some(side) => (Ending::ClientAborted, ""),
                 Some(_) => (Ending::UpstreamReset, ""),
-                None if pending.answer == Answer::Awaited => (Ending::ProxyFailed, "its response was not captured"),
+                None if pending.answer == Answer::Awaited => {
+                    (Ending::ProxyFailed, "its response was not captured")
+                }
                 None => (Ending::ProxyFailed, "its end was not captured"),
             };
             scene.counts.requests_without_response += u64::from(pending.answer == Answer::Awaited);

@@ -40,7 +40,12 @@ impl Input {
         let mut content = recorder::uncompressed(source).map_err(|error| unreadable(path, &error))?;
         let start = content.fill_buf().map_err(|error| unreadable(path, &error))?;
         if start.is_empty() {
-            return Err(Complaint::new(Exit::Input, path.display(), "is empty", "give a file with something in it"));
+            return Err(Complaint::new(
+                Exit::Input,
+                path.display(),
+                "is empty",
+                "give a file with something in it",
+            ));
         }
         let format = match wanted {
             Format::Auto => format_of(start).ok_or_else(|| {

@@ -122,7 +122,8 @@ fn in_order(inputs: Vec<Input>) -> Result<Vec<Input>, Complaint> {
     if inputs.iter().filter(|input| input.path == Path::new("-")).count() > 1 {
         return Err(usage("-", "is named twice", "stdin can be read once"));
     }
-    let mut dated: Vec<(i128, Input)> = inputs.into_iter().map(|input| (first_moment(&input), input)).collect();
+    let mut dated: Vec<(i128, Input)> =
+        inputs.into_iter().map(|input| (first_moment(&input), input)).collect();
     dated.sort_by_key(|(first, _)| *first);
     Ok(dated.into_iter().map(|(_, input)| input).collect())
 }

@@ -88,7 +88,8 @@ impl<'a> Sink<'a> {
 /// About how much memory an exchange takes.
 fn size(exchange: &Exchange) -> usize {
     let response = exchange.response.as_ref();
-    let bodies = exchange.request.body.stored.len() + response.map_or(0, |response| response.body.stored.len());
+    let bodies =
+        exchange.request.body.stored.len() + response.map_or(0, |response| response.body.stored.len());
     let headers = exchange.request.headers.len() + response.map_or(0, |response| response.headers.len());
     size_of::<Exchange>() + exchange.request.target.len() + bodies + headers * 100
 }
