@@ -45,7 +45,9 @@ impl Kept {
                     continue;
                 }
             };
+            let mut read = 0;
             for exchange in reader.by_ref().map_while(Result::ok) {
+                read += 1;
                 match Kind::read(&String::from_utf8_lossy(&exchange.request.target)) {
                     None => kept.others.push(exchange),
                     Some((_, id)) => {
@@ -60,6 +62,12 @@ impl Kept {
             if let Some(tally) = reader.tallies().last() {
                 kept.tally.seen += tally.seen;
                 kept.tally.recorded += tally.recorded;
+                if !reader.closed() {
+                    // Of the last records of a file that was left on a failing disk it says nothing more.
+                    let untold = u64::saturating_sub(read, tally.recorded);
+                    kept.tally.seen += untold;
+                    kept.tally.recorded += untold;
+                }
                 kept.tally.filtered += tally.filtered;
                 kept.tally.sampled_out += tally.sampled_out;
                 kept.tally.dropped.extend_from_slice(&tally.dropped);

@@ -429,7 +429,13 @@ impl Run {
 fn durable(fault: &dyn Fault, on: &Run, killed: &Run, problems: &mut Vec<String>) {
     let kept = on.kept.as_ref().unwrap();
     if !fault.damages() {
-        problems.extend(kept.damage.iter().map(|damage| format!("stopped in order, yet {damage}")));
+        // A file that had to be left on a failing disk stays as it is, and the recorder said so.
+        let was_left = |damage: &str| {
+            let left = format!("{}: could not be continued", damage.split(':').next().unwrap_or_default());
+            damage.contains("was not closed") && on.said.iter().any(|line| line.contains(&left))
+        };
+        let damage = kept.damage.iter().filter(|damage| !was_left(damage));
+        problems.extend(damage.map(|damage| format!("stopped in order, yet {damage}")));
     }
     problems.extend(kept.unreadable.iter().cloned());
     let kept = killed.kept.as_ref().unwrap();
