@@ -1,5 +1,6 @@
 //! One file per command: its flags, and the thread from files through one engine to files.
 
+pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod files;
 pub(crate) mod forecast;

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use commands::{forecast, import, inspect, model, record, replay, report};
+use commands::{compare, forecast, import, inspect, model, record, replay, report};
 use complain::Complaint;
 use journal::LogFormat;
 
@@ -62,7 +62,8 @@ enum Command {
     Record(Box<record::RecordArgs>),
     Import(Box<import::ImportArgs>),
     Inspect(inspect::InspectArgs),
-    Replay(replay::ReplayArgs),
+    Replay(Box<replay::ReplayArgs>),
+    Compare(compare::CompareArgs),
     Model(model::ModelArgs),
     Forecast(forecast::ForecastArgs),
     Report(report::ReportArgs),
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         Command::Import(args) => import::run(args, &globals),
         Command::Inspect(args) => inspect::run(args, &globals),
         Command::Replay(args) => replay::run(args, &globals),
+        Command::Compare(args) => compare::run(args, &globals),
         Command::Model(args) => model::run(args, &globals),
         Command::Forecast(args) => forecast::run(args, &globals),
         Command::Report(args) => report::run(args, &globals),

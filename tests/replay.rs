@@ -1,6 +1,8 @@
 //! `highwater replay` against real servers.
 
+mod gate;
 mod observe;
+mod plan;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use captures::{Histogram, Offset, Rate, RunEnd, RunWriter, Stage};
+use captures::{Histogram, Interval, Offset, Rate, RunEnd, RunWriter, Stage};
 
 use crate::clock::{Clock, process_cpu};
 use crate::drive::{Chunk, Limits, Task, Worker};
@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, Told, Totals, Usage};
 use crate::machine;
 use crate::observe::Observer;
 use crate::plan::Plan;
-use crate::schedule::{Due, Schedule, mix};
+use crate::schedule::{Due, Schedule, Unit, mix};
 use crate::stages::scale_at;
 use crate::verdict::Judge;
 
@@ -32,6 +32,8 @@ pub struct Config {
     pub address: SocketAddr,
     /// The load over time.
     pub stages: Vec<Stage>,
+    /// What fractions of the load are made of.
+    pub unit: Unit,
     /// The seed of every chance.
     pub seed: u64,
     /// Sending threads.
@@ -107,7 +109,9 @@ impl fmt::Display for ReplayError {
 
 impl std::error::Error for ReplayError {}
 
-/// Replays `plan` and writes `run`; `stop` ends it early, `on_progress` is told about once a second.
+/// Replays `plan` and writes `run`; `stop` ends it early. `on_settled` is told what was written about once a
+/// second: a look at the run (when a second on the clock is new) and the deltas of seconds. What it returns is
+/// why the run must end.
 ///
 /// # Errors
 /// When the threads cannot be made or the run cannot be written.
@@ -116,10 +120,10 @@ pub fn replay<W: Write>(
     mut config: Config,
     run: RunWriter<W>,
     stop: &AtomicBool,
-    on_progress: impl FnMut(&Progress),
+    on_settled: impl FnMut(Option<&Progress>, &[Interval]) -> Option<String>,
 ) -> Result<Finished, ReplayError> {
     let threads = config.threads.max(1);
-    let schedule = Schedule::new(plan, config.stages.clone(), config.seed);
+    let schedule = Schedule::by(config.unit, plan, config.stages.clone(), config.seed);
     let clock = Clock::starting_in(LEAD);
     let limits = Limits {
         timeout: config.timeout,
@@ -170,8 +174,9 @@ pub fn replay<W: Write>(
             working: threads,
             running: Some(running),
             usage_told: None,
+            stopped_by: None,
         }
-        .keep(&ledger_receiver, config, schedule.end(), stop, on_progress)
+        .keep(&ledger_receiver, config, schedule.end(), stop, on_settled)
     })
 }
 
@@ -204,6 +209,7 @@ struct Accounts<W> {
     /// Dropped when the last worker has finished, so that the observer ends.
     running: Option<mpsc::Sender<()>>,
     usage_told: Option<u64>,
+    stopped_by: Option<String>,
 }
 
 impl<W: Write> Accounts<W> {
@@ -214,7 +220,7 @@ impl<W: Write> Accounts<W> {
         config: &Config,
         end: Offset,
         stop: &AtomicBool,
-        mut on_progress: impl FnMut(&Progress),
+        mut on_settled: impl FnMut(Option<&Progress>, &[Interval]) -> Option<String>,
     ) -> Result<Finished, ReplayError> {
         loop {
             match told.recv_timeout(Duration::from_millis(500)) {
@@ -230,13 +236,17 @@ impl<W: Write> Accounts<W> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.look_at_ourselves();
-            self.settle(config, end, &mut on_progress);
+            if let Some(reason) = self.settle(config, end, &mut on_settled)
+                && !stop.swap(true, Ordering::Relaxed)
+            {
+                self.stopped_by = Some(reason);
+            }
         }
-        self.settle(config, end, &mut on_progress);
+        self.settle(config, end, &mut on_settled);
         let elapsed = self.clock.now();
         let interrupted = stop.load(Ordering::Relaxed) && elapsed < end;
         let invalid_reason = self.judge.verdict(self.ledger.totals());
-        let end = RunEnd { ended: elapsed, interrupted, invalid_reason, stopped_by: None };
+        let end = RunEnd { ended: elapsed, interrupted, invalid_reason, stopped_by: self.stopped_by };
         let totals = self.ledger.totals().clone();
         let finished = self.run.finish(&end).and_then(|mut sink| sink.flush());
         match self.write_error.map_or(finished, Err) {
@@ -254,10 +264,15 @@ impl<W: Write> Accounts<W> {
     }
 
     /// Writes what is settled. A run that cannot be written is said at the end; the replay goes on.
-    fn settle(&mut self, config: &Config, end: Offset, on_progress: &mut impl FnMut(&Progress)) {
+    fn settle(
+        &mut self,
+        config: &Config,
+        end: Offset,
+        on_settled: &mut impl FnMut(Option<&Progress>, &[Interval]) -> Option<String>,
+    ) -> Option<String> {
         let settled = self.ledger.settled();
         if settled.is_empty() {
-            return;
+            return None;
         }
         let mut written = Ok(());
         for interval in &settled {
@@ -272,11 +287,13 @@ impl<W: Write> Accounts<W> {
             self.write_error.get_or_insert(error);
         }
         // The newest second that the clock has left; late outcomes of older ones are no news of the load.
-        let Some(newest) = settled.iter().rfind(|interval| interval.generator_cpu > 0.0) else { return };
+        let Some(newest) = settled.iter().rfind(|interval| interval.generator_cpu > 0.0) else {
+            return on_settled(None, &settled);
+        };
         let now = self.clock.now();
         let totals = self.ledger.totals();
         let second = Duration::from_secs(1);
-        on_progress(&Progress {
+        let progress = Progress {
             elapsed: now.since_start(),
             total: end.since_start(),
             scale: scale_at(&config.stages, Offset::from_secs(newest.second).plus(second / 2)),
@@ -286,6 +303,7 @@ impl<W: Write> Accounts<W> {
             response: newest.overall().response,
             errors: totals.overall.errors(),
             ended: totals.overall.total(),
-        });
+        };
+        on_settled(Some(&progress), &settled)
     }
 }

@@ -15,8 +15,11 @@ mod machine;
 mod observe;
 mod origin;
 mod plan;
+mod preview;
+mod profile;
 mod response;
 mod schedule;
+mod select;
 mod stages;
 mod verdict;
 
@@ -25,5 +28,12 @@ pub use ledger::{Seen, Totals};
 pub use machine::allowed_connections;
 pub use observe::{ObserveError, ObserveSource, Observer};
 pub use origin::{Conflict, Target, TargetError, origin_conflict};
+pub use plan::rewrite::{HostField, RewriteError, Rewrites, field_value, parse_field, parse_pair};
 pub use plan::{HeldBack, MARKER, Plan, PlanError, Planner, Rewriting, Share};
-pub use stages::{StagesError, hold, parse_length, parse_scale, parse_stages, scale_at};
+pub use preview::{Preview, preview};
+pub use profile::Profile;
+pub use schedule::Unit;
+pub use select::{MixError, RoutePattern, Selection, parse_mix};
+pub use stages::{
+    Levels, StagesError, hold, parse_length, parse_scale, parse_stages, parse_stages_with, scale_at,
+};

@@ -6,11 +6,18 @@
 //!
 //! The plan says nothing of moments in the run: [`crate::schedule`] does.
 
-use std::collections::HashMap;
+pub(crate) mod rewrite;
+mod text;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use captures::{Exchange, ExchangeId, Header, Rate, Routes, header_value, route_of};
+use captures::{Exchange, ExchangeId, Offset, Rate, Routes, header_value, route_of};
+
+use crate::select::{Selection, busiest};
+use rewrite::Rewrites;
+use text::{is_safe, request_text};
 
 /// The header that marks replayed traffic; recorders leave such traffic out.
 pub const MARKER: &str = "Highwater-Replay";
@@ -28,8 +35,12 @@ pub struct Rewriting {
     pub authority: String,
     /// Put before every path; empty, or beginning with `/` and not ending with it.
     pub base_path: String,
+    /// Whether the target is reached by TLS.
+    pub secure: bool,
     /// Whether requests that may change something at the target are sent.
     pub allow_unsafe: bool,
+    /// What else is changed.
+    pub rewrites: Rewrites,
 }
 
 /// What a capture holds of the production it was recorded in.
@@ -59,6 +70,12 @@ pub struct Plan {
     share: Share,
     held_back: Vec<(HeldBack, u64)>,
     authorities: Vec<String>,
+    /// By route: how many times as often it is sent as it was recorded.
+    pub(crate) factors: Vec<f64>,
+    /// The mean number of recorded sessions that went on at a time.
+    users: Option<f64>,
+    /// Why whole sessions are no unit to take fractions in.
+    coarse: Option<&'static str>,
 }
 
 /// One request of the plan.
@@ -78,6 +95,8 @@ pub(crate) struct PlannedRequest {
     pub(crate) is_safe: bool,
     /// Whether no later request of the plan uses its connection.
     pub(crate) is_last: bool,
+    /// The pause, in microseconds, between the recorded end of its predecessor on the connection and its arrival.
+    pub(crate) think: u32,
     text_at: usize,
     text_length: usize,
 }
@@ -93,6 +112,8 @@ pub enum HeldBack {
     Upgrade,
     /// It is not valid HTTP, so that sending it would mean something else.
     Invalid,
+    /// Its route was not to be replayed.
+    Route,
 }
 
 impl HeldBack {
@@ -103,6 +124,7 @@ impl HeldBack {
             Self::BodyCut => "body_cut",
             Self::Upgrade => "upgrade",
             Self::Invalid => "invalid",
+            Self::Route => "route",
         }
     }
 }
@@ -156,13 +178,16 @@ impl std::error::Error for PlanError {}
 #[derive(Debug)]
 pub struct Planner {
     rewriting: Rewriting,
-    requests: Vec<PlannedRequest>,
+    selection: Selection,
+    /// With the recorded end of each.
+    requests: Vec<(PlannedRequest, u64)>,
     text: Vec<u8>,
     known_texts: HashMap<Vec<u8>, usize>,
     sessions: HashMap<u64, u32>,
     connections: HashMap<u64, u32>,
     routes: Routes,
-    held_back: std::collections::BTreeMap<HeldBack, u64>,
+    /// By the second in which they arrived.
+    held_back: BTreeMap<(u64, HeldBack), u64>,
     authorities: std::collections::BTreeSet<String>,
     too_large: bool,
 }
@@ -172,16 +197,17 @@ const MAX_SHARED_TEXT: usize = 16 << 10;
 
 impl Planner {
     /// With nothing planned yet.
-    pub fn new(rewriting: Rewriting) -> Self {
+    pub fn new(rewriting: Rewriting, selection: Selection) -> Self {
         Self {
             rewriting,
+            selection,
             requests: Vec::new(),
             text: Vec::new(),
             known_texts: HashMap::new(),
             sessions: HashMap::new(),
             connections: HashMap::new(),
             routes: Routes::new(),
-            held_back: std::collections::BTreeMap::new(),
+            held_back: BTreeMap::new(),
             authorities: std::collections::BTreeSet::new(),
             too_large: false,
         }
@@ -194,10 +220,20 @@ impl Planner {
         {
             self.authorities.insert(String::from_utf8_lossy(host).to_ascii_lowercase());
         }
-        let text = match request_text(exchange, &self.rewriting) {
+        if !self.selection.covers(exchange.arrived) {
+            return;
+        }
+        let route = route_of(&exchange.request.method, &exchange.request.target);
+        let session = numbered(&mut self.sessions, exchange.session.0);
+        let text = if self.selection.takes(&route) {
+            request_text(exchange, &self.rewriting, session)
+        } else {
+            Err(HeldBack::Route)
+        };
+        let text = match text {
             Ok(text) => text,
             Err(reason) => {
-                *self.held_back.entry(reason).or_default() += 1;
+                *self.held_back.entry((exchange.arrived.second(), reason)).or_default() += 1;
                 return;
             }
         };
@@ -220,62 +256,184 @@ impl Planner {
             self.text.extend_from_slice(&text);
             at
         };
-        let route = self.routes.number(&route_of(&exchange.request.method, &exchange.request.target));
-        self.requests.push(PlannedRequest {
+        let route = self.routes.number(&route);
+        let planned = PlannedRequest {
             exchange: exchange.id,
             arrived: exchange.arrived.as_nanos(),
-            session: numbered(&mut self.sessions, exchange.session.0),
+            session,
             connection: numbered(&mut self.connections, exchange.connection.0),
             route,
             recorded_status: exchange.response.as_ref().map_or(0, |response| response.status),
             is_head: exchange.request.method == b"HEAD",
             is_safe: is_safe(&exchange.request.method),
             is_last: false,
+            think: 0,
             text_at,
             text_length,
-        });
+        };
+        self.requests.push((planned, exchange.ended.as_nanos()));
     }
 
     /// The plan of all that was added, which was this `share` of production.
     ///
     /// # Errors
     /// When nothing is left to send, or the texts are above the limit.
-    pub fn finish(self, share: Share) -> Result<Plan, PlanError> {
-        let held_back: Vec<(HeldBack, u64)> = self.held_back.into_iter().collect();
+    pub fn finish(mut self, share: Share) -> Result<Plan, PlanError> {
         if self.too_large {
             return Err(PlanError::TooLarge);
         }
-        let mut requests = self.requests;
-        requests.sort_by_key(|request| (request.arrived, request.exchange));
-        let (Some(first), Some(last)) = (requests.first().copied(), requests.last().copied()) else {
+        self.requests.sort_by_key(|(request, _)| (request.arrived, request.exchange));
+        let window = self.window();
+        if let Some((begin, end)) = window {
+            self.requests.retain(|(request, _)| (begin..end).contains(&request.arrived));
+            let seconds = Offset::from_nanos(begin).second()..=Offset::from_nanos(end).second();
+            self.held_back.retain(|(second, _), _| seconds.contains(second));
+        }
+        let mut held_back: BTreeMap<HeldBack, u64> = BTreeMap::new();
+        for ((_, reason), count) in self.held_back {
+            *held_back.entry(reason).or_default() += count;
+        }
+        let held_back: Vec<(HeldBack, u64)> = held_back.into_iter().collect();
+        let (Some(&(first, _)), Some(&(last, _))) = (self.requests.first(), self.requests.last()) else {
             return Err(if held_back.is_empty() {
                 PlanError::Empty
             } else {
                 PlanError::AllHeldBack { held_back }
             });
         };
+        let begin = window.map_or(first.arrived, |(begin, _)| begin);
         // n requests mark off n − 1 gaps: one mean gap more makes n in a span the recorded rate.
         let between = u128::from(last.arrived - first.arrived);
-        let count = requests.len() as u128;
-        let span = if between == 0 { 1_000_000_000 } else { between * count / (count - 1) };
-        let mut seen = vec![false; self.connections.len()];
-        for request in requests.iter_mut().rev() {
-            request.arrived -= first.arrived;
-            let later = &mut seen[request.connection as usize];
-            request.is_last = !*later;
-            *later = true;
+        let count = self.requests.len() as u128;
+        let recorded = if between == 0 { 1_000_000_000 } else { between * count / (count - 1) };
+        let recorded = match window {
+            Some((begin, end)) if end < u64::MAX => u128::from(end - begin),
+            _ => recorded + u128::from(first.arrived - begin),
+        };
+        let speed = self.selection.speed;
+        let faster = |nanos: u64| if speed == 1.0 { nanos } else { (nanos as f64 / speed) as u64 };
+        let span = Duration::from_nanos(faster(u64::try_from(recorded).unwrap_or(u64::MAX)).max(1));
+        link(&mut self.requests, self.connections.len());
+        let mut requests: Vec<PlannedRequest> =
+            self.requests.into_iter().map(|(request, _)| request).collect();
+        for request in &mut requests {
+            request.arrived = faster(request.arrived - begin);
+            request.think = u32::try_from(faster(u64::from(request.think))).unwrap_or(u32::MAX);
         }
+        let sessions = renumbered(&mut requests, |request| &mut request.session);
+        let connections = renumbered(&mut requests, |request| &mut request.connection);
+        let factors = self.routes.names().iter().map(|route| self.selection.factor(route)).collect();
+        let stretches = stretches(&requests, sessions);
         Ok(Plan {
-            requests,
             text: self.text,
-            sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
-            connections: u32::try_from(self.connections.len()).unwrap_or(u32::MAX),
+            users: users(&stretches, span),
+            coarse: coarse(&stretches, requests.len(), span),
+            requests,
+            sessions,
+            connections,
             routes: self.routes,
-            span: Duration::from_nanos(u64::try_from(span).unwrap_or(u64::MAX)),
+            span,
             share,
             held_back,
             authorities: self.authorities.into_iter().collect(),
+            factors,
         })
+    }
+
+    /// The stretch of the recording that is replayed, in nanoseconds; `None` for all of it.
+    fn window(&self) -> Option<(u64, u64)> {
+        if let Some(length) = self.selection.busiest {
+            let arrivals: Vec<u64> = self.requests.iter().map(|(request, _)| request.arrived).collect();
+            let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+            let begin = busiest(&arrivals, length);
+            return Some((begin, begin.saturating_add(length)));
+        }
+        let Selection { from, to, .. } = self.selection;
+        if from.is_none() && to.is_none() {
+            return None;
+        }
+        let first = self.requests.first().map_or(0, |(request, _)| request.arrived);
+        Some((from.map_or(first, Offset::as_nanos), to.unwrap_or(Offset::MAX).as_nanos()))
+    }
+}
+
+/// Marks the last request of each connection, and how long after its predecessor's end each arrived.
+fn link(requests: &mut [(PlannedRequest, u64)], connections: usize) {
+    let mut ended: Vec<Option<u64>> = vec![None; connections];
+    for (request, end) in requests.iter_mut() {
+        if let Some(before) = ended[request.connection as usize].replace(*end) {
+            let micros = request.arrived.saturating_sub(before) / 1_000;
+            request.think = u32::try_from(micros).unwrap_or(u32::MAX);
+        }
+    }
+    let mut seen = vec![false; connections];
+    for (request, _) in requests.iter_mut().rev() {
+        let later = &mut seen[request.connection as usize];
+        request.is_last = !*later;
+        *later = true;
+    }
+}
+
+/// Numbers what is left from zero, in the order of its first request; how many there are.
+fn renumbered(requests: &mut [PlannedRequest], field: impl Fn(&mut PlannedRequest) -> &mut u32) -> u32 {
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    for request in requests {
+        let number = field(request);
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        *number = *numbers.entry(*number).or_insert(next);
+    }
+    u32::try_from(numbers.len()).unwrap_or(u32::MAX)
+}
+
+/// What a session takes up: its first and last arrival, and its requests.
+#[derive(Clone, Copy)]
+struct Stretch {
+    first: u64,
+    last: u64,
+    requests: u64,
+}
+
+fn stretches(requests: &[PlannedRequest], sessions: u32) -> Vec<Stretch> {
+    let mut stretches = vec![Stretch { first: u64::MAX, last: 0, requests: 0 }; sessions as usize];
+    for request in requests {
+        let stretch = &mut stretches[request.session as usize];
+        stretch.first = stretch.first.min(request.arrived);
+        stretch.last = request.arrived;
+        stretch.requests += 1;
+    }
+    stretches
+}
+
+/// The mean number of sessions at a time, by Little's law: their lengths added up, over the span. A session
+/// lasts until one mean gap after its last request. `None` when no session has a second request.
+fn users(stretches: &[Stretch], span: Duration) -> Option<f64> {
+    let gaps: u64 = stretches.iter().map(|stretch| stretch.requests.saturating_sub(1)).sum();
+    let length: u64 = stretches.iter().map(|stretch| stretch.last - stretch.first).sum();
+    if gaps == 0 || length == 0 {
+        return None;
+    }
+    let gap = length as f64 / gaps as f64;
+    Some((length as f64 + gap * stretches.len() as f64) / 1e9 / span.as_secs_f64())
+}
+
+/// With fewer sessions than this, or one of more than this share of the requests, a fraction of the load cannot
+/// be made of whole sessions.
+const FEW_SESSIONS: usize = 20;
+const LARGE_SESSION: f64 = 0.05;
+
+fn coarse(stretches: &[Stretch], requests: usize, span: Duration) -> Option<&'static str> {
+    let largest = stretches.iter().map(|stretch| stretch.requests).max().unwrap_or(0);
+    // Weighted by their requests: what matters is how long the sessions are that most of the load comes from.
+    let lasting: f64 =
+        stretches.iter().map(|stretch| (stretch.last - stretch.first) as f64 * stretch.requests as f64).sum();
+    if stretches.len() < FEW_SESSIONS {
+        Some("the sessions are too few")
+    } else if largest as f64 > LARGE_SESSION * requests as f64 {
+        Some("one session makes more than a twentieth of the requests")
+    } else if lasting / requests.max(1) as f64 / 1e9 > span.as_secs_f64() / 2.0 {
+        Some("most sessions last longer than half of the capture")
+    } else {
+        None
     }
 }
 
@@ -318,8 +476,32 @@ impl Plan {
     /// The mean rate of production, as far as it is planned: what 1x means. Of a sample it is a multiple of
     /// what was recorded.
     pub fn rate(&self) -> Rate {
-        let recorded = Rate::of(self.requests.len() as u64, self.span);
-        Rate::per_second(recorded.as_per_second() * self.copies_at_1x()).unwrap_or(recorded)
+        let weight: f64 = if self.factors.iter().all(|&factor| factor == 1.0) {
+            self.requests.len() as f64
+        } else {
+            self.requests.iter().map(|request| self.factor(request)).sum()
+        };
+        Rate::per_second(weight / self.span.as_secs_f64() * self.copies_at_1x()).unwrap_or_default()
+    }
+
+    /// The mean number of users at a time that 1x means; `None` when the sessions do not tell.
+    pub fn users(&self) -> Option<f64> {
+        self.users.map(|users| users * self.copies_at_1x())
+    }
+
+    /// Why fractions of the load cannot be made of whole sessions; `None` when they can.
+    pub const fn coarse(&self) -> Option<&'static str> {
+        self.coarse
+    }
+
+    /// Whether routes are sent more or less often than they were recorded.
+    pub fn mix_is_changed(&self) -> bool {
+        self.factors.iter().any(|&factor| factor != 1.0)
+    }
+
+    /// How many times as often as recorded a request is sent at 1x.
+    pub(crate) fn factor(&self, request: &PlannedRequest) -> f64 {
+        self.factors.get(usize::from(request.route)).copied().unwrap_or(1.0)
     }
 
     /// How many copies of each recorded session make up production: 20 of a sample of 5 %.
@@ -354,128 +536,6 @@ impl Plan {
     pub(crate) fn text(&self, request: &PlannedRequest) -> &[u8] {
         &self.text[request.text_at..request.text_at + request.text_length]
     }
-}
-
-fn is_safe(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS")
-}
-
-/// Fields that concern one connection only, or that are set anew.
-const DROPPED: [&str; 12] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
-    "expect",
-    "host",
-    MARKER,
-];
-
-/// Fields that tell of the recorded route to the origin: they would be lies at the target.
-const FORWARDING: [&str; 6] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-real-ip",
-];
-
-/// The bytes of the request that repeats `exchange`, or why there is none.
-fn request_text(exchange: &Exchange, rewriting: &Rewriting) -> Result<Vec<u8>, HeldBack> {
-    let request = &exchange.request;
-    if request.method == b"CONNECT"
-        || header_value(&request.headers, "upgrade").is_some()
-        || exchange.response.as_ref().is_some_and(|response| response.status == 101)
-    {
-        return Err(HeldBack::Upgrade);
-    }
-    if request.method.is_empty() || !request.method.iter().all(|&byte| is_token(byte)) {
-        return Err(HeldBack::Invalid);
-    }
-    if !rewriting.allow_unsafe && !is_safe(&request.method) {
-        return Err(HeldBack::UnsafeMethod);
-    }
-    if !request.body.is_whole() {
-        return Err(HeldBack::BodyCut);
-    }
-    let target = origin_form(&request.target).ok_or(HeldBack::Invalid)?;
-    let mut text = Vec::with_capacity(256 + request.body.stored.len());
-    text.extend_from_slice(&request.method);
-    text.push(b' ');
-    if target != b"*" {
-        text.extend_from_slice(rewriting.base_path.as_bytes());
-    }
-    text.extend_from_slice(target);
-    text.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    text.extend_from_slice(rewriting.authority.as_bytes());
-    text.extend_from_slice(b"\r\n");
-    let recorded_host = header_value(&request.headers, "host");
-    let framed =
-        request.headers.iter().any(|header| header.is("content-length") || header.is("transfer-encoding"));
-    for header in &request.headers {
-        if DROPPED.iter().chain(&FORWARDING).any(|name| header.is(name))
-            || (request.body.decoded && header.is("content-encoding"))
-        {
-            continue;
-        }
-        if header.name.is_empty()
-            || !header.name.iter().all(|&byte| is_token(byte))
-            || header.value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
-        {
-            return Err(HeldBack::Invalid);
-        }
-        text.extend_from_slice(&header.name);
-        text.extend_from_slice(b": ");
-        append_value(&mut text, header, recorded_host, rewriting);
-        text.extend_from_slice(b"\r\n");
-    }
-    if framed || !request.body.stored.is_empty() {
-        text.extend_from_slice(format!("Content-Length: {}\r\n", request.body.stored.len()).as_bytes());
-    }
-    text.extend_from_slice(format!("{MARKER}: 1\r\n\r\n").as_bytes());
-    text.extend_from_slice(&request.body.stored);
-    Ok(text)
-}
-
-/// A field's value; `Origin` and `Referer` that name the recorded host name the target instead.
-fn append_value(text: &mut Vec<u8>, header: &Header, recorded_host: Option<&[u8]>, rewriting: &Rewriting) {
-    if (header.is("origin") || header.is("referer"))
-        && let Some(host) = recorded_host
-        && let Some(rest) =
-            [&b"http://"[..], b"https://"].iter().find_map(|scheme| header.value.strip_prefix(*scheme))
-        && let Some(after) = rest.strip_prefix(host)
-        && (after.is_empty() || after.starts_with(b"/"))
-    {
-        text.extend_from_slice(b"http://");
-        text.extend_from_slice(rewriting.authority.as_bytes());
-        text.extend_from_slice(after);
-    } else {
-        text.extend_from_slice(&header.value);
-    }
-}
-
-/// The path and query of a request target; `None` when it cannot stand on a request line.
-fn origin_form(target: &[u8]) -> Option<&[u8]> {
-    if target.iter().any(|&byte| byte <= b' ' || byte == 0x7F) {
-        return None;
-    }
-    if target == b"*" || target.starts_with(b"/") {
-        return Some(target);
-    }
-    let after_scheme =
-        [&b"http://"[..], b"https://"].iter().find_map(|scheme| target.strip_prefix(*scheme))?;
-    let path = after_scheme.iter().position(|&byte| matches!(byte, b'/' | b'?'))?;
-    after_scheme[path..].starts_with(b"/").then_some(&after_scheme[path..])
-}
-
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

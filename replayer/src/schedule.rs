@@ -10,6 +10,11 @@
 //! of 2.5 is two whole copies and half of the sessions of a third (by their share of the requests), and the
 //! copies of a lower scale are among those of a higher.
 //!
+//! Where sessions are too few or too long for that, single requests are taken instead of whole sessions.
+//!
+//! A route that is to be sent f times as often takes part as if the scale were f times as high: the copies
+//! beyond the scale hold its requests alone, on connections of their own.
+//!
 //! A scale multiplies production. Of a sample of its sessions it takes more copies: as many as the scale,
 //! divided by the sampling ratio.
 //!
@@ -36,6 +41,15 @@ pub(crate) struct Due {
     pub(crate) lap: u32,
 }
 
+/// What fractions of the load are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Whole sessions: a fraction of the users.
+    Session,
+    /// Single requests: evenly thinned, whoever sends them. For captures of few or endless sessions.
+    Request,
+}
+
 /// All that will be due, window by window.
 #[derive(Debug)]
 pub(crate) struct Schedule<'plan> {
@@ -45,19 +59,31 @@ pub(crate) struct Schedule<'plan> {
     seed: u64,
     span: u64,
     largest_shift: u64,
+    /// Fractions are made of single requests, not of whole sessions.
+    by_request: bool,
+    /// The most times that any route is sent as often as it was recorded, and at least 1.
+    most_factor: f64,
     /// For each session, where its share of the requests lies in `0..1`: the middle of its stretch.
     places: Vec<f64>,
 }
 
 impl<'plan> Schedule<'plan> {
-    pub(crate) fn new(plan: &'plan Plan, mut stages: Vec<Stage>, seed: u64) -> Self {
+    /// Whole sessions.
+    #[cfg(test)]
+    pub(crate) fn new(plan: &'plan Plan, stages: Vec<Stage>, seed: u64) -> Self {
+        Self::by(Unit::Session, plan, stages, seed)
+    }
+
+    pub(crate) fn by(unit: Unit, plan: &'plan Plan, mut stages: Vec<Stage>, seed: u64) -> Self {
         for stage in &mut stages {
             stage.from *= plan.copies_at_1x();
             stage.to *= plan.copies_at_1x();
         }
         let span = u64::try_from(plan.span().as_nanos()).unwrap_or(u64::MAX).max(1);
         let largest_shift = (span / MAX_SHIFT_SHARE).min(MAX_SHIFT_NANOS);
-        Self { plan, stages, seed, span, largest_shift, places: places(plan, seed) }
+        let by_request = unit == Unit::Request;
+        let most_factor = plan.factors.iter().copied().fold(1.0, f64::max);
+        Self { plan, stages, seed, span, largest_shift, by_request, most_factor, places: places(plan, seed) }
     }
 
     /// The end of the last stage.
@@ -82,13 +108,15 @@ impl<'plan> Schedule<'plan> {
             let first = requests.partition_point(|request| i128::from(request.arrived) < begin);
             let last = requests.partition_point(|request| i128::from(request.arrived) < end);
             for (index, request) in requests.iter().enumerate().take(last).skip(first) {
+                let factor = self.plan.factor(request);
                 for copy in 0..copies {
                     let at = i128::from(request.arrived) + self.shift(copy, request.session) + lap * span;
                     if at < low || at >= high {
                         continue;
                     }
                     let at = Offset::from_nanos(u64::try_from(at).unwrap_or(0));
-                    if self.threshold(copy, request.session) < scale_at(&self.stages, at) {
+                    let threshold = self.threshold(copy, request.session, index);
+                    if threshold < scale_at(&self.stages, at) * factor {
                         dues.push(Due {
                             at,
                             copy,
@@ -130,7 +158,7 @@ impl<'plan> Schedule<'plan> {
             .map(|stage| stage.from.max(stage.to))
             .fold(0.0, f64::max);
         // Far below the limit of the type: the command refuses what no machine could send.
-        highest.ceil() as u32
+        (highest * self.most_factor).ceil() as u32
     }
 
     /// By how much the session's copy is moved, in nanoseconds.
@@ -145,8 +173,15 @@ impl<'plan> Schedule<'plan> {
         i128::try_from(place).unwrap_or(0) - i128::from(self.largest_shift)
     }
 
-    /// The scale above which the session's copy takes part.
-    fn threshold(&self, copy: u32, session: u32) -> f64 {
+    /// The scale above which the copy of the session, or of the request, takes part.
+    fn threshold(&self, copy: u32, session: u32, request: usize) -> f64 {
+        if self.by_request {
+            // Kronecker's sequence: however few are taken, they lie evenly, on every route and at every time.
+            let offset = (mix(self.seed) >> 11) as f64 / (1_u64 << 53) as f64;
+            let place =
+                offset + request as f64 * 0.618_033_988_749_894_9 + f64::from(copy) * 0.414_213_562_373_095_1;
+            return f64::from(copy) + place.fract();
+        }
         // Another rotation for each copy, by the golden ratio, so that not always the same sessions stay out.
         let place = self.places[session as usize] + f64::from(copy) * 0.618_033_988_749_894_9;
         f64::from(copy) + place.fract()
@@ -248,6 +283,51 @@ mod tests {
         assert_eq!(dues.len(), 2_000);
         assert_eq!(schedule.expected(), 2_000);
         assert!(counts.values().all(|copies| copies.len() == 10));
+    }
+
+    #[test]
+    fn a_route_can_be_sent_more_often_and_less_often_than_it_was_recorded() {
+        use crate::plan::tests::selected;
+        use crate::select::{Selection, parse_mix};
+        let mix =
+            vec![parse_mix("/b=3x").unwrap(), parse_mix("/c=0x").unwrap(), parse_mix("/d=0.5x").unwrap()];
+        let exchanges = (0..400).map(|id| {
+            let mut exchange = exchange(id, id * 25, id % 100);
+            exchange.request.target = [&b"/a"[..], b"/b", b"/c", b"/d"][(id / 100) as usize].to_vec();
+            exchange
+        });
+        let plan = selected(exchanges, Selection { mix, ..Selection::ALL });
+        for scale in [1.0, 2.0] {
+            let schedule = Schedule::new(&plan, hold(scale, plan.span()), 7);
+            let mut counts = vec![0.0; plan.routes().len()];
+            let dues = all(&schedule, Duration::from_secs(1));
+            dues.iter()
+                .for_each(|due| counts[plan.requests[due.request as usize].route as usize] += 1.0 / scale);
+            assert_eq!(&counts[..3], [100.0, 300.0, 0.0], "at {scale}x");
+            assert!((counts[3] - 50.0).abs() <= 1.0, "{counts:?}");
+            assert!((schedule.expected() as f64 - dues.len() as f64).abs() <= 2.0 * scale);
+        }
+    }
+
+    #[test]
+    fn few_sessions_are_thinned_by_requests_evenly() {
+        // One endless session: whole sessions would give all or nothing.
+        let plan = plan_of((0..1_000).map(|id| exchange(id, id * 10, 1)));
+        assert!(plan.coarse().is_some() && bursty().coarse().is_none());
+        let schedule = Schedule::by(Unit::Request, &plan, hold(0.25, plan.span()), 7);
+        let dues = all(&schedule, Duration::from_secs(1));
+        assert!((249..=251).contains(&dues.len()), "{}", dues.len());
+        // Evenly: each second holds a quarter of its hundred.
+        for second in 0..10 {
+            let count = dues.iter().filter(|due| due.at.second() == second).count();
+            assert!((24..=26).contains(&count), "{count} in second {second}");
+        }
+        // Nested: what a lower scale takes, a higher takes too.
+        let more: BTreeSet<Due> =
+            all(&Schedule::by(Unit::Request, &plan, hold(0.4, plan.span()), 7), Duration::from_secs(1))
+                .into_iter()
+                .collect();
+        assert!(dues.iter().all(|due| more.contains(due)));
     }
 
     #[test]

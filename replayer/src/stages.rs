@@ -1,12 +1,13 @@
 //! The load over time: levels and ramps, as typed on the command line.
 //!
 //! `=10s:4x` holds four times the recorded load for ten seconds; `10s:4x` gets there in a straight ramp
-//! from the level before (from nothing, when it is the first).
+//! from the level before (from nothing, when it is the first). A level may also be a rate (`500rps`) or a number
+//! of users (`2000users`): what multiple of the capture that is, [`Levels`] knows.
 
 use std::fmt;
 use std::time::Duration;
 
-use captures::{Offset, Stage};
+use captures::{Offset, Rate, Stage};
 
 /// The highest scale: far above what one machine can send, low enough for exact arithmetic.
 const MAX_SCALE: f64 = 100_000.0;
@@ -31,6 +32,8 @@ pub enum StagesError {
     },
     /// No stage ever sends anything.
     Nothing,
+    /// The capture does not say how many users it holds.
+    NoUsers,
 }
 
 impl fmt::Display for StagesError {
@@ -40,6 +43,9 @@ impl fmt::Display for StagesError {
             Self::Length { text } => write!(f, "{text:?} is not a length of time"),
             Self::Scale { text } => write!(f, "{text:?} is not a scale"),
             Self::Nothing => write!(f, "the plan never sends anything"),
+            Self::NoUsers => {
+                write!(f, "no session of the capture has a second request, so that users cannot be counted")
+            }
         }
     }
 }
@@ -50,19 +56,67 @@ impl StagesError {
         match self {
             Self::Form { .. } => "write =10s:4x to hold four times the load, 10s:4x to ramp to it",
             Self::Length { .. } => "write e.g. 500ms, 10s, 5m or 1h",
-            Self::Scale { .. } => "write e.g. 10x or 0.5x, above zero and at most 100000x",
+            Self::Scale { .. } => "write e.g. 10x, 0.5x, 500rps or 2000users, above zero and at most 100000x",
             Self::Nothing => "give at least one stage above 0x",
+            Self::NoUsers => "give a scale or a rate instead",
         }
     }
 }
 
 impl std::error::Error for StagesError {}
 
-/// Reads stages separated by commas.
+/// What levels that are no multiples mean for a capture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Levels {
+    /// The rate that 1x means.
+    pub rate: Rate,
+    /// The mean number of users at a time that 1x means; `None` when the capture does not tell.
+    pub users: Option<f64>,
+}
+
+impl Levels {
+    /// Reads `10x`, `500rps` (or `500/s`), `2000users`, as a multiple of the capture.
+    ///
+    /// # Errors
+    /// When it is none of these, or above the limit.
+    pub fn scale(&self, text: &str) -> Result<f64, StagesError> {
+        let wrong = || StagesError::Scale { text: text.to_owned() };
+        let (number, unit) =
+            if let Some(number) = text.strip_suffix("rps").or_else(|| text.strip_suffix("/s")) {
+                (number, self.rate.as_per_second())
+            } else if let Some(number) = text.strip_suffix("users") {
+                (number, self.users.ok_or(StagesError::NoUsers)?)
+            } else {
+                return parse_scale(text);
+            };
+        let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+        if !(number.is_finite() && number > 0.0 && unit > 0.0 && number / unit <= MAX_SCALE) {
+            return Err(wrong());
+        }
+        Ok(number / unit)
+    }
+}
+
+/// Reads stages of multiples, separated by commas.
 ///
 /// # Errors
 /// When a stage is malformed, or none sends anything.
 pub fn parse_stages(text: &str) -> Result<Vec<Stage>, StagesError> {
+    stages_of(text, parse_scale)
+}
+
+/// Reads stages whose levels may be rates or numbers of users too.
+///
+/// # Errors
+/// When a stage is malformed, or none sends anything.
+pub fn parse_stages_with(text: &str, levels: &Levels) -> Result<Vec<Stage>, StagesError> {
+    stages_of(text, |level| levels.scale(level))
+}
+
+fn stages_of(
+    text: &str,
+    scale_of: impl Fn(&str) -> Result<f64, StagesError>,
+) -> Result<Vec<Stage>, StagesError> {
     let mut stages = Vec::new();
     let (mut begin, mut level) = (Offset::ZERO, 0.0);
     for stage in text.split(',').map(str::trim) {
@@ -70,8 +124,8 @@ pub fn parse_stages(text: &str) -> Result<Vec<Stage>, StagesError> {
         let (length, scale) =
             rest.split_once(':').ok_or_else(|| StagesError::Form { stage: stage.to_owned() })?;
         let to = match scale.trim() {
-            "0x" | "0" => 0.0,
-            scale => parse_scale(scale)?,
+            "0x" | "0" | "0rps" | "0users" => 0.0,
+            scale => scale_of(scale)?,
         };
         let end = begin.plus(parse_length(length)?);
         stages.push(Stage { begin, end, from: if hold { to } else { level }, to });
@@ -149,6 +203,18 @@ mod tests {
             assert!((scale_at(&stages, secs(at)) - expected).abs() < 1e-9, "at {at} s");
         }
         assert!(!stages[0].is_hold() && stages[1].is_hold());
+    }
+
+    #[test]
+    fn a_level_may_be_a_rate_or_a_number_of_users() {
+        let levels = Levels { rate: Rate::per_second(50.0).unwrap(), users: Some(200.0) };
+        let stages = parse_stages_with("=10s:500rps,=10s:100users,5s:3x,5s:0rps", &levels).unwrap();
+        assert_eq!(stages.iter().map(|stage| stage.to).collect::<Vec<_>>(), [10.0, 0.5, 3.0, 0.0]);
+        let unknown = Levels { users: None, ..levels };
+        assert_eq!(unknown.scale("10users"), Err(StagesError::NoUsers));
+        for wrong in ["rps", "-1rps", "0rps", "infrps", "1e9rps", "10user"] {
+            assert!(levels.scale(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

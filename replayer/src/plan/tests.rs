@@ -1,7 +1,7 @@
 //! What a recorded request becomes.
 
 use captures::{
-    Body, ConnectionId, Ending, Offset, Passage, Request, Response, SessionId, SessionKey, Version,
+    Body, ConnectionId, Ending, Header, Offset, Passage, Request, Response, SessionId, SessionKey, Version,
 };
 
 use super::*;
@@ -42,9 +42,16 @@ pub(crate) fn plan_of(exchanges: impl IntoIterator<Item = Exchange>) -> Plan {
     sample_of(exchanges, Share::ALL)
 }
 
+/// The plan of what a selection takes.
+pub(crate) fn selected(exchanges: impl IntoIterator<Item = Exchange>, selection: Selection) -> Plan {
+    let mut planner = Planner::new(rewriting(), selection);
+    exchanges.into_iter().for_each(|exchange| planner.add(&exchange));
+    planner.finish(Share::ALL).unwrap()
+}
+
 /// The plan of a capture that holds this share of production.
 pub(crate) fn sample_of(exchanges: impl IntoIterator<Item = Exchange>, share: Share) -> Plan {
-    let mut planner = Planner::new(rewriting());
+    let mut planner = Planner::new(rewriting(), Selection::ALL);
     exchanges.into_iter().for_each(|exchange| planner.add(&exchange));
     planner.finish(share).unwrap()
 }
@@ -54,13 +61,19 @@ fn header(name: &str, value: &str) -> Header {
 }
 
 fn rewriting() -> Rewriting {
-    Rewriting { authority: "staging:81".to_owned(), base_path: String::new(), allow_unsafe: true }
+    Rewriting {
+        authority: "staging:81".to_owned(),
+        base_path: String::new(),
+        secure: false,
+        allow_unsafe: true,
+        rewrites: Rewrites::default(),
+    }
 }
 
 fn check(change: impl FnOnce(&mut Exchange), expected: Result<&str, HeldBack>) {
     let mut recorded = exchange(1, 0, 1);
     change(&mut recorded);
-    let text = request_text(&recorded, &rewriting()).map(|text| String::from_utf8(text).unwrap());
+    let text = request_text(&recorded, &rewriting(), 0).map(|text| String::from_utf8(text).unwrap());
     assert_eq!(text, expected.map(str::to_owned));
 }
 
@@ -106,7 +119,7 @@ fn what_cannot_be_sent_as_it_was_is_held_back() {
 
 #[test]
 fn unsafe_methods_are_held_back_until_they_are_allowed() {
-    let mut planner = Planner::new(Rewriting { allow_unsafe: false, ..rewriting() });
+    let mut planner = Planner::new(Rewriting { allow_unsafe: false, ..rewriting() }, Selection::ALL);
     for (id, method) in
         ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "get"].iter().enumerate()
     {
@@ -136,7 +149,7 @@ fn equal_requests_share_their_text_and_the_span_gives_the_recorded_rate() {
 
 #[test]
 fn a_capture_with_nothing_to_send_is_refused() {
-    assert_eq!(Planner::new(rewriting()).finish(Share::ALL).unwrap_err(), PlanError::Empty);
+    assert_eq!(Planner::new(rewriting(), Selection::ALL).finish(Share::ALL).unwrap_err(), PlanError::Empty);
 }
 
 #[test]
@@ -161,4 +174,61 @@ fn a_body_without_its_content_coding_is_sent_without_the_field_that_names_it() {
         },
         Ok("GET /1 HTTP/1.1\r\nHost: staging:81\r\nContent-Length: 3\r\nHighwater-Replay: 1\r\n\r\na=1"),
     );
+}
+
+#[test]
+fn a_stretch_of_the_recording_is_replayed_with_its_own_span_and_rate() {
+    // 10 a second for 10 s, 100 a second in the fifth.
+    let recorded = || {
+        (0..190).map(|id| {
+            if id < 90 { id * 100 + if id >= 50 { 1_000 } else { 0 } } else { 5_000 + (id - 90) * 10 }
+        })
+    };
+    let exchanges = || recorded().enumerate().map(|(id, at)| exchange(id as u64, at, id as u64 % 30));
+    let busiest =
+        selected(exchanges(), Selection { busiest: Some(Duration::from_secs(1)), ..Selection::ALL });
+    assert_eq!((busiest.len(), busiest.span()), (100, Duration::from_secs(1)));
+    assert_eq!(busiest.rate().as_per_second(), 100.0);
+
+    let from = Some(Offset::from_secs(1));
+    let window = Selection { from, to: Some(Offset::from_secs(4)), ..Selection::ALL };
+    let plan = selected(exchanges(), window.clone());
+    assert_eq!((plan.len(), plan.span(), plan.requests[0].arrived), (30, Duration::from_secs(3), 0));
+
+    // Twice as fast: the same requests in half of the time.
+    let fast = selected(exchanges(), Selection { speed: 2.0, ..window });
+    assert_eq!((fast.len(), fast.span()), (30, Duration::from_millis(1_500)));
+    assert_eq!(fast.requests[2].arrived, plan.requests[2].arrived / 2);
+    assert_eq!(fast.rate().as_per_second(), 20.0);
+}
+
+#[test]
+fn routes_that_are_left_out_are_counted_as_held_back() {
+    let exchanges = (0..10).map(|id| {
+        let mut exchange = exchange(id, id * 100, id);
+        exchange.request.target = if id < 4 { b"/health".to_vec() } else { b"/a".to_vec() };
+        exchange
+    });
+    let exclude = vec![crate::select::RoutePattern::new("/health")];
+    let plan = selected(exchanges, Selection { exclude, ..Selection::ALL });
+    assert_eq!((plan.len(), plan.held_back()), (6, &[(HeldBack::Route, 4)][..]));
+    assert!((plan.held_back_ratio() - 0.4).abs() < 1e-9);
+}
+
+#[test]
+fn users_are_the_mean_number_of_sessions_at_a_time() {
+    // Ten sessions, one after another, each of 4 requests 1 s apart: with the gap behind the last, each lasts
+    // 4 s, and one goes on at a time.
+    let exchanges = (0..40).map(|id| exchange(id, id * 1_000, id / 4));
+    let plan = plan_of(exchanges);
+    assert!((plan.users().unwrap() - 1.0).abs() < 0.01, "{:?}", plan.users());
+    assert_eq!(plan_of((0..5).map(|id| exchange(id, id * 10, id))).users(), None);
+}
+
+#[test]
+fn the_pause_before_a_request_is_measured_from_its_predecessors_end() {
+    // Each exchange takes 5 ms.
+    let plan = plan_of([exchange(0, 0, 1), exchange(1, 105, 1), exchange(2, 200, 2), exchange(3, 107, 1)]);
+    let thinks: Vec<u32> = plan.requests.iter().map(|request| request.think).collect();
+    assert_eq!(thinks, [0, 100_000, 0, 0]);
 }

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use captures::{Failure, Histogram, RouteInterval, Stage};
+use captures::{Failure, Histogram, RouteInterval, RunEnd, Stage};
 use replayer::{Finished, Plan, Progress, Target, Totals};
 use serde_json::{Map, Value, json};
 
 use crate::Globals;
 use crate::commands::files;
-use crate::complain::{Complaint, say};
+use crate::complain::say;
 
 /// The first lines: what will be sent, what is held back, and what that means.
 pub(super) fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
@@ -40,50 +40,9 @@ pub(super) fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
         plan.rate(),
         highest * plan.rate().as_per_second(),
     );
-    if (highest * plan.copies_at_1x()).fract() != 0.0 && plan.sessions() < 20 {
-        say!(
-            "warning: {} sessions are too few to take a fraction of; the load will miss its scale",
-            plan.sessions()
-        );
+    if plan.mix_is_changed() {
+        say!("the mix is changed on purpose: this load is not the recorded one");
     }
-}
-
-pub(super) fn show_plan(as_json: bool, plan: &Plan, stages: &[Stage]) -> Result<(), Complaint> {
-    let rate = plan.rate().as_per_second();
-    let shown = json!({
-        "requests": plan.len(),
-        "sessions": plan.sessions(),
-        "connections": plan.connections(),
-        "span_seconds": plan.span().as_secs_f64(),
-        "rate_per_second": rate,
-        "copies_at_1x": plan.copies_at_1x(),
-        "held_back_ratio": plan.held_back_ratio(),
-        "held_back": plan.held_back().iter().map(|(reason, count)| (reason.as_str().to_owned(), json!(count))).collect::<Map<_, _>>(),
-        "stages": stages.iter().map(|stage| json!({
-            "begin_seconds": stage.begin.as_secs_f64(), "end_seconds": stage.end.as_secs_f64(),
-            "from": stage.from, "to": stage.to,
-            "from_rate_per_second": stage.from * rate, "to_rate_per_second": stage.to * rate,
-        })).collect::<Vec<_>>(),
-        "routes": plan.routes(),
-    });
-    let mut text = String::new();
-    if as_json {
-        let _ = writeln!(text, "{shown}");
-    } else {
-        for stage in stages {
-            let _ = writeln!(
-                text,
-                "{:>9.1} s to {:>9.1} s  {:>8.4}x to {:>8.4}x  {:>9.1} to {:>9.1} req/s",
-                stage.begin.as_secs_f64(),
-                stage.end.as_secs_f64(),
-                stage.from,
-                stage.to,
-                stage.from * rate,
-                stage.to * rate
-            );
-        }
-    }
-    files::to_stdout(|out| out.write_all(text.as_bytes()))
 }
 
 /// The progress line: rewritten in place on a terminal, a line every five seconds elsewhere.
@@ -134,10 +93,12 @@ fn millis(length: Duration) -> f64 {
     length.as_secs_f64() * 1e3
 }
 
-pub(super) fn summary(plan: &Plan, totals: &Totals, elapsed: Duration, interrupted: bool) -> String {
+pub(super) fn summary(plan: &Plan, totals: &Totals, elapsed: Duration, end: &RunEnd) -> String {
     let mut text = String::new();
     let overall = &totals.overall;
-    if interrupted {
+    if let Some(why) = &end.stopped_by {
+        let _ = writeln!(text, "stopped before its end: {why}");
+    } else if end.interrupted {
         text.push_str("interrupted: the plan was not carried out to its end\n");
     }
     let _ = writeln!(
@@ -240,6 +201,7 @@ pub(super) fn shown(plan: &Plan, finished: &Finished) -> Value {
         "valid": end.invalid_reason.is_none(),
         "invalid_reason": end.invalid_reason,
         "interrupted": end.interrupted,
+        "stopped_by": end.stopped_by,
         "connections_opened": totals.connections_opened,
         "connections_most": totals.connections_most,
         "reused": totals.reused,

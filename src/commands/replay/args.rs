@@ -1,0 +1,219 @@
+//! The flags of `highwater replay`, and those that it shares with `highwater capacity`.
+
+use std::path::PathBuf;
+
+/// Re-issues a capture against a target at scale, open loop, and writes down what happened
+///
+/// A scale of 10x is ten phase-shifted copies of every session of production: more users, not faster ones. Of
+/// a capture that holds a sample of the sessions, 1x takes as many copies as make up all of production again.
+/// Only GET, HEAD and OPTIONS are sent until --allow-unsafe is given, and never to where the capture was
+/// recorded.
+///
+/// Example: highwater replay shop.capture --target http://127.0.0.1:9001 --stages '=10s:1x,=10s:4x' --out shop.run
+///
+/// Example: highwater replay shop.capture --target http://staging --allow-unsafe --profile spike --scale 10x --threshold 'p95<500ms' 'route:POST /checkout:p99<1s' --out spike.run
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+    #[command(flatten)]
+    pub(super) sending: SendingArgs,
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    /// The run to write; with --dry-run the plan as JSON, and beside it as a chart that ends in .svg
+    #[arg(long, value_name = "RUN", required_unless_present = "dry_run")]
+    pub(super) out: Option<PathBuf>,
+    /// What the run must meet: 'p95<500ms' 'errors<1%' 'route:POST /checkout:p99<1s' 'stage:3:p95<800ms'
+    /// 'observe:cpu<85% for 2m'; exits 99 when it does not
+    #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
+    pub(super) threshold: Vec<String>,
+    /// Thresholds that end the run when they are broken for 10 s, or for as long as they say
+    #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
+    pub(super) abort_on: Vec<String>,
+    /// When failures end the run: a threshold, or off
+    #[arg(long, value_name = "THRESHOLD", default_value = "errors<50% for 10s")]
+    pub(super) breaker: String,
+    /// The thresholds as JUnit XML, for CI
+    #[arg(long, value_name = "FILE")]
+    pub(super) junit: Option<PathBuf>,
+    /// A summary in Markdown, for a comment
+    #[arg(long, value_name = "FILE")]
+    pub(super) markdown: Option<PathBuf>,
+    /// Show the plan and send nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// One JSON object on stdout at the end
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What is replayed, and where.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SourceArgs {
+    /// Captures, or folders with files that end in .capture; read as one
+    #[arg(value_name = "CAPTURE", required = true)]
+    pub(crate) captures: Vec<PathBuf>,
+    /// Where to send, as http://HOST:PORT[/BASE]
+    #[arg(long, value_name = "URL")]
+    pub(crate) target: String,
+    /// Also send methods that may change something at the target (POST, PUT, DELETE …)
+    #[arg(long)]
+    pub(crate) allow_unsafe: bool,
+    /// Replay against the recorded origin all the same; names it, so that no typing error can
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) origin_is_safe: Option<String>,
+    /// Only what arrived from then on: a time since the recording began (90s, 2h) or a timestamp
+    #[arg(long, value_name = "WHEN", conflicts_with = "busiest")]
+    pub(crate) from: Option<String>,
+    /// Only what arrived before then
+    #[arg(long, value_name = "WHEN", conflicts_with = "busiest")]
+    pub(crate) to: Option<String>,
+    /// Only the busiest stretch of this length
+    #[arg(long, value_name = "TIME")]
+    pub(crate) busiest: Option<String>,
+    /// Only these routes: 'GET /product/{}', '/api/*' (any method)
+    #[arg(long, value_name = "ROUTE")]
+    pub(crate) route: Vec<String>,
+    /// None of these routes
+    #[arg(long, value_name = "ROUTE")]
+    pub(crate) exclude_route: Vec<String>,
+    /// Send a route more or less often than it was recorded: 'POST /checkout=3x'
+    #[arg(long, value_name = "ROUTE=Nx")]
+    pub(crate) mix: Vec<String>,
+    /// How many times as fast recorded time passes; above 1 every user is faster (--scale takes more users)
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) speed: String,
+    /// The Host field: target, recorded, or a name
+    #[arg(long, value_name = "HOST", default_value = "target")]
+    pub(crate) host: String,
+    /// Set a field of every request: 'X-Test: 1'
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) header: Vec<String>,
+    /// Leave a field out of every request
+    #[arg(long, value_name = "NAME")]
+    pub(crate) remove_header: Vec<String>,
+    /// Put another beginning before paths: /v1/=/v2/
+    #[arg(long, value_name = "OLD=NEW")]
+    pub(crate) rewrite_path: Vec<String>,
+    /// Set a parameter of the query of every request: key=test
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set_query: Vec<String>,
+    /// The Authorization field of every request: 'Bearer …', @FILE with a line for each session in turn, or
+    /// !COMMAND that prints one
+    #[arg(long, value_name = "VALUE|@FILE|!COMMAND")]
+    pub(crate) auth: Option<String>,
+}
+
+/// How it is sent.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SendingArgs {
+    /// What fractions of the load are made of
+    #[arg(long, value_enum, default_value_t = UnitArg::Auto)]
+    pub(crate) unit: UnitArg,
+    /// The most one request may take
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) timeout: String,
+    /// Sending threads [default: half of the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// The most connections at a time [default: what the descriptor limit allows]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_connections: Option<usize>,
+    /// The most requests that may wait for their turn; more are skipped and counted
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) max_backlog: usize,
+    /// Watch the target once a second: pid=N, cgroup=PATH or prometheus=URL[,name…]; may be repeated
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) observe: Vec<String>,
+}
+
+/// What fractions of the load are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum UnitArg {
+    /// Sessions, unless they are too few or too long
+    Auto,
+    /// Whole sessions
+    Session,
+    /// Single requests
+    Request,
+}
+
+/// How much load, and for how long.
+#[derive(Debug, clap::Args)]
+pub(super) struct LoadArgs {
+    /// The load, as a multiple of the recorded curve; with --profile its peak [default: 1x]
+    #[arg(long, value_name = "Nx", conflicts_with_all = ["stages", "rate", "users"])]
+    pub(super) scale: Option<String>,
+    /// The load as a mean rate, with the capture's mix and curve: 500rps
+    #[arg(long, value_name = "RATE", conflicts_with_all = ["stages", "users", "profile"])]
+    pub(super) rate: Option<String>,
+    /// The load as a mean number of users at a time
+    #[arg(long, value_name = "N", conflicts_with_all = ["stages", "profile"])]
+    pub(super) users: Option<String>,
+    /// The load over time: '=10s:4x' holds a level, '10s:4x' ramps to it; levels may be 500rps or 200users too
+    #[arg(long, value_name = "STAGES", conflicts_with = "profile")]
+    pub(super) stages: Option<String>,
+    /// The load over time by name; --scale sets its peak, --duration its length
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub(super) profile: Option<ProfileArg>,
+    /// How long to replay; the capture repeats when this is longer [default: the capture's span, or the profile's
+    /// length]
+    #[arg(long, value_name = "TIME", conflicts_with = "stages")]
+    pub(super) duration: Option<String>,
+}
+
+/// A load by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ProfileArg {
+    /// =5m:1x
+    Baseline,
+    /// 2m:2x,=10m:2x
+    Peak,
+    /// =2m:1x,10s:10x,=90s:10x,10s:1x,=130s:1x
+    Spike,
+    /// 5m:1x,=235m:1x
+    Soak,
+    /// =2m:1x,=2m:2x,=2m:3x and so on up to =2m:8x
+    Stress,
+    /// 5m:3x,=55m:3x
+    Volume,
+    /// 30m:20x
+    Breakpoint,
+    /// =2m:1x,2m:4x,=3m:4x,30s:10x,=5m:10x,2m:6x,=6m:6x,90s:1x,=3m:1x
+    BlackFriday,
+}
+
+impl ProfileArg {
+    pub(super) const fn profile(self) -> replayer::Profile {
+        match self {
+            Self::Baseline => replayer::Profile::Baseline,
+            Self::Peak => replayer::Profile::Peak,
+            Self::Spike => replayer::Profile::Spike,
+            Self::Soak => replayer::Profile::Soak,
+            Self::Stress => replayer::Profile::Stress,
+            Self::Volume => replayer::Profile::Volume,
+            Self::Breakpoint => replayer::Profile::Breakpoint,
+            Self::BlackFriday => replayer::Profile::BlackFriday,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn the_manual_says_what_a_profile_expands_to() {
+        for arg in ProfileArg::value_variants() {
+            let value = arg.to_possible_value().unwrap();
+            assert_eq!(value.get_name(), arg.profile().as_str());
+            let (said, expands) = (value.get_help().unwrap().to_string(), arg.profile().stages_text());
+            match said.split_once(" and so on up to ") {
+                Some((first, last)) => assert!(expands.starts_with(first) && expands.ends_with(last)),
+                None => assert_eq!(said, expands, "{arg:?}"),
+            }
+        }
+    }
+}

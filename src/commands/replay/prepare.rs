@@ -1,0 +1,281 @@
+//! From flags to a plan and a place to send it: reads the capture, refuses the recorded origin.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use captures::{CaptureHeader, Offset};
+use replayer::{
+    HostField, ObserveSource, Observer, Plan, Planner, Rewrites, Rewriting, RoutePattern, Selection, Share,
+    Target,
+};
+
+use super::args::SourceArgs;
+use crate::commands::files;
+use crate::complain::{Complaint, Exit, reason, say};
+
+/// A capture, compiled for a target that has passed the check against the origin.
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) target: Target,
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+/// Reads what `args` name.
+pub(crate) fn prepare(args: &SourceArgs) -> Result<Prepared, Complaint> {
+    let target = Target::parse(&args.target).map_err(|error| {
+        Complaint::new(Exit::Usage, format!("--target {}", args.target), &error, error.mend())
+    })?;
+    let (header, plan) = load(args, &target)?;
+    let addresses = target.resolve().map_err(|error| {
+        Complaint::new(
+            Exit::Unreachable,
+            &target,
+            format!("no address: {}", reason(&error)),
+            "check the name",
+        )
+    })?;
+    refuse_origin(args, &header, &plan, &target, &addresses)?;
+    Ok(Prepared { plan, target, addresses })
+}
+
+/// Reads the capture into a plan. Damage is stepped over, and said.
+fn load(args: &SourceArgs, target: &Target) -> Result<(CaptureHeader, Plan), Complaint> {
+    let mut reader = files::open_captures(&args.captures)?;
+    let rewriting = Rewriting {
+        authority: target.authority(),
+        base_path: target.base_path.clone(),
+        secure: false,
+        allow_unsafe: args.allow_unsafe,
+        rewrites: rewrites(args)?,
+    };
+    let mut planner = Planner::new(rewriting, selection(args, reader.header())?);
+    for exchange in reader.by_ref() {
+        planner.add(&exchange.map_err(|error| files::not_a_set(&error))?);
+    }
+    let named = || files::named(&args.captures);
+    if let Some((path, first)) = reader.damage().first() {
+        say!("highwater: {}: {first}; the rest is replayed", path.display());
+    }
+    if reader.mixed_keys() {
+        say!("highwater: {}: masked with different keys; secrets that were equal may differ", named());
+    }
+    let lost = reader.accounts().lost();
+    if lost > 0 {
+        say!(
+            "highwater: {}: {lost} exchanges were lost as it was recorded; the load is lighter than it was",
+            named()
+        );
+    }
+    let header = reader.header().clone();
+    let filters =
+        header.filters.iter().any(|typed| typed.starts_with("--include") || typed.starts_with("--exclude"));
+    let share = Share {
+        sampling_ratio: header.sampling_ratio,
+        // Without a filter, what was left out is replayed traffic: none of production's.
+        filtered: if filters { reader.accounts().filtered } else { 0 },
+    };
+    if !(share.sampling_ratio > 0.0 && share.sampling_ratio <= 1.0) {
+        let what = format!("claims to hold a share of {} of the sessions", share.sampling_ratio);
+        return Err(Complaint::new(Exit::Input, named(), what, "record again"));
+    }
+    let plan =
+        planner.finish(share).map_err(|error| Complaint::new(Exit::Input, named(), &error, error.mend()))?;
+    for text in &args.mix {
+        let (pattern, _) = mix(text)?;
+        if !plan.routes().iter().any(|route| pattern.matches(route)) {
+            let mend = format!("the routes are: {}", plan.routes().join(", "));
+            return Err(Complaint::new(
+                Exit::Usage,
+                format!("--mix {text}"),
+                "no route fits",
+                files::plain(&mend),
+            ));
+        }
+    }
+    Ok((header, plan))
+}
+
+fn selection(args: &SourceArgs, header: &CaptureHeader) -> Result<Selection, Complaint> {
+    let moment =
+        |flag: &str, text: &Option<String>| text.as_deref().map(|text| when(flag, text, header)).transpose();
+    let patterns = |texts: &[String]| texts.iter().map(|text| RoutePattern::new(text)).collect();
+    let speed = args.speed.strip_suffix(['x', 'X']).unwrap_or(&args.speed).parse::<f64>().ok();
+    let speed = speed.filter(|speed| (0.001..=1_000.0).contains(speed)).ok_or_else(|| {
+        Complaint::new(
+            Exit::Usage,
+            format!("--speed {}", args.speed),
+            "must be from 0.001 to 1000",
+            "0.5 is half speed, 2 is double; --scale takes more users instead of faster ones",
+        )
+    })?;
+    let selection = Selection {
+        from: moment("--from", &args.from)?,
+        to: moment("--to", &args.to)?,
+        busiest: args.busiest.as_deref().map(|text| length("--busiest", text)).transpose()?,
+        include: patterns(&args.route),
+        exclude: patterns(&args.exclude_route),
+        mix: args.mix.iter().map(|text| mix(text)).collect::<Result<_, _>>()?,
+        speed,
+    };
+    if let (Some(from), Some(to)) = (selection.from, selection.to)
+        && from >= to
+    {
+        return Err(Complaint::new(
+            Exit::Usage,
+            "--from and --to",
+            "nothing lies between them",
+            "give a --to that is later than --from",
+        ));
+    }
+    Ok(selection)
+}
+
+fn mix(text: &str) -> Result<(RoutePattern, f64), Complaint> {
+    replayer::parse_mix(text)
+        .map_err(|error| Complaint::new(Exit::Usage, format!("--mix {text}"), error, error.mend()))
+}
+
+/// A moment of the recording: a length since it began, or a timestamp.
+fn when(flag: &str, text: &str, header: &CaptureHeader) -> Result<Offset, Complaint> {
+    if text == "0" || text == "0s" {
+        return Ok(Offset::ZERO);
+    }
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        let nanos = (at.as_nanosecond() - header.started).max(0);
+        return Ok(Offset::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
+    }
+    replayer::parse_length(text).map(|length| Offset::ZERO.plus(length)).map_err(|error| {
+        let mend = "write a time since the recording began (90s, 2h) or a timestamp (2026-11-27T09:00:00Z)";
+        Complaint::new(Exit::Usage, format!("{flag} {text}"), error, mend)
+    })
+}
+
+fn rewrites(args: &SourceArgs) -> Result<Rewrites, Complaint> {
+    let wrong = |flag: &str, text: &str, error: &replayer::RewriteError| {
+        Complaint::new(Exit::Usage, format!("{flag} {text}"), error, error.mend())
+    };
+    let pairs = |flag: &str, texts: &[String]| {
+        texts
+            .iter()
+            .map(|text| replayer::parse_pair(text).map_err(|error| wrong(flag, text, &error)))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let set = args
+        .header
+        .iter()
+        .map(|text| replayer::parse_field(text).map_err(|error| wrong("--header", text, &error)));
+    Ok(Rewrites {
+        host: match args.host.as_str() {
+            "target" => HostField::Target,
+            "recorded" => HostField::Recorded,
+            name => {
+                HostField::Named(replayer::field_value(name).map_err(|error| wrong("--host", name, &error))?)
+            }
+        },
+        set: set.collect::<Result<_, _>>()?,
+        remove: args.remove_header.clone(),
+        paths: pairs("--rewrite-path", &args.rewrite_path)?,
+        query: pairs("--set-query", &args.set_query)?,
+        authorization: args.auth.as_deref().map(authorization).transpose()?.unwrap_or_default(),
+    })
+}
+
+/// The values of `--auth`. They are credentials: no complaint repeats them.
+fn authorization(text: &str) -> Result<Vec<String>, Complaint> {
+    let lines = if let Some(path) = text.strip_prefix('@') {
+        let path = std::path::Path::new(path);
+        std::fs::read_to_string(path).map_err(|error| Complaint::cannot_open(path, &error))?
+    } else if let Some(command) = text.strip_prefix('!') {
+        let failed =
+            |what: String| Complaint::new(Exit::Usage, "--auth", what, "run the command by hand to see why");
+        let output = std::process::Command::new("sh")
+            .args(["-c", command])
+            .stdin(std::process::Stdio::null())
+            .stderr(std::process::Stdio::inherit())
+            .output()
+            .map_err(|error| failed(format!("the command cannot be run: {}", reason(&error))))?;
+        if !output.status.success() {
+            return Err(failed(format!("the command failed ({})", output.status)));
+        }
+        String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned()
+    } else {
+        text.to_owned()
+    };
+    let values: Vec<String> = lines
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            replayer::field_value(line)
+                .map_err(|error| Complaint::new(Exit::Usage, "--auth", &error, error.mend()))
+        })
+        .collect::<Result<_, _>>()?;
+    if values.is_empty() {
+        let mend = "give a value like 'Bearer …', a file with one a line, or a command that prints one";
+        return Err(Complaint::new(Exit::Usage, "--auth", "gives no value", mend));
+    }
+    Ok(values)
+}
+
+pub(crate) fn length(flag: &str, text: &str) -> Result<Duration, Complaint> {
+    replayer::parse_length(text)
+        .map_err(|error| Complaint::new(Exit::Usage, format!("{flag} {text}"), &error, error.mend()))
+}
+
+fn refuse_origin(
+    args: &SourceArgs,
+    header: &CaptureHeader,
+    plan: &Plan,
+    target: &Target,
+    addresses: &[SocketAddr],
+) -> Result<(), Complaint> {
+    let Some(conflict) = replayer::origin_conflict(header, plan.authorities(), target, addresses) else {
+        return Ok(());
+    };
+    let named = args.origin_is_safe.as_deref().and_then(|text| Target::parse(&format!("http://{text}")).ok());
+    if named.is_some_and(|named| (named.host, named.port) == (target.host.clone(), target.port)) {
+        return Ok(());
+    }
+    Err(Complaint::new(
+        Exit::Usage,
+        target,
+        format!("refused, it is the recorded origin ({conflict})"),
+        format!(
+            "give a staging target, or --origin-is-safe {}:{} if nobody else uses it",
+            target.host, target.port
+        ),
+    ))
+}
+
+/// The first address that takes a connection.
+pub(crate) fn reachable(target: &Target, addresses: &[SocketAddr]) -> Result<SocketAddr, Complaint> {
+    let mut last = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(address, Duration::from_secs(5)) {
+            Ok(_) => return Ok(*address),
+            Err(error) => last = Some(error),
+        }
+    }
+    let why = last.map_or_else(|| "no address".to_owned(), |error| reason(&error));
+    Err(Complaint::new(
+        Exit::Unreachable,
+        target,
+        format!("cannot be reached: {why}"),
+        "start the target, or check host and port",
+    ))
+}
+
+/// What is to be watched, looked at once.
+pub(crate) fn observer(sources: &[String]) -> Result<Observer, Complaint> {
+    let parsed: Vec<ObserveSource> = sources
+        .iter()
+        .map(|text| {
+            ObserveSource::parse(text).map_err(|error| {
+                Complaint::new(Exit::Usage, format!("--observe {text}"), &error, error.mend())
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Observer::new(&parsed).map_err(|(source, error)| {
+        Complaint::new(Exit::Unreachable, format!("--observe {source}"), &error, error.mend())
+    })
+}
