@@ -8,6 +8,7 @@ mod codec;
 mod digest;
 mod error;
 mod exchange;
+pub mod foreign;
 mod frame;
 mod histogram;
 mod outcome;

@@ -1,14 +1,17 @@
 //! `highwater import`: what others recorded becomes a capture.
 
+mod foreign;
 mod inputs;
 mod packets;
 mod sink;
+mod sorter;
 mod telling;
 
 use std::path::PathBuf;
 
+use captures::foreign::{LogFormat, Template};
 use captures::{Bytes, sha256};
-use recorder::{MaskPolicy, Policy};
+use recorder::{KeyRule, MaskPolicy, Policy};
 
 use crate::Globals;
 use crate::commands::import::inputs::{Format, Input};
@@ -19,7 +22,7 @@ use crate::complain::{Complaint, Exit};
 /// What is kept of a body unless something else is said: files hold what they hold.
 const BODY_LIMIT: Bytes = LARGEST_BODY;
 
-/// Turns what others recorded into a capture: files of packets (pcap, pcapng)
+/// Turns what others recorded into a capture: packets (pcap, pcapng), HAR, GoReplay, access logs
 ///
 /// Files may be compressed by gzip, zstd or xz, `-` is stdin. Of several, the one that begins first is read
 /// first; a connection may go on from one file of packets into the next. Secrets are masked, sessions found,
@@ -28,6 +31,11 @@ const BODY_LIMIT: Bytes = LARGEST_BODY;
 /// From packets HTTP/1 is read, on any port and in any order of segments, through VLANs, MPLS, PPPoE, GRE,
 /// VXLAN, Geneve, GTP and other tunnels. TLS is recognised and counted, but not decrypted: there is no
 /// --keylog, since no library that is kept well reads recorded TLS; record in front of it with `record`.
+///
+/// Access logs are known in the formats common and combined (with $request_time or a duration behind it), of
+/// Application and Classic Load Balancers, CloudFront and IIS (by their #Fields), Envoy, Traefik, Caddy and nginx
+/// in JSON, nginx proxy manager; any other by --log-format. They have no bodies, but rate, mix, sessions (by
+/// address and agent) and history. Flow dumps of mitmproxy have no stable format: let mitmdump write HAR.
 ///
 /// Example: highwater import monday.pcap.gz tuesday.pcap.gz --port 80 --out shop.capture
 #[derive(Debug, clap::Args)]
@@ -41,6 +49,15 @@ pub(crate) struct ImportArgs {
     /// What the files are; `auto` looks into each
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Auto)]
     format: Format,
+    /// The format of the lines of a log, in nginx's own notation
+    ///
+    /// E.g. '$remote_addr [$time_local] "$request" $status $body_bytes_sent $request_time'. Read are the moment
+    /// ($time_local, $time_iso8601 or $msec), $request or $request_method and $request_uri (or $uri and $args),
+    /// $status, $body_bytes_sent, $request_length, $request_time (seconds; $duration_ms and $duration_us too),
+    /// $remote_addr, $host, $http_NAME, $cookie_NAME, $connection, $scheme, $upstream_addr; others are stepped
+    /// over.
+    #[arg(long, value_name = "FORMAT", value_parser = Template::parse)]
+    log_line: Option<Template>,
     /// Of packets: only connections of this port; may be repeated
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
@@ -58,13 +75,15 @@ struct Plan<'a> {
     args: &'a ImportArgs,
     policy: Policy,
     masking: MaskPolicy,
+    /// How the lines of logs are read.
+    log: LogFormat,
     /// Tells this recording from others: made of the names and sizes of what is imported.
     recording: [u8; 16],
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &ImportArgs, globals: &Globals) -> Result<(), Complaint> {
-    let policy = args.policy.resolve(BODY_LIMIT)?;
+    let mut policy = args.policy.resolve(BODY_LIMIT)?;
     let masking = args.mask.resolve()?;
     let mut inputs = Vec::new();
     let mut refused = Vec::new();
@@ -77,8 +96,24 @@ pub(crate) fn run(args: &ImportArgs, globals: &Globals) -> Result<(), Complaint>
     if inputs.is_empty() {
         return Err(telling::nothing(refused));
     }
-    let plan = Plan { args, policy, masking, recording: identity(&inputs) };
-    let mut account = packets::import(&plan, inputs)?;
+    let log = args.log_line.clone().map_or(LogFormat::Known, LogFormat::Template);
+    let recording = identity(&inputs);
+    let is_packets = |input: &&Input| input.format == Format::Pcap;
+    let packet_files = inputs.iter().filter(is_packets).count();
+    if packet_files > 0 && packet_files < inputs.len() {
+        let mend = "import them one by one; `highwater cut` merges the captures";
+        return Err(usage("import", "files of packets and others do not belong together", mend));
+    }
+    if packet_files == 0 && !args.policy.tells_sessions() {
+        policy.sessions.keys = vec![
+            KeyRule::SessionCookie,
+            KeyRule::Header("authorization".to_owned()),
+            KeyRule::AddressAgent,
+        ];
+    }
+    let plan = Plan { args, policy, masking, log, recording };
+    let mut account =
+        if packet_files > 0 { packets::import(&plan, inputs)? } else { foreign::import(&plan, inputs)? };
     account.refused.extend(refused);
     telling::tell(&account, args, globals)
 }

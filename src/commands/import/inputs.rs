@@ -12,6 +12,25 @@ pub(super) enum Format {
     Auto,
     /// Packets: pcap or pcapng
     Pcap,
+    /// HTTP archives of browsers and proxies
+    Har,
+    /// GoReplay's files
+    Gor,
+    /// Access logs
+    Log,
+}
+
+impl Format {
+    /// The name in machine-readable output.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Pcap => "pcap",
+            Self::Har => "har",
+            Self::Gor => "gor",
+            Self::Log => "log",
+        }
+    }
 }
 
 /// A file that is to be imported.
@@ -48,10 +67,7 @@ impl Input {
             ));
         }
         let format = match wanted {
-            Format::Auto => format_of(start).ok_or_else(|| {
-                let mend = "say what it is with --format";
-                Complaint::new(Exit::Input, path.display(), "is of no format that is known", mend)
-            })?,
+            Format::Auto => format_of(path, start)?,
             told => told,
         };
         let is_plain = !is_stdin && is_packets(&first_bytes(path));
@@ -81,8 +97,45 @@ fn first_bytes(path: &Path) -> Vec<u8> {
     start
 }
 
-fn format_of(start: &[u8]) -> Option<Format> {
-    is_packets(start).then_some(Format::Pcap)
+/// What a file is that begins so; what is nothing else is taken for a log, which then is refused line by line.
+fn format_of(path: &Path, start: &[u8]) -> Result<Format, Complaint> {
+    let is = |what: &str, mend: &str| Err(Complaint::new(Exit::Input, path.display(), what, mend));
+    if is_packets(start) {
+        return Ok(Format::Pcap);
+    }
+    if start.starts_with(b"\x89HWTR") {
+        return is("is a capture already", "`highwater cut` merges and filters captures");
+    }
+    if is_flow_dump(start) {
+        let mend = "`mitmdump -nr FILE --set hardump=FILE.har` makes a HAR of it";
+        return is("is a flow dump of mitmproxy, whose format changes with its versions", mend);
+    }
+    let text = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start).trim_ascii_start();
+    let first_line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    if is_gor(first_line) {
+        return Ok(Format::Gor);
+    }
+    // A log has an object a line; an archive is one object, which ends with the file.
+    let is_object = text.starts_with(b"{") && serde_json::from_slice::<serde_json::Value>(first_line).is_err();
+    let names_log = text.starts_with(b"{") && text.trim_ascii_start()[1..].trim_ascii_start().starts_with(b"\"log\"");
+    if is_object || names_log || text.starts_with(b"[") && !first_line.contains(&b'"') {
+        return Ok(Format::Har);
+    }
+    Ok(Format::Log)
+}
+
+/// `1 ID TIMESTAMP`, with a latency or without.
+fn is_gor(line: &[u8]) -> bool {
+    let words: Vec<&[u8]> = line.trim_ascii().split(|&byte| byte == b' ').collect();
+    matches!(words[..], [[b'1'..=b'3'], id, time, ..]
+        if id.len() >= 8 && !time.is_empty() && time.iter().all(u8::is_ascii_digit) && words.len() <= 4)
+}
+
+/// A length, a colon and more of both: mitmproxy's netstrings.
+fn is_flow_dump(start: &[u8]) -> bool {
+    let digits = start.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = start.get(digits..).unwrap_or_default();
+    digits > 0 && rest.first() == Some(&b':') && rest.get(1).is_some_and(u8::is_ascii_digit) && rest.contains(&b';')
 }
 
 /// Whether a file that begins so holds packets: pcap in both byte orders and both resolutions, Kuznetzov's, pcapng.

@@ -20,7 +20,7 @@ pub(super) struct Sink<'a> {
     waiting: Vec<Exchange>,
     held: usize,
     writer: Option<CaptureWriter<BufWriter<File>>>,
-    too_large: u64,
+    pub(super) too_large: u64,
 }
 
 impl<'a> Sink<'a> {
@@ -86,7 +86,7 @@ impl<'a> Sink<'a> {
 }
 
 /// About how much memory an exchange takes.
-fn size(exchange: &Exchange) -> usize {
+pub(super) fn size(exchange: &Exchange) -> usize {
     let response = exchange.response.as_ref();
     let bodies =
         exchange.request.body.stored.len() + response.map_or(0, |response| response.body.stored.len());

@@ -32,6 +32,8 @@ pub(super) struct FileAccount {
     pub(super) entries: u64,
     /// Of those the ones that are no exchange, by reason.
     pub(super) skipped: BTreeMap<&'static str, u64>,
+    /// Entries that were read, but not exactly as they stand, by what was done.
+    pub(super) noted: BTreeMap<&'static str, u64>,
     /// Why it could not be read to its end.
     pub(super) damage: Option<String>,
 }
@@ -54,6 +56,10 @@ pub(super) fn tell(account: &Account, args: &ImportArgs, globals: &Globals) -> R
             let skipped = listed(file.skipped.iter().map(|(reason, count)| (*reason, *count)));
             if !skipped.is_empty() {
                 say!("highwater: {}: of {} entries skipped: {skipped}", file.path, file.entries);
+            }
+            let noted = listed(file.noted.iter().map(|(what, count)| (*what, *count)));
+            if !noted.is_empty() {
+                say!("highwater: {}: of {} entries {noted}", file.path, file.entries);
             }
             if let Some(damage) = &file.damage {
                 say!("highwater: {}: could not be read to its end: {damage}", file.path);

@@ -22,8 +22,9 @@ pub(in crate::commands) struct PolicyArgs {
     /// sets a key cookie joins its request's session, also when a login rotates it. A connection from a
     /// trusted proxy is nobody's: `connection` means `ip+ua` there. Without any key, a request is a session by
     /// itself. The newest 130,000 keys or so are remembered.
-    #[arg(long, value_name = "KEY,…", value_delimiter = ',', value_parser = KeyRule::parse,
-          default_value = "cookie,header:authorization,connection")]
+    ///
+    /// [default: cookie,header:authorization,connection; of logs, HAR and GoReplay ip+ua instead of connection]
+    #[arg(long, value_name = "KEY,…", value_delimiter = ',', value_parser = KeyRule::parse)]
     session: Vec<KeyRule>,
     /// So much silence ends a session
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = time)]
@@ -95,7 +96,7 @@ impl PolicyArgs {
             return Err(Complaint::new(Exit::Usage, "--body-limit", "stores more than a record holds", mend));
         }
         Ok(Policy {
-            sessions: SessionPolicy { keys: self.session.clone(), idle: self.session_idle },
+            sessions: SessionPolicy { keys: self.keys(), idle: self.session_idle },
             sampling: self.sample,
             filters: Filters { include: self.include.clone(), exclude: self.exclude.clone() },
             request_bodies: self.bodies("--request-body", &self.request_body, limit)?,
@@ -104,6 +105,18 @@ impl PolicyArgs {
             record_replayed: self.record_replayed,
             typed: self.typed(),
         })
+    }
+
+    /// Whether it was said what visitors are told apart by.
+    pub(in crate::commands) fn tells_sessions(&self) -> bool {
+        !self.session.is_empty()
+    }
+
+    fn keys(&self) -> Vec<KeyRule> {
+        if self.tells_sessions() {
+            return self.session.clone();
+        }
+        vec![KeyRule::SessionCookie, KeyRule::Header("authorization".to_owned()), KeyRule::Connection]
     }
 
     fn bodies(&self, flag: &str, own: &[BodyRule], limit: Bytes) -> Result<BodyRules, Complaint> {
