@@ -64,6 +64,9 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Replay(Box<replay::ReplayArgs>),
     Compare(compare::CompareArgs),
+    Cut(commands::cut::CutArgs),
+    Export(commands::export::ExportArgs),
+    Replay(replay::ReplayArgs),
     Model(model::ModelArgs),
     Forecast(forecast::ForecastArgs),
     Report(report::ReportArgs),
@@ -71,10 +74,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = match config_file::arguments(std::env::args_os().collect(), CommandLine::command()) {
-        Ok(arguments) => arguments,
-        Err(complaint) => return end(Err(complaint)),
-    };
+    let arguments =
+        match config_file::arguments(import::told_apart(std::env::args_os()), CommandLine::command()) {
+            Ok(arguments) => arguments,
+            Err(complaint) => return end(Err(complaint)),
+        };
     let CommandLine { globals, command } = match CommandLine::try_parse_from(&arguments.all) {
         Ok(typed) => typed,
         Err(error) if error.use_stderr() => {
@@ -90,6 +94,8 @@ fn main() -> ExitCode {
     let done = match &command {
         Command::Record(args) => record::run(args, &globals),
         Command::Import(args) => import::run(args, &globals),
+        Command::Cut(args) => commands::cut::run(args, &globals),
+        Command::Export(args) => commands::export::run(args, &globals),
         Command::Inspect(args) => inspect::run(args, &globals),
         Command::Replay(args) => replay::run(args, &globals),
         Command::Compare(args) => compare::run(args, &globals),

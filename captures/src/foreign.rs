@@ -9,6 +9,7 @@ mod har;
 mod jsonlog;
 mod log;
 mod moment;
+mod out;
 mod pools;
 mod raw;
 mod template;
@@ -27,6 +28,7 @@ use crate::units::Offset;
 pub use gor::read_gor;
 pub use har::read_har;
 pub use log::{LogFormat, read_log};
+pub use out::{Export, ExportFormat};
 pub use template::Template;
 
 /// An exchange that somebody else recorded.
@@ -116,7 +118,12 @@ struct Moments {
 }
 
 /// An exchange of nobody's session yet.
-fn exchange(connection: ConnectionId, moments: Moments, request: Request, response: Option<Response>) -> Exchange {
+fn exchange(
+    connection: ConnectionId,
+    moments: Moments,
+    request: Request,
+    response: Option<Response>,
+) -> Exchange {
     let Moments { arrived, request_done, response_began, ended } = moments;
     let ending = if response.is_some() { Ending::Completed } else { Ending::ProxyFailed };
     Exchange {

@@ -60,7 +60,7 @@ pub use monitor::Monitor;
 pub use notice::Notice;
 pub use packets::{PacketError, PacketFile, PacketImport, RawPacket};
 pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
-pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy};
+pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy, take_coding_off};
 pub use redact::{Explanation, Found, MaskPolicy, MaskRules, explain};
 pub use serve::{Listener, Recording, Stopper, bind, start};
 pub use spool::Totals;

@@ -14,6 +14,7 @@ pub use bodies::{BodyRules, Kept};
 pub use keys::{KeyRule, SessionPolicy};
 pub use rules::{Filters, Rule};
 pub use sampling::SamplingRatio;
+pub use screen::take_coding_off;
 pub(crate) use screen::{Screen, Verdict};
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod sink;
 mod sorter;
 mod telling;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use captures::foreign::{LogFormat, Template};
@@ -34,7 +35,8 @@ const BODY_LIMIT: Bytes = LARGEST_BODY;
 ///
 /// Access logs are known in the formats common and combined (with $request_time or a duration behind it), of
 /// Application and Classic Load Balancers, CloudFront and IIS (by their #Fields), Envoy, Traefik, Caddy and nginx
-/// in JSON, nginx proxy manager; any other by --log-format. They have no bodies, but rate, mix, sessions (by
+/// in JSON, nginx proxy manager; any other by --log-line
+/// (--log-format means the same when there is a $ in it). They have no bodies, but rate, mix, sessions (by
 /// address and agent) and history. Flow dumps of mitmproxy have no stable format: let mitmdump write HAR.
 ///
 /// Example: highwater import monday.pcap.gz tuesday.pcap.gz --port 80 --out shop.capture
@@ -105,17 +107,34 @@ pub(crate) fn run(args: &ImportArgs, globals: &Globals) -> Result<(), Complaint>
         return Err(usage("import", "files of packets and others do not belong together", mend));
     }
     if packet_files == 0 && !args.policy.tells_sessions() {
-        policy.sessions.keys = vec![
-            KeyRule::SessionCookie,
-            KeyRule::Header("authorization".to_owned()),
-            KeyRule::AddressAgent,
-        ];
+        policy.sessions.keys =
+            vec![KeyRule::SessionCookie, KeyRule::Header("authorization".to_owned()), KeyRule::AddressAgent];
     }
     let plan = Plan { args, policy, masking, log, recording };
     let mut account =
         if packet_files > 0 { packets::import(&plan, inputs)? } else { foreign::import(&plan, inputs)? };
     account.refused.extend(refused);
     telling::tell(&account, args, globals)
+}
+
+/// What was typed, with the two meanings of `--log-format` told apart: all commands say by it how they speak
+/// (`text` or `json`), and to an import it may as well be the format of a log, which has a `$`.
+pub(crate) fn told_apart(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = typed.collect();
+    let is_import = all.iter().skip(1).any(|word| word == "import");
+    for at in 1..all.len() {
+        let Some(word) = all[at].to_str().filter(|_| is_import) else { continue };
+        let value = word.strip_prefix("--log-format=").map(str::to_owned);
+        let names_line = |value: &str| value.contains('$');
+        if let Some(value) = value.filter(|value| names_line(value)) {
+            all[at] = format!("--log-line={value}").into();
+        } else if word == "--log-format"
+            && all.get(at + 1).and_then(|next| next.to_str()).is_some_and(names_line)
+        {
+            all[at] = "--log-line".into();
+        }
+    }
+    all
 }
 
 fn identity(inputs: &[Input]) -> [u8; 16] {
@@ -131,4 +150,22 @@ fn identity(inputs: &[Input]) -> [u8; 16] {
 /// What cannot be meant.
 fn usage(place: &str, what: &str, mend: &str) -> Complaint {
     Complaint::new(Exit::Usage, place, what, mend)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_format_with_a_variable_is_that_of_the_log() {
+        let check = |typed: &str, expected: &str| {
+            let told = told_apart(typed.split(' ').map(OsString::from));
+            let told: Vec<&str> = told.iter().filter_map(|word| word.to_str()).collect();
+            assert_eq!(told.join(" "), expected);
+        };
+        check("x import --log-format $a|$b f", "x import --log-line $a|$b f");
+        check("x import --log-format=$a f", "x import --log-line=$a f");
+        check("x import --log-format json f", "x import --log-format json f");
+        check("x record --log-format $a", "x record --log-format $a");
+    }
 }

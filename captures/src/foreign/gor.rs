@@ -155,8 +155,12 @@ impl Reading {
         // The timestamp is the response's own; a latency may stand behind it.
         let began = line.at.max(waiting.at);
         let ended = began.max(waiting.at.plus(line.latency));
-        let moments =
-            Moments { arrived: waiting.at, request_done: Some(waiting.at), response_began: Some(began), ended };
+        let moments = Moments {
+            arrived: waiting.at,
+            request_done: Some(waiting.at),
+            response_began: Some(began),
+            ended,
+        };
         self.held += line.message.len();
         waiting.size += line.message.len();
         let place = if line.kind == b'2' { &mut waiting.original } else { &mut waiting.replayed };

@@ -201,7 +201,8 @@ impl Reading<'_> {
         let response = entry.get("response").and_then(response);
         let mut exchange = exchange(connection, moments, request, response);
         exchange.passage.secure = secure;
-        let address = entry.get("serverIPAddress").and_then(Value::as_str).filter(|address| !address.is_empty());
+        let address =
+            entry.get("serverIPAddress").and_then(Value::as_str).filter(|address| !address.is_empty());
         let server = address.map_or_else(|| url.with_port(), |address| url.at(address));
         Ok(Entry { exchange, client: None, server: Some(server) })
     }
@@ -236,7 +237,8 @@ impl Reading<'_> {
 
 /// A length of time, of which -1 says that it does not apply.
 fn milliseconds(value: Option<&Value>) -> Duration {
-    let millis = value.and_then(number_of).filter(|millis| millis.is_finite() && *millis > 0.0).unwrap_or(0.0);
+    let millis =
+        value.and_then(number_of).filter(|millis| millis.is_finite() && *millis > 0.0).unwrap_or(0.0);
     Duration::try_from_secs_f64(millis.min(1e9) / 1_000.0).unwrap_or_default()
 }
 
@@ -279,7 +281,10 @@ impl<'a> Url<'a> {
     }
 
     fn port(&self) -> &str {
-        let told = self.authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+        let told = self
+            .authority
+            .rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
         match told {
             Some((_, port)) if !port.is_empty() => port,
             _ if self.scheme.ends_with('s') => "443",
@@ -289,12 +294,20 @@ impl<'a> Url<'a> {
 
     fn with_port(&self) -> String {
         let suffix = format!(":{}", self.port());
-        if self.authority.ends_with(&suffix) { self.authority.to_owned() } else { format!("{}{suffix}", self.authority) }
+        if self.authority.ends_with(&suffix) {
+            self.authority.to_owned()
+        } else {
+            format!("{}{suffix}", self.authority)
+        }
     }
 
     fn at(&self, address: &str) -> String {
         let address = address.trim_matches(['[', ']']);
-        if address.contains(':') { format!("[{address}]:{}", self.port()) } else { format!("{address}:{}", self.port()) }
+        if address.contains(':') {
+            format!("[{address}]:{}", self.port())
+        } else {
+            format!("{address}:{}", self.port())
+        }
     }
 }
 
@@ -336,7 +349,10 @@ fn response(answered: &Value) -> Option<Response> {
 
 /// Text as it was, or what stands in it in base64.
 fn bytes_of(holder: &Value, text: &str) -> Vec<u8> {
-    let is_base64 = holder.get("encoding").and_then(Value::as_str).is_some_and(|name| name.eq_ignore_ascii_case("base64"));
+    let is_base64 = holder
+        .get("encoding")
+        .and_then(Value::as_str)
+        .is_some_and(|name| name.eq_ignore_ascii_case("base64"));
     let decoded = is_base64.then(|| {
         let compact: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
         STANDARD.decode(compact).ok()

@@ -10,17 +10,42 @@ use super::raw;
 use crate::exchange::Header;
 
 const TIMES: [&str; 12] = [
-    "StartUTC", "start_time", "ts", "time_iso8601", "@timestamp", "timestamp", "time", "time_local", "msec", "datetime",
-    "date", "StartLocal",
+    "StartUTC",
+    "start_time",
+    "ts",
+    "time_iso8601",
+    "@timestamp",
+    "timestamp",
+    "time",
+    "time_local",
+    "msec",
+    "datetime",
+    "date",
+    "StartLocal",
 ];
 const METHODS: [&str; 5] = ["method", "request_method", "RequestMethod", "http_method", "verb"];
-const TARGETS: [&str; 8] = ["uri", "request_uri", "RequestPath", "path", "url", "x_envoy_original_path", "target", "request_path"];
+const TARGETS: [&str; 8] =
+    ["uri", "request_uri", "RequestPath", "path", "url", "x_envoy_original_path", "target", "request_path"];
 const STATUSES: [&str; 5] = ["status", "response_code", "DownstreamStatus", "status_code", "code"];
-const SENT: [&str; 7] =
-    ["size", "body_bytes_sent", "bytes_sent", "DownstreamContentSize", "bytes", "response_size", "response_length"];
+const SENT: [&str; 7] = [
+    "size",
+    "body_bytes_sent",
+    "bytes_sent",
+    "DownstreamContentSize",
+    "bytes",
+    "response_size",
+    "response_length",
+];
 const RECEIVED: [&str; 4] = ["bytes_read", "bytes_received", "request_length", "RequestContentSize"];
 const CLIENTS: [&str; 8] = [
-    "client_ip", "remote_ip", "remote_addr", "ClientHost", "ClientAddr", "downstream_remote_address", "client", "remoteIp",
+    "client_ip",
+    "remote_ip",
+    "remote_addr",
+    "ClientHost",
+    "ClientAddr",
+    "downstream_remote_address",
+    "client",
+    "remoteIp",
 ];
 const HOSTS: [&str; 6] = ["host", "http_host", "RequestHost", "authority", "RequestAddr", "server_name"];
 const AGENTS: [&str; 5] = ["user_agent", "http_user_agent", "request_User-Agent", "agent", "userAgent"];
@@ -53,7 +78,8 @@ pub(super) fn said(line: &[u8]) -> Option<Said> {
         received: length(&RECEIVED),
         client: CLIENTS.iter().find_map(|name| address(look(&[name])?.as_str()?.as_bytes())),
         host: text(&HOSTS).filter(|host| !host.is_empty() && host != "-").map(String::into_bytes),
-        is_secure: inner.is_some_and(|inner| inner.contains_key("tls")) || text(&["scheme"]).as_deref() == Some("https"),
+        is_secure: inner.is_some_and(|inner| inner.contains_key("tls"))
+            || text(&["scheme"]).as_deref() == Some("https"),
         ..Said::default()
     };
     // Without a request and without an answer it tells of something else.

@@ -239,7 +239,8 @@ impl Reading {
         }
         headers.extend(said.headers.iter().cloned());
         let agent = crate::exchange::header_value(&headers, "user-agent").unwrap_or_default();
-        let who = [said.client.map(|client| client.to_string()).unwrap_or_default().as_bytes(), b" ", agent].concat();
+        let who = [said.client.map(|client| client.to_string()).unwrap_or_default().as_bytes(), b" ", agent]
+            .concat();
         let connection = match &said.connection {
             Some(name) => self.pools.named(name),
             None => self.pools.pick(&who, arrived, ended),
@@ -302,7 +303,8 @@ fn asked(said: &Said) -> Result<(Vec<u8>, Vec<u8>, Version), &'static str> {
             None => Err("no_request_line"),
         };
     }
-    let method = said.method.clone().filter(|method| !method.is_empty() && method.iter().all(u8::is_ascii_alphabetic));
+    let method =
+        said.method.clone().filter(|method| !method.is_empty() && method.iter().all(u8::is_ascii_alphabetic));
     let mut target = said.target.clone().filter(|target| !target.is_empty()).ok_or("no_target")?;
     if let Some(query) = said.query.as_ref().filter(|query| !query.is_empty() && *query != b"-") {
         target.push(b'?');
@@ -366,7 +368,10 @@ impl Said {
     /// Takes the value of a variable; `false` when it cannot be one.
     pub(super) fn take(&mut self, name: &str, value: &[u8]) -> bool {
         if value.is_empty() || value == b"-" {
-            return !matches!(name, "time_local" | "time_iso8601" | "msec" | "status" | "start_iso" | "end_iso");
+            return !matches!(
+                name,
+                "time_local" | "time_iso8601" | "msec" | "status" | "start_iso" | "end_iso"
+            );
         }
         let number = || std::str::from_utf8(value).ok().and_then(|text| text.parse::<f64>().ok());
         let length = || std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());

@@ -84,8 +84,10 @@ fn fraction_nanos(digits: &[u8]) -> i128 {
 
 /// `12:37:05` in seconds.
 fn clock(text: &[u8]) -> Option<i128> {
-    let (hour, minute, second) = (number(text.get(0..2)?)?, number(text.get(3..5)?)?, number(text.get(6..8)?)?);
-    let is_right = text.get(2) == Some(&b':') && text.get(5) == Some(&b':') && hour < 24 && minute < 60 && second <= 60;
+    let (hour, minute, second) =
+        (number(text.get(0..2)?)?, number(text.get(3..5)?)?, number(text.get(6..8)?)?);
+    let is_right =
+        text.get(2) == Some(&b':') && text.get(5) == Some(&b':') && hour < 24 && minute < 60 && second <= 60;
     is_right.then_some(i128::from(hour * 3_600 + minute * 60 + second))
 }
 
@@ -131,7 +133,8 @@ mod tests {
     /// Expected seconds are those of `date -d … +%s`.
     #[test]
     fn moments_are_read_in_all_spellings() {
-        let seconds = |moment: Option<Moment>| moment.map(|moment| (moment.at.as_nanos() / 1_000_000) as f64 / 1e3);
+        let seconds =
+            |moment: Option<Moment>| moment.map(|moment| (moment.at.as_nanos() / 1_000_000) as f64 / 1e3);
         assert_eq!(seconds(common(b"29/Sep/2021:12:37:05 +0000")), Some(1_632_919_025.0));
         assert_eq!(seconds(common(b"22/Dec/2016:16:30:52 +0300")), Some(1_482_413_452.0));
         assert_eq!(seconds(common(b"29/Feb/2024:00:00:00 -0130")), Some(1_709_170_200.0));

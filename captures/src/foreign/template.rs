@@ -29,8 +29,12 @@ impl Template {
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('$') {
                 let (name, after) = match after.strip_prefix('{') {
-                    Some(inner) => inner.split_once('}').ok_or_else(|| "a ${ is not closed by a }".to_owned())?,
-                    None => after.split_at(after.find(|letter: char| !is_word(letter)).unwrap_or(after.len())),
+                    Some(inner) => {
+                        inner.split_once('}').ok_or_else(|| "a ${ is not closed by a }".to_owned())?
+                    }
+                    None => {
+                        after.split_at(after.find(|letter: char| !is_word(letter)).unwrap_or(after.len()))
+                    }
                 };
                 if name.is_empty() {
                     return Err("a $ has no name behind it".to_owned());
@@ -119,7 +123,9 @@ mod tests {
         let template = Template::parse(template).unwrap();
         let mut found = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        template.read(line.as_bytes(), |name, value| found.push((name.to_owned(), text(value)))).then_some(found)
+        template
+            .read(line.as_bytes(), |name, value| found.push((name.to_owned(), text(value))))
+            .then_some(found)
     }
 
     #[test]

@@ -40,7 +40,10 @@ fn lines_of_many_servers_are_read() {
     let combined = r#"127.0.0.1 - frank [10/Oct/2000:13:55:36 -0700] "GET /apache_pb.gif HTTP/1.0" 200 2326 "http://www.example.com/start.html" "Mozilla/4.08 [en] (Win98; I ;Nav)""#;
     let entry = check_log(combined, "971211336.000 +0.000 GET /apache_pb.gif 200 2326");
     assert_eq!(entry.client, Some("127.0.0.1".parse().unwrap()));
-    assert_eq!(header_value(&entry.exchange.request.headers, "user-agent").unwrap(), b"Mozilla/4.08 [en] (Win98; I ;Nav)");
+    assert_eq!(
+        header_value(&entry.exchange.request.headers, "user-agent").unwrap(),
+        b"Mozilla/4.08 [en] (Win98; I ;Nav)"
+    );
     check_log(
         r#"127.0.0.1 - - [10/Oct/2000:13:55:36 -0700] "GET /a HTTP/1.0" 200 2326"#,
         "971211336.000 +0.000 GET /a 200 2326",
@@ -85,7 +88,8 @@ fn lines_of_many_servers_are_read() {
 
 #[test]
 fn a_format_of_ones_own_is_read_in_nginx_notation() {
-    let typed = "$msec|$remote_addr|$request_method|$request_uri|$status|$request_time|$connection|$http_host";
+    let typed =
+        "$msec|$remote_addr|$request_method|$request_uri|$status|$request_time|$connection|$http_host";
     let format = LogFormat::Template(Template::parse(typed).unwrap());
     let (found, _) = log("1700000000.500|10.0.0.9|GET|/a?b=c|200|0.125|77|shop.test\n", &format);
     assert_eq!(shown(&found), ["1700000000.375 +0.125 GET /a?b=c 200 0"]);
@@ -94,9 +98,11 @@ fn a_format_of_ones_own_is_read_in_nginx_notation() {
 
 #[test]
 fn lines_of_one_second_are_spread_over_it_and_the_guess_is_told() {
-    let line = |path: &str| format!("1.1.1.1 - - [10/Oct/2000:13:55:36 -0700] \"GET {path} HTTP/1.0\" 200 1\n");
+    let line =
+        |path: &str| format!("1.1.1.1 - - [10/Oct/2000:13:55:36 -0700] \"GET {path} HTTP/1.0\" 200 1\n");
     let (found, account) = log(&[line("/a"), line("/b"), line("/c"), line("/d")].concat(), &LogFormat::Known);
-    let arrived: Vec<u64> = found.iter().map(|entry| entry.exchange.arrived.as_nanos() / 1_000_000 % 1_000).collect();
+    let arrived: Vec<u64> =
+        found.iter().map(|entry| entry.exchange.arrived.as_nanos() / 1_000_000 % 1_000).collect();
     assert_eq!(arrived, [0, 250, 500, 750]);
     assert_eq!(account.noted["spread_within_a_second"], 3);
 }
@@ -105,7 +111,8 @@ fn lines_of_one_second_are_spread_over_it_and_the_guess_is_told() {
 fn what_is_no_line_of_a_log_is_counted_by_reason() {
     let good = "1.1.1.1 - - [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.0\" 200 1\n";
     let no_request = "1.1.1.1 - - [10/Oct/2000:13:55:36 -0700] \"\\x16\\x03\\x01\" 400 1\n";
-    let (found, account) = log(&[good, no_request, "something else\n", "\n", good].concat(), &LogFormat::Known);
+    let (found, account) =
+        log(&[good, no_request, "something else\n", "\n", good].concat(), &LogFormat::Known);
     assert_eq!((found.len(), account.entries), (2, 4));
     assert_eq!(account.skipped, BTreeMap::from([("no_request_line", 1), ("unknown_format", 1)]));
     assert!(read_log(&b"{\"a\":1}\nx\n"[..], &LogFormat::Known, |_| ()).is_err());

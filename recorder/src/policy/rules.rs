@@ -102,7 +102,8 @@ impl Rule {
         &self.typed
     }
 
-    fn fits(&self, exchange: &Exchange) -> bool {
+    /// Whether all its words hold for `exchange`.
+    pub fn fits(&self, exchange: &Exchange) -> bool {
         let request = &exchange.request;
         let status = exchange.response.as_ref().map(|response| response.status);
         let named = |(name, value): &(String, Glob)| {

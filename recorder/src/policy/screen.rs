@@ -62,20 +62,28 @@ impl Screen {
             Verdict::SampledOut
         } else {
             if self.decode_bodies {
-                decode(&exchange.request.headers, &mut exchange.request.body);
-                if let Some(response) = &mut exchange.response {
-                    decode(&response.headers, &mut response.body);
-                }
+                take_coding_off(exchange);
             }
             Verdict::Record
         }
     }
 }
 
+/// Takes the content coding off the bodies of `exchange` that are stored whole, where that can be done.
+pub fn take_coding_off(exchange: &mut Exchange) {
+    decode(&exchange.request.headers, &mut exchange.request.body);
+    if let Some(response) = &mut exchange.response {
+        decode(&response.headers, &mut response.body);
+    }
+}
+
 /// Takes the content coding off a body that is stored whole, if that can be done.
 fn decode(headers: &[Header], body: &mut Body) {
     let codings = coding::codings_of(headers).filter(|codings| !codings.is_empty());
-    let Some(codings) = codings.filter(|_| body.is_whole() && !body.stored.is_empty()) else { return };
+    let Some(codings) = codings.filter(|_| body.is_whole() && !body.decoded && !body.stored.is_empty())
+    else {
+        return;
+    };
     let decoded = coding::decode_start(&codings, &body.stored, DECODED_LIMIT);
     if let Some(decoded) = decoded.filter(|decoded| decoded.is_whole) {
         body.stored = decoded.content;

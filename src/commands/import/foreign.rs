@@ -8,10 +8,10 @@ use captures::foreign::{self, Entry, ForeignError, LogFormat};
 use captures::{Exchange, Offset};
 use recorder::Intake;
 
+use super::Plan;
 use super::inputs::{Format, Input};
 use super::sorter::Sorter;
 use super::telling::{Account, FileAccount, nothing};
-use super::Plan;
 use crate::complain::{Complaint, Exit};
 
 /// Servers that are named in the header of the capture.

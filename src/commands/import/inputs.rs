@@ -116,8 +116,10 @@ fn format_of(path: &Path, start: &[u8]) -> Result<Format, Complaint> {
         return Ok(Format::Gor);
     }
     // A log has an object a line; an archive is one object, which ends with the file.
-    let is_object = text.starts_with(b"{") && serde_json::from_slice::<serde_json::Value>(first_line).is_err();
-    let names_log = text.starts_with(b"{") && text.trim_ascii_start()[1..].trim_ascii_start().starts_with(b"\"log\"");
+    let is_object =
+        text.starts_with(b"{") && serde_json::from_slice::<serde_json::Value>(first_line).is_err();
+    let names_log =
+        text.starts_with(b"{") && text.trim_ascii_start()[1..].trim_ascii_start().starts_with(b"\"log\"");
     if is_object || names_log || text.starts_with(b"[") && !first_line.contains(&b'"') {
         return Ok(Format::Har);
     }
@@ -135,7 +137,10 @@ fn is_gor(line: &[u8]) -> bool {
 fn is_flow_dump(start: &[u8]) -> bool {
     let digits = start.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let rest = start.get(digits..).unwrap_or_default();
-    digits > 0 && rest.first() == Some(&b':') && rest.get(1).is_some_and(u8::is_ascii_digit) && rest.contains(&b';')
+    digits > 0
+        && rest.first() == Some(&b':')
+        && rest.get(1).is_some_and(u8::is_ascii_digit)
+        && rest.contains(&b';')
 }
 
 /// Whether a file that begins so holds packets: pcap in both byte orders and both resolutions, Kuznetzov's, pcapng.

@@ -17,7 +17,7 @@ const LONGEST_KEY: u64 = 4_096;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Secrets")]
 pub(in crate::commands) struct MaskArgs {
-    /// What is done to secrets: `default`, `none`, or a file (TOML) that adds to the defaults
+    /// What is done to secrets: `default`, `none`, or a file (TOML) that adds to the defaults [default: default]
     ///
     /// By default these become pseudonyms (same secret, same pseudonym): the values of headers named like
     /// credentials, all cookies, parameters and fields named like passwords and tokens (in queries, addresses,
@@ -30,8 +30,8 @@ pub(in crate::commands) struct MaskArgs {
     /// A file has the tables [headers], [cookies], [query] and [fields], each with the lists `add` and `keep` (a
     /// `*` at either end of a name stands for anything; fields may be paths, e.g. "$.user.pin",
     /// "items[*].code"), and [text] with `cards` and `tokens`, true or false. `none` stores secrets.
-    #[arg(long, value_name = "default|none|FILE", default_value = "default")]
-    mask: String,
+    #[arg(long, value_name = "default|none|FILE")]
+    mask: Option<String>,
     /// One more header whose value is a secret, a `*` at an end standing for anything; may be repeated
     #[arg(long, value_name = "NAME")]
     mask_header: Vec<String>,
@@ -56,7 +56,7 @@ pub(super) struct ExplainArgs {
 
 impl MaskArgs {
     pub(in crate::commands) fn resolve(&self) -> Result<MaskPolicy, Complaint> {
-        let mut rules = match self.mask.as_str() {
+        let mut rules = match self.mask.as_deref().unwrap_or("default") {
             "none" => return self.nothing(),
             "default" => MaskRules::usual(),
             path => file::rules(Path::new(path))?,
@@ -70,6 +70,11 @@ impl MaskArgs {
                 Complaint::new(Exit::Usage, place(path), "the key is too short", mend)
             }),
         }
+    }
+
+    /// Whether anything was said of secrets.
+    pub(in crate::commands) fn is_typed(&self) -> bool {
+        self.mask.is_some() || !self.mask_header.is_empty() || self.mask_key.is_some()
     }
 
     fn nothing(&self) -> Result<MaskPolicy, Complaint> {

@@ -155,6 +155,24 @@ impl PolicyArgs {
     }
 }
 
+/// The policy of what was recorded before: everything is kept as it is.
+pub(in crate::commands) fn everything() -> Policy {
+    let all = || {
+        let none: &[(String, Kept)] = &[];
+        BodyRules::new(none, Kept::Whole(LARGEST_BODY)).expect("no pattern is no long pattern")
+    };
+    Policy {
+        sessions: SessionPolicy { keys: vec![KeyRule::Connection], idle: Duration::from_secs(1_800) },
+        sampling: SamplingRatio::ALL,
+        filters: Filters::default(),
+        request_bodies: all(),
+        response_bodies: all(),
+        decode_bodies: false,
+        record_replayed: true,
+        typed: Vec::new(),
+    }
+}
+
 /// What is kept of bodies of a type.
 #[derive(Clone, Debug)]
 struct BodyRule {
