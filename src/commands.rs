@@ -13,3 +13,4 @@ pub(crate) mod model;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;
+pub(crate) mod sniff;

@@ -60,6 +60,7 @@ pub(crate) struct Globals {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Record(Box<record::RecordArgs>),
+    Sniff(Box<commands::sniff::SniffArgs>),
     Import(Box<import::ImportArgs>),
     Inspect(inspect::InspectArgs),
     Replay(Box<replay::ReplayArgs>),
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
     journal::begin(&globals);
     let done = match &command {
         Command::Record(args) => record::run(args, &globals),
+        Command::Sniff(args) => commands::sniff::run(args, &globals),
         Command::Import(args) => import::run(args, &globals),
         Command::Cut(args) => commands::cut::run(args, &globals),
         Command::Export(args) => commands::export::run(args, &globals),

@@ -67,6 +67,18 @@ impl Dissection {
         }
     }
 
+    /// The same, when the numbers of the servers are settled.
+    pub(crate) fn with_servers(policy: BodyPolicy, ports: Vec<u16>, servers: Vec<SocketAddr>) -> Self {
+        let mut made = Self::new(policy, ports);
+        made.stage.know(servers);
+        made
+    }
+
+    /// No packet came until `now`.
+    pub(crate) fn on_time(&mut self, now: Offset) {
+        self.flows.on_time(&mut self.stage, now);
+    }
+
     /// The next packet.
     pub(crate) fn on_packet(&mut self, packet: Packet<'_>) {
         let counts = &mut self.stage.counts;

@@ -6,7 +6,7 @@ pub(in crate::commands) mod files;
 pub(in crate::commands) mod mask;
 pub(in crate::commands) mod policy;
 mod protocol;
-mod telling;
+pub(in crate::commands) mod telling;
 pub(in crate::commands) mod units;
 mod upstream;
 

@@ -104,6 +104,12 @@ impl Flows {
         true
     }
 
+    /// No packet came until `now`.
+    pub(super) fn on_time(&mut self, stage: &mut Stage, now: Offset) {
+        self.now = self.now.max(now);
+        self.expire(stage);
+    }
+
     /// A new connection, unless the packet begins none.
     fn open(&mut self, stage: &mut Stage, key: Key, at: Offset, segment: &Segment<'_>) -> Option<usize> {
         if segment.flags & SYN == 0 && segment.payload.is_empty() {

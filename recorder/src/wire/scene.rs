@@ -114,6 +114,8 @@ pub(super) struct Stage {
     pub(super) policy: BodyPolicy,
     pub(super) done: VecDeque<Box<Assembly>>,
     pub(super) servers: Vec<SocketAddr>,
+    /// Whether the list of servers is written down already.
+    pub(super) servers_are_known: bool,
     numbers: HashMap<SocketAddr, u32>,
     connections: u64,
     exchanges: u64,
@@ -129,6 +131,7 @@ pub(super) struct Scene<'a> {
     parties: [SocketAddr; 2],
     done: &'a mut VecDeque<Box<Assembly>>,
     servers: &'a mut Vec<SocketAddr>,
+    servers_are_known: bool,
     numbers: &'a mut HashMap<SocketAddr, u32>,
     connections: &'a mut u64,
     exchanges: &'a mut u64,
@@ -142,11 +145,19 @@ impl Stage {
             policy,
             done: VecDeque::new(),
             servers: Vec::new(),
+            servers_are_known: false,
             numbers: HashMap::new(),
             connections: 0,
             exchanges: 0,
             open: 0,
         }
+    }
+
+    /// These servers and no others have numbers.
+    pub(super) fn know(&mut self, servers: Vec<SocketAddr>) {
+        self.numbers = servers.iter().copied().zip(0..).collect();
+        self.servers = servers;
+        self.servers_are_known = true;
     }
 
     pub(super) fn scene(&mut self, parties: [SocketAddr; 2], server_is_heard: bool) -> Scene<'_> {
@@ -157,6 +168,7 @@ impl Stage {
             parties,
             done: &mut self.done,
             servers: &mut self.servers,
+            servers_are_known: self.servers_are_known,
             numbers: &mut self.numbers,
             connections: &mut self.connections,
             exchanges: &mut self.exchanges,
@@ -189,8 +201,9 @@ impl Scene<'_> {
         assembly.client = self.parties[client].ip();
         let known = self.numbers.get(&server).copied();
         assembly.passage.server = known.or_else(|| {
-            let number =
-                u32::try_from(self.servers.len()).ok().filter(|_| self.servers.len() < MOST_SERVERS)?;
+            let number = u32::try_from(self.servers.len())
+                .ok()
+                .filter(|_| !self.servers_are_known && self.servers.len() < MOST_SERVERS)?;
             self.servers.push(server);
             self.numbers.insert(server, number);
             Some(number)

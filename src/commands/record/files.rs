@@ -11,15 +11,15 @@ use crate::complain::{Complaint, Exit};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Files")]
-pub(super) struct FilesArgs {
+pub(in crate::commands) struct FilesArgs {
     /// The capture to write; a symbolic link or a folder that everybody may write is refused
     ///
     /// With --rotate-size or --rotate-every: what the captures are named after, e.g. shop.capture gives
     /// shop-000001-20261121T081500Z.capture, shop-000002-… and so on. A number is used then, too, when it
     /// becomes impossible to go on in --out. On SIGHUP a file that was moved away (logrotate) is closed and
     /// --out begun anew; not moved, nothing happens, and rotating files rotate.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["recording", "explain_policy"])]
-    pub(super) out: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::commands) out: Option<PathBuf>,
     /// Replace --out when it exists (rotating files never replace any)
     #[arg(long)]
     force: bool,
@@ -57,7 +57,7 @@ enum QuotaAction {
 }
 
 impl FilesArgs {
-    pub(super) fn resolve(&self) -> Result<Files, Complaint> {
+    pub(in crate::commands) fn resolve(&self) -> Result<Files, Complaint> {
         let mut rotation = Rotation { size: self.rotate_size, every: self.rotate_every };
         let usage = |flag: &str, what: &str, mend: &str| Err(Complaint::new(Exit::Usage, flag, what, mend));
         if self.rotate_size.is_some_and(|size| size < LEAST) {
@@ -96,7 +96,7 @@ impl FilesArgs {
     }
 
     /// Makes or opens what is to be written.
-    pub(super) fn open(
+    pub(in crate::commands) fn open(
         &self,
         out: &Path,
         files: &Files,

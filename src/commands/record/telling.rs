@@ -7,7 +7,7 @@ use recorder::{Notice, RecordError, Totals};
 use crate::complain::{reason, say};
 
 /// Says what a user should know at once.
-pub(super) fn say_notice(file: &str, notice: &Notice) {
+pub(in crate::commands) fn say_notice(file: &str, notice: &Notice) {
     match notice {
         Notice::UpstreamDown { server, address } => {
             say!("highwater: {}: is down", named(server, address));
@@ -60,7 +60,7 @@ fn named(server: &str, address: &SocketAddr) -> String {
 }
 
 /// One line that says what became of every exchange.
-pub(super) fn summary(totals: &Totals, file: &str) -> String {
+pub(in crate::commands) fn summary(totals: &Totals, file: &str) -> String {
     let lost: u64 = totals.dropped.iter().map(|(_, count)| count).sum();
     let reasons: Vec<String> =
         totals.dropped.iter().map(|(reason, count)| format!("{} {count}", reason.as_str())).collect();

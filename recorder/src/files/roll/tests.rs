@@ -259,7 +259,7 @@ fn where_a_block_finds_no_room_the_accounts_may() {
     }
 
     let (ids, tally, ..) = read(&disks.files()[0]);
-    assert_eq!(ids, []);
+    assert!(ids.is_empty(), "{ids:?}");
     assert_eq!((tally.seen, tally.lost_for(DropReason::WriteFailed)), (4, 4));
 
     let written = roll.finish(at(9), &nothing());
