@@ -19,10 +19,12 @@ pub enum Family {
     Hinge,
     /// `X = λN / (1 + (λN/C)^q)^(1/q)`: the hinge with a rounded corner.
     SmoothHinge,
+    /// `X = min(λN / (1 + σ(N − 1) + κN(N − 1)), C)`: the USL under a hardware ceiling.
+    UslCeiling,
 }
 
 /// The parameters of a family, in the order of [`Family::names`]; unused ones are zero.
-pub type Parameters = [f64; 3];
+pub type Parameters = [f64; 4];
 
 /// Where more concurrency starts to buy half of what it bought at first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +37,8 @@ pub struct Knee {
 
 impl Family {
     /// All of them, simplest first.
-    pub const ALL: [Self; 5] = [Self::Linear, Self::Amdahl, Self::Usl, Self::Hinge, Self::SmoothHinge];
+    pub const ALL: [Self; 6] =
+        [Self::Linear, Self::Amdahl, Self::Usl, Self::Hinge, Self::SmoothHinge, Self::UslCeiling];
 
     /// The name in machine-readable output.
     pub const fn name(self) -> &'static str {
@@ -45,6 +48,7 @@ impl Family {
             Self::Usl => "usl",
             Self::Hinge => "hinge",
             Self::SmoothHinge => "smooth_hinge",
+            Self::UslCeiling => "usl_ceiling",
         }
     }
 
@@ -56,50 +60,53 @@ impl Family {
             Self::Usl => &["contention", "coherency", "rate"],
             Self::Hinge => &["rate", "ceiling"],
             Self::SmoothHinge => &["rate", "ceiling", "sharpness"],
+            Self::UslCeiling => &["contention", "coherency", "rate", "ceiling"],
         }
     }
 
     /// The lower and upper bound of each parameter.
-    pub(crate) const fn limits(self) -> [(f64, f64); 3] {
+    pub(crate) const fn limits(self) -> [(f64, f64); 4] {
         const POSITIVE: (f64, f64) = (1e-12, f64::INFINITY);
         const SHARE: (f64, f64) = (0.0, 1.0);
         match self {
-            Self::Linear => [POSITIVE; 3],
-            Self::Amdahl => [SHARE, POSITIVE, POSITIVE],
-            Self::Usl => [SHARE, SHARE, POSITIVE],
-            Self::Hinge => [POSITIVE; 3],
-            Self::SmoothHinge => [POSITIVE, POSITIVE, (0.5, 40.0)],
+            Self::Linear | Self::Hinge => [POSITIVE; 4],
+            Self::Amdahl => [SHARE, POSITIVE, POSITIVE, POSITIVE],
+            Self::Usl | Self::UslCeiling => [SHARE, SHARE, POSITIVE, POSITIVE],
+            Self::SmoothHinge => [POSITIVE, POSITIVE, (0.5, 40.0), POSITIVE],
         }
     }
 
     /// The throughput per second at concurrency `n`, above zero.
     pub fn throughput_at(self, values: &Parameters, n: f64) -> f64 {
-        let &[a, b, c] = values;
+        let &[a, b, c, d] = values;
         match self {
             Self::Linear => a * n,
             Self::Amdahl => b * n / (1.0 + a * (n - 1.0)),
             Self::Usl => c * n / (1.0 + a * (n - 1.0) + b * n * (n - 1.0)),
             Self::Hinge => (a * n).min(b),
             Self::SmoothHinge => a * n / smooth_divisor(a * n / b, c),
+            Self::UslCeiling => Self::Usl.throughput_at(values, n).min(d),
         }
     }
 
     /// The derivative of [`Self::throughput_at`] by each parameter.
     pub(crate) fn gradient_at(self, values: &Parameters, n: f64) -> Parameters {
-        let &[a, b, c] = values;
+        let &[a, b, c, d] = values;
         match self {
-            Self::Linear => [n, 0.0, 0.0],
+            Self::Linear => [n, 0.0, 0.0, 0.0],
             Self::Amdahl => {
                 let divisor = 1.0 + a * (n - 1.0);
-                [-b * n * (n - 1.0) / (divisor * divisor), n / divisor, 0.0]
+                [-b * n * (n - 1.0) / (divisor * divisor), n / divisor, 0.0, 0.0]
             }
             Self::Usl => {
                 let divisor = 1.0 + a * (n - 1.0) + b * n * (n - 1.0);
                 let by_contention = -c * n * (n - 1.0) / (divisor * divisor);
-                [by_contention, by_contention * n, n / divisor]
+                [by_contention, by_contention * n, n / divisor, 0.0]
             }
-            Self::Hinge if a * n < b => [n, 0.0, 0.0],
-            Self::Hinge => [0.0, 1.0, 0.0],
+            Self::Hinge if a * n < b => [n, 0.0, 0.0, 0.0],
+            Self::Hinge => [0.0, 1.0, 0.0, 0.0],
+            Self::UslCeiling if Self::Usl.throughput_at(values, n) < d => Self::Usl.gradient_at(values, n),
+            Self::UslCeiling => [0.0, 0.0, 0.0, 1.0],
             Self::SmoothHinge => {
                 let throughput = self.throughput_at(values, n);
                 let log_u = (a * n / b).ln();
@@ -114,6 +121,7 @@ impl Family {
                     throughput * (1.0 - share) / a,
                     throughput * share / b,
                     throughput * (log_sum / (c * c) - share * log_u / c),
+                    0.0,
                 ]
             }
         }
@@ -124,7 +132,7 @@ impl Family {
     /// The exact inverse of [`Self::throughput_at`] up to the peak. For the USL the smaller root of
     /// `κX·N² + ((σ − κ)X − λ)·N + (1 − σ)X = 0`, in the form that does not cancel.
     pub fn concurrency_for(self, values: &Parameters, throughput: f64) -> Option<f64> {
-        let &[a, b, c] = values;
+        let &[a, b, c, d] = values;
         let x = throughput;
         let n = match self {
             Self::Linear => x / a,
@@ -149,6 +157,8 @@ impl Family {
                 }
                 x / a / (1.0 - (x / b).powf(c)).powf(1.0 / c)
             }
+            Self::UslCeiling if x > d => return None,
+            Self::UslCeiling => return Self::Usl.concurrency_for(values, x),
         };
         (n.is_finite() && n >= 0.0).then_some(n)
     }
@@ -157,7 +167,7 @@ impl Family {
     ///
     /// By Little's law the response is `N / X(N)`.
     pub fn concurrency_for_response(self, values: &Parameters, seconds: f64) -> Option<f64> {
-        let &[a, b, c] = values;
+        let &[a, b, c, d] = values;
         let n = match self {
             Self::Linear => return None,
             Self::Amdahl => 1.0 + (seconds * b - 1.0) / a,
@@ -170,30 +180,45 @@ impl Family {
             Self::Hinge if seconds * a < 1.0 => return None,
             Self::Hinge => seconds * b,
             Self::SmoothHinge => ((seconds * a).powf(c) - 1.0).powf(1.0 / c) * b / a,
+            // Under the ceiling the law of the USL, on it N = R·C; the smaller of the two is where R is reached.
+            Self::UslCeiling => {
+                let on_ceiling = seconds * d;
+                match Self::Usl.concurrency_for_response(values, seconds) {
+                    Some(n) if Self::Usl.throughput_at(values, n) <= d => n,
+                    _ if Self::Usl.throughput_at(values, on_ceiling) >= d => on_ceiling,
+                    _ => return None,
+                }
+            }
         };
         (n.is_finite() && n > 0.0).then_some(n)
     }
 
     /// Concurrency and throughput where the curve is highest; `None` when it never falls.
     pub fn peak(self, values: &Parameters) -> Option<(f64, f64)> {
-        let &[a, b, _] = values;
+        let &[a, b, ..] = values;
         match self {
             Self::Usl if b > 0.0 && a < 1.0 => {
                 let n = ((1.0 - a) / b).sqrt();
                 Some((n, self.throughput_at(values, n)))
             }
-            Self::Usl | Self::Linear | Self::Amdahl | Self::Hinge | Self::SmoothHinge => None,
+            Self::Usl
+            | Self::Linear
+            | Self::Amdahl
+            | Self::Hinge
+            | Self::SmoothHinge
+            | Self::UslCeiling => None,
         }
     }
 
     /// The highest throughput at any concurrency; `None` when there is no limit.
     pub fn limit(self, values: &Parameters) -> Option<f64> {
-        let &[a, b, c] = values;
+        let &[a, b, c, d] = values;
         match self {
             Self::Linear => None,
             Self::Amdahl => (a > 0.0).then(|| b / a),
             Self::Usl => self.peak(values).map(|(_, x)| x).or_else(|| (a > 0.0).then(|| c / a)),
             Self::Hinge | Self::SmoothHinge => Some(b),
+            Self::UslCeiling => Some(Self::Usl.limit(values).map_or(d, |limit| limit.min(d))),
         }
     }
 }
@@ -217,7 +242,7 @@ mod tests {
     /// The coefficients of the book (Cisco, read only); inversions computed with 80-bit floats.
     #[test]
     fn the_inverses_of_the_usl_are_exact() {
-        let book = [0.026_715_91, 7.690_945e-4, 995.648_6];
+        let book = [0.026_715_91, 7.690_945e-4, 995.648_6, 0.0];
         near(Family::Usl.concurrency_for(&book, 955.0), 0.958_069_640, 1e-6);
         near(Family::Usl.concurrency_for(&book, 11_048.0), 19.923_899_6, 1e-6);
         near(Family::Usl.concurrency_for(&book, 12_201.0), 29.569_030_2, 1e-6);
@@ -231,11 +256,12 @@ mod tests {
 
     fn parameters_of(family: Family, (a, b, c): (f64, f64, f64)) -> Parameters {
         match family {
-            Family::Linear => [a * 1e3, 0.0, 0.0],
-            Family::Amdahl => [a, b * 1e3, 0.0],
-            Family::Usl => [a, b * 0.1, c * 1e3],
-            Family::Hinge => [a * 1e3, b * 1e4, 0.0],
-            Family::SmoothHinge => [a * 1e3, b * 1e4, 0.5 + c * 20.0],
+            Family::Linear => [a * 1e3, 0.0, 0.0, 0.0],
+            Family::Amdahl => [a, b * 1e3, 0.0, 0.0],
+            Family::Usl => [a, b * 0.1, c * 1e3, 0.0],
+            Family::UslCeiling => [a, b * 0.1, c * 1e3, 400.0 * c],
+            Family::Hinge => [a * 1e3, b * 1e4, 0.0, 0.0],
+            Family::SmoothHinge => [a * 1e3, b * 1e4, 0.5 + c * 20.0, 0.0],
         }
     }
 

@@ -58,7 +58,7 @@ const DECLINE_RATIO: f64 = 0.03;
 /// No throughput is believed to be known better than this share of itself.
 const LEAST_ERROR_RATIO: f64 = 0.01;
 /// What a parameter costs, as an error: among laws that predict equally well the simplest weighs most.
-const PARAMETER_PRICE: f64 = 0.004;
+const PARAMETER_PRICE: f64 = 0.008;
 /// How sharply weights follow the error at the loads left out.
 const SHARPNESS: f64 = 2.0;
 
@@ -151,8 +151,8 @@ fn left_out_error(
     if levels.len() <= family.names().len() {
         return None;
     }
-    let mut sum = 0.0;
-    for level in levels {
+    let (mut sum, mut total) = (0.0, 0.0);
+    for (at, level) in levels.iter().enumerate() {
         let rest: Vec<Observed> = observed
             .iter()
             .enumerate()
@@ -164,9 +164,12 @@ fn left_out_error(
             let predicted = family.throughput_at(&solution.values, observed[index].n);
             (predicted / observed[index].x.max(1e-12)).max(1e-12).ln().powi(2)
         });
-        sum += errors.sum::<f64>() / level.len() as f64;
+        // What lies above is asked about: the higher a level, the more it counts.
+        let weight = (at + 1) as f64;
+        total += weight;
+        sum += weight * errors.sum::<f64>() / level.len() as f64;
     }
-    Some((sum / levels.len() as f64).sqrt())
+    Some((sum / total).sqrt())
 }
 
 /// Whether a load beyond the best carried less by more than chance: only then is a falling curve believed.
@@ -193,9 +196,14 @@ pub(crate) fn solve(family: Family, observed: &[Observed], start: Option<Paramet
         .collect();
     let predicted = |values: &Parameters, index: usize| family.throughput_at(values, observed[index].n);
     let gradient = |values: &Parameters, index: usize| family.gradient_at(values, observed[index].n);
+    let mut limits = family.limits();
+    if family == Family::UslCeiling && !has_decline(observed) {
+        // Under a ceiling nothing else can tell coherency from chance.
+        limits[1] = (0.0, 0.0);
+    }
     let problem = Problem {
         count: family.names().len(),
-        limits: family.limits(),
+        limits,
         observed: &weighted,
         predicted: &predicted,
         gradient: &gradient,
@@ -212,20 +220,20 @@ fn starts(family: Family, observed: &[Observed]) -> Vec<Parameters> {
     let rate = observed.iter().map(|each| each.x / each.n).fold(1e-9, f64::max);
     let highest = observed.iter().map(|each| each.x).fold(1e-9, f64::max);
     match family {
-        Family::Linear => vec![[rate, 0.0, 0.0]],
+        Family::Linear => vec![[rate, 0.0, 0.0, 0.0]],
         Family::Amdahl => {
-            let mut starts = vec![[0.01, rate, 0.0], [0.3, rate, 0.0]];
+            let mut starts = vec![[0.01, rate, 0.0, 0.0], [0.3, rate, 0.0, 0.0]];
             // N/X = 1/λ + (σ/λ)(N − 1)
             if let Some(line) = linearised(observed, 2).filter(|line| line[0] > 0.0) {
-                starts.push([line[1] / line[0], 1.0 / line[0], 0.0]);
+                starts.push([line[1] / line[0], 1.0 / line[0], 0.0, 0.0]);
             }
             starts
         }
         Family::Usl => {
-            let mut starts = vec![[0.01, 1e-4, rate], [0.2, 1e-6, rate]];
+            let mut starts = vec![[0.01, 1e-4, rate, 0.0], [0.2, 1e-6, rate, 0.0]];
             // N/X = 1/λ + (σ/λ)(N − 1) + (κ/λ)N(N − 1)
             if let Some(line) = linearised(observed, 3).filter(|line| line[0] > 0.0) {
-                starts.push([line[1] / line[0], line[2] / line[0], 1.0 / line[0]]);
+                starts.push([line[1] / line[0], line[2] / line[0], 1.0 / line[0], 0.0]);
             }
             starts
         }
@@ -233,8 +241,16 @@ fn starts(family: Family, observed: &[Observed]) -> Vec<Parameters> {
         Family::SmoothHinge => {
             let sharp = corners(observed)
                 .into_iter()
-                .flat_map(|[rate, ceiling, _]| [1.0, 3.0, 10.0].map(|sharpness| [rate, ceiling, sharpness]));
-            std::iter::once([rate, highest, 2.0]).chain(sharp).collect()
+                .flat_map(|[rate, ceiling, ..]| [1.0, 3.0, 10.0].map(|sharpness| [rate, ceiling, sharpness, 0.0]));
+            std::iter::once([rate, highest, 2.0, 0.0]).chain(sharp).collect()
+        }
+        Family::UslCeiling => {
+            // The ceiling cuts the curve anywhere: at the highest, or where the flat half of a corner lies.
+            let ceilings = corners(observed).into_iter().map(|[_, ceiling, ..]| ceiling);
+            std::iter::once(highest)
+                .chain(ceilings)
+                .flat_map(|ceiling| [[0.02, 0.0, rate, ceiling], [0.15, 0.0, 1.1 * rate, ceiling]])
+                .collect()
         }
     }
 }
@@ -260,7 +276,7 @@ fn corners(observed: &[Observed]) -> Vec<Parameters> {
             } else {
                 high.iter().map(|each| each.x).sum::<f64>() / high.len() as f64
             };
-            let values = [rate, ceiling, 0.0];
+            let values = [rate, ceiling, 0.0, 0.0];
             let miss = |each: &Observed| (each.x - Family::Hinge.throughput_at(&values, each.n)).powi(2);
             (observed.iter().map(miss).sum(), values)
         })

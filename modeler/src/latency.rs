@@ -9,6 +9,7 @@ use std::time::Duration;
 use captures::Rate;
 
 use crate::bounds::{Bounds, Verdict};
+use crate::crowding::{Crowding, Shape};
 use crate::objective::trimmed;
 use crate::regression;
 
@@ -24,18 +25,17 @@ pub enum LatencyMeasure {
 /// How a curve was made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LatencyShape {
-    /// `R = s · (1 + k · ρᵐ / (1 − ρ))` with `ρ` = offered rate over ceiling.
-    ///
-    /// Source: Kingman's and Sakasegawa's approximations of the waiting time of G/G/c, the burstiness and the
-    /// number of servers left free as `k` and `m`.
+    /// `R = s · (1 + k · z(ρ))` with `ρ` = offered rate over ceiling and `z` the law of waiting.
     Queueing {
         /// `s`: the response without waiting.
         service: Duration,
         /// `k`: how much waiting weighs.
         waiting: f64,
-        /// `m`: how late waiting sets in; large with many servers.
-        exponent: f64,
+        /// `z`: how late waiting sets in.
+        law: Crowding,
     },
+    /// `ln R = a + bρ + cρ²`, rising: where no queueing law fits as well.
+    Polynomial,
     /// Straight lines on the logarithm between measured loads, made monotone by pooling; beyond the last in
     /// proportion to `1 / (1 − ρ)`.
     Monotone,
@@ -52,6 +52,9 @@ pub struct LatencyCurve {
     pub ceiling: Option<Rate>,
     /// The median of |predicted − measured| / measured over the steady points.
     pub fit_error_ratio: f64,
+    /// The root of the mean squared relative error at the loads left out, one at a time; `None` when there are
+    /// too few.
+    pub left_out_error_ratio: Option<f64>,
     /// The curve for drawing: ascending loads, up to just below the ceiling.
     pub steps: Vec<LatencyStep>,
 }
@@ -109,10 +112,24 @@ impl Response {
     ///
     /// Source: the relaxation time of M/M/1 and, by its total rate, of M/M/c (Cohen 1982).
     fn weight(&self, ceiling: f64) -> f64 {
-        let rest = 1.0 - (self.offered / ceiling).min(1.0).sqrt();
-        let memory = 1.0 / (ceiling * rest * rest).max(1e-9);
-        1.0 / (ORDINARY_SPREAD * ORDINARY_SPREAD + memory / self.length)
+        1.0 / (ORDINARY_SPREAD * ORDINARY_SPREAD + memory(self.offered, ceiling) / self.length)
     }
+
+    /// Whether the queue had time to become steady.
+    fn is_long_enough(&self, ceiling: f64) -> bool {
+        is_long_enough(self.offered, ceiling, self.length)
+    }
+}
+
+/// Seconds in which a queue forgets its beginning.
+fn memory(offered: f64, ceiling: f64) -> f64 {
+    let rest = 1.0 - (offered / ceiling).min(1.0).sqrt();
+    1.0 / (ceiling * rest * rest).max(1e-9)
+}
+
+/// Whether `seconds` at `offered` show the steady response of a queue with this ceiling: three of its memories.
+pub(crate) fn is_long_enough(offered: f64, ceiling: f64, seconds: f64) -> bool {
+    3.0 * memory(offered, ceiling) <= seconds
 }
 
 /// A fitted curve, for arithmetic.
@@ -121,20 +138,21 @@ pub(crate) struct Fitted {
     pub(crate) form: Form,
     /// Infinite when none is in sight.
     pub(crate) ceiling: f64,
-    /// The mean of the squared logarithmic residuals.
+    /// The weighted mean of the squared logarithmic residuals.
     pub(crate) score: f64,
     /// How little the responses and the burstiness are to be expected with this curve.
     pub(crate) surprise: f64,
+    /// The highest load at which the response is known, and how many times the curve's growth it has beyond.
+    beyond: (f64, f64),
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Form {
-    Queueing { service: f64, slope: f64, exponent: f64 },
+    Queueing { service: f64, slope: f64, shape: Shape },
+    Polynomial { terms: [f64; 3] },
     Monotone { knots: Vec<(f64, f64)> },
 }
 
-/// What `m` may be. With c servers it is near √(2(c + 1)) − 1, and larger for quantiles.
-pub(crate) const EXPONENTS: [f64; 11] = [0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0];
 /// Where the ceiling may lie when none was measured, as multiples of the highest steady load.
 const CEILINGS: [f64; 16] =
     [1.01, 1.03, 1.06, 1.1, 1.15, 1.2, 1.3, 1.4, 1.55, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0];
@@ -146,26 +164,34 @@ const BURSTINESS_SPREAD: f64 = 1.2;
 const EXPECTED_WEIGHT: f64 = 0.5;
 /// A queueing curve that misses the points by more than this (root mean square of the logarithm) is not used.
 const WORST_SCORE: f64 = 0.35;
+/// A polynomial must miss the loads left out by so much less than a queueing law to be preferred.
+const PREFERENCE: f64 = 0.7;
 
 impl Fitted {
     /// The response in seconds at `offered` per second; infinite at the ceiling and beyond.
     pub(crate) fn response_at(&self, offered: f64) -> f64 {
+        let (known, times) = self.beyond;
+        if offered > known && times != 1.0 && offered < self.ceiling {
+            let there = self.curve_at(known);
+            return there + (self.curve_at(offered) - there).max(0.0) * times;
+        }
+        self.curve_at(offered)
+    }
+
+    fn curve_at(&self, offered: f64) -> f64 {
         if offered >= self.ceiling {
             return f64::INFINITY;
         }
         match &self.form {
-            Form::Queueing { service, slope, exponent } => {
-                service + slope * crowding(offered / self.ceiling, *exponent)
-            }
+            Form::Queueing { service, slope, shape } => service + slope * shape.at(offered / self.ceiling),
+            Form::Polynomial { terms } => polynomial_at(terms, offered / self.ceiling).exp(),
             Form::Monotone { knots } => between(knots, offered, self.ceiling),
         }
     }
 
-    /// The same with so many times the waiting.
+    /// The same with so many times the growth beyond the highest load that is known.
     pub(crate) fn crowded(mut self, times: f64) -> Self {
-        if let Form::Queueing { slope, .. } = &mut self.form {
-            *slope *= times;
-        }
+        self.beyond.1 = times;
         self
     }
 
@@ -196,9 +222,9 @@ impl Fitted {
     }
 }
 
-/// `ρᵐ / (1 − ρ)`.
-fn crowding(load_ratio: f64, exponent: f64) -> f64 {
-    load_ratio.powf(exponent) / (1.0 - load_ratio)
+/// `a + bρ + cρ²`.
+fn polynomial_at(terms: &[f64; 3], ratio: f64) -> f64 {
+    terms[0] + ratio * (terms[1] + ratio * terms[2])
 }
 
 /// On the logarithm between the knots; beyond the last in proportion to `1 / (1 − ρ)`.
@@ -218,20 +244,26 @@ fn between(knots: &[(f64, f64)], offered: f64, ceiling: f64) -> f64 {
     (y0 + (y1 - y0) * (offered - x0) / (x1 - x0)).exp()
 }
 
-/// The ceiling that suits all `families` of responses, when none was measured; infinite without responses.
+/// The responses of one measure, with the shapes that its curve may have.
+#[derive(Clone, Copy)]
+pub(crate) struct Track<'a> {
+    pub(crate) measure: LatencyMeasure,
+    pub(crate) shapes: &'a [Shape],
+    pub(crate) responses: &'a [Response],
+}
+
+/// The ceiling that suits all `tracks` of responses, when none was measured; infinite without responses.
 ///
 /// Each candidate weighs by how little the responses are surprised by it; of that distribution the share
 /// `place` is taken, `0.5` for the estimate. The quantiles of one load are one measurement, so their
 /// surprises are averaged, not added.
-pub(crate) fn shared_ceiling(families: &[(f64, Vec<Response>)], exponents: &[f64], place: f64) -> f64 {
-    let highest =
-        families.iter().flat_map(|(_, responses)| responses).map(|each| each.offered).fold(0.0, f64::max);
+pub(crate) fn shared_ceiling(tracks: &[Track<'_>], place: f64) -> f64 {
+    let highest = tracks.iter().flat_map(|track| track.responses).map(|each| each.offered).fold(0.0, f64::max);
     if highest <= 0.0 {
         return f64::INFINITY;
     }
     let surprise = |ceiling: f64| {
-        let fits =
-            families.iter().filter_map(|(tail, responses)| queueing(responses, *tail, ceiling, exponents));
+        let fits = tracks.iter().filter_map(|track| queueing(*track, ceiling));
         let (sum, count) = fits.fold((0.0, 0.0), |(sum, count), fit| (sum + fit.surprise, count + 1.0));
         if count > 0.0 { sum / count } else { f64::INFINITY }
     };
@@ -255,79 +287,149 @@ pub(crate) fn shared_ceiling(families: &[(f64, Vec<Response>)], exponents: &[f64
     f64::INFINITY
 }
 
-/// The curve through `responses` (ascending by load) with a pole at `ceiling`.
-pub(crate) fn fit(responses: &[Response], tail: f64, ceiling: f64, exponents: &[f64]) -> Option<Fitted> {
-    if responses.is_empty() {
+/// The curve through the responses (ascending by load) with a pole at `ceiling`.
+pub(crate) fn fit(track: Track<'_>, ceiling: f64) -> Option<Fitted> {
+    if track.responses.is_empty() {
         return None;
     }
-    let queueing = if responses.len() >= 3 && ceiling.is_finite() {
-        queueing(responses, tail, ceiling, exponents)
-    } else {
-        None
-    };
-    Some(
-        queueing.filter(|fit| fit.score.sqrt() < WORST_SCORE).unwrap_or_else(|| monotone(responses, ceiling)),
-    )
+    let queueing = if track.responses.len() >= 3 && ceiling.is_finite() { queueing(track, ceiling) } else { None };
+    let queueing = queueing.filter(|fit| fit.score.sqrt() < WORST_SCORE);
+    Some(queueing.unwrap_or_else(|| monotone(track.responses, ceiling)))
 }
 
-fn queueing(responses: &[Response], tail: f64, ceiling: f64, exponents: &[f64]) -> Option<Fitted> {
+/// The same, with a polynomial where it predicts loads left out better; for the estimate.
+pub(crate) fn chosen(track: Track<'_>, ceiling: f64) -> Option<Fitted> {
+    let fitted = fit(track, ceiling)?;
+    let missed = left_out(track.responses, |rest| fit(Track { responses: rest, ..track }, ceiling));
+    let other = polynomial(track.responses, ceiling);
+    let other_missed = left_out(track.responses, |rest| polynomial(rest, ceiling));
+    match (missed, other, other_missed) {
+        (Some(missed), Some(other), Some(other_missed)) if other_missed < PREFERENCE * missed => Some(other),
+        _ => Some(fitted),
+    }
+}
+
+/// The root of the mean squared logarithmic error at each load, predicted from all others; `None` with fewer
+/// than five.
+pub(crate) fn left_out(responses: &[Response], refit: impl Fn(&[Response]) -> Option<Fitted>) -> Option<f64> {
+    if responses.len() < 5 {
+        return None;
+    }
+    let mut sum = 0.0;
+    for (at, left) in responses.iter().enumerate() {
+        let mut rest = responses.to_vec();
+        rest.remove(at);
+        let predicted = refit(&rest)?.response_at(left.offered).min(3_600.0);
+        sum += (predicted / left.seconds).ln().powi(2);
+    }
+    Some((sum / responses.len() as f64).sqrt())
+}
+
+/// `ln R = a + bρ + cρ²` by linfa; `None` when it does not rise.
+fn polynomial(responses: &[Response], ceiling: f64) -> Option<Fitted> {
+    if responses.len() < 4 || !ceiling.is_finite() {
+        return None;
+    }
+    let roots: Vec<f64> = responses.iter().map(|each| each.weight(ceiling).sqrt()).collect();
+    let column = |power: i32| -> Vec<f64> {
+        responses.iter().zip(&roots).map(|(each, root)| root * (each.offered / ceiling).powi(power)).collect()
+    };
+    let target: Vec<f64> = responses.iter().zip(&roots).map(|(each, root)| root * each.seconds.ln()).collect();
+    let found = regression::linear(&[column(0), column(1), column(2)], &target)?;
+    let terms = [found[0], found[1], found[2]];
+    let rises = terms[1] >= 0.0 && terms[1] + 2.0 * terms[2] >= 0.0;
+    let beyond = (known_to(responses, ceiling), 1.0);
+    let mut fit = Fitted { form: Form::Polynomial { terms }, ceiling, score: 0.0, surprise: 0.0, beyond };
+    fit.score = score(&fit, responses).0;
+    rises.then_some(fit)
+}
+
+fn queueing(track: Track<'_>, ceiling: f64) -> Option<Fitted> {
     let below: Vec<Response> =
-        responses.iter().copied().filter(|each| each.offered < 0.995 * ceiling).collect();
+        track.responses.iter().copied().filter(|each| each.offered < 0.995 * ceiling).collect();
     if below.len() < 2 {
         return None;
     }
-    let expected = tail / ceiling;
-    let fits = exponents.iter().flat_map(|&exponent| {
-        [line(&below, ceiling, exponent, Some(expected)), line(&below, ceiling, exponent, None)].map(
-            |(service, slope)| {
-                let mut fit = Fitted {
-                    form: Form::Queueing { service, slope, exponent },
-                    ceiling,
-                    score: 0.0,
-                    surprise: 0.0,
-                };
-                let (score, weight) = score(&fit, &below);
-                fit.score = score;
-                let burstiness = (slope / expected).max(1e-6);
-                fit.surprise = score * weight + (burstiness.ln() / BURSTINESS_SPREAD).powi(2);
-                fit
-            },
-        )
-    });
-    fits.min_by(|one, other| one.surprise.total_cmp(&other.surprise))
+    let weights: Vec<f64> = below.iter().map(|each| each.weight(ceiling)).collect();
+    let total: f64 = weights.iter().sum();
+    let expected = track.measure.tail() / ceiling;
+    let mut best: Option<(f64, f64, f64, f64, usize)> = None;
+    for (index, shape) in track.shapes.iter().enumerate() {
+        let crowded: Vec<f64> = below.iter().map(|each| shape.at(each.offered / ceiling)).collect();
+        for prior in [Some(expected), None] {
+            let (service, slope) = line(&below, &weights, &crowded, prior);
+            let misses = below.iter().zip(&weights).zip(&crowded).map(|((each, weight), z)| {
+                let miss = ((service + slope * z) / each.seconds).ln();
+                weight * miss * miss
+            });
+            let sum: f64 = misses.sum();
+            let surprise = sum + ((slope / expected).max(1e-6).ln() / BURSTINESS_SPREAD).powi(2);
+            if best.is_none_or(|best| surprise < best.0) {
+                best = Some((surprise, sum / total, service, slope, index));
+            }
+        }
+    }
+    let (surprise, score, service, slope, index) = best?;
+    let form = Form::Queueing { service, slope, shape: track.shapes[index].clone() };
+    Some(Fitted { form, ceiling, score, surprise, beyond: (known_to(&below, ceiling), 1.0) })
 }
 
-/// `R ≈ s + b·z` with relative errors: each row is divided by its response, then solved by linfa.
+/// The shapes of `track` that surprise least, best first, at most `count`.
+pub(crate) fn likely(track: Track<'_>, ceiling: f64, count: usize) -> Vec<Shape> {
+    let mut ranked: Vec<(f64, &Shape)> = track
+        .shapes
+        .iter()
+        .map(|shape| {
+            let alone = queueing(Track { shapes: std::slice::from_ref(shape), ..track }, ceiling);
+            (alone.map_or(f64::INFINITY, |fit| fit.surprise), shape)
+        })
+        .collect();
+    ranked.sort_by(|one, other| one.0.total_cmp(&other.0));
+    ranked.into_iter().take(count).map(|(_, shape)| shape.clone()).collect()
+}
+
+/// The highest load whose response was measured for long enough to be steady.
+fn known_to(responses: &[Response], ceiling: f64) -> f64 {
+    responses
+        .iter()
+        .filter(|each| !ceiling.is_finite() || each.is_long_enough(ceiling))
+        .map(|each| each.offered)
+        .fold(0.0, f64::max)
+}
+
+/// `R ≈ s + b·z` by least squares on relative errors, with `s > 0` and `b ≥ 0`.
 ///
-/// `expected` adds what is known of `b` beforehand, as one more row.
-fn line(responses: &[Response], ceiling: f64, exponent: f64, expected: Option<f64>) -> (f64, f64) {
-    let crowded: Vec<f64> = responses.iter().map(|each| crowding(each.offered / ceiling, exponent)).collect();
-    let mut target: Vec<f64> = responses.iter().map(|each| each.weight(ceiling).sqrt()).collect();
-    let mut constant: Vec<f64> =
-        responses.iter().zip(&target).map(|(each, root)| root / each.seconds).collect();
-    let mut waiting: Vec<f64> = constant.iter().zip(&crowded).map(|(constant, z)| constant * z).collect();
+/// `expected` adds what is known of `b` beforehand, as one more row. Two unknowns: the normal equations are
+/// solved at once, since this is done for every shape of every draw.
+fn line(responses: &[Response], weights: &[f64], crowded: &[f64], expected: Option<f64>) -> (f64, f64) {
+    let (mut ss, mut sz, mut zz, mut s1, mut z1) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for ((each, weight), z) in responses.iter().zip(weights).zip(crowded) {
+        let one = 1.0 / each.seconds;
+        let z = z * one;
+        ss += weight * one * one;
+        sz += weight * one * z;
+        zz += weight * z * z;
+        s1 += weight * one;
+        z1 += weight * z;
+    }
     if let Some(expected) = expected {
-        target.push(EXPECTED_WEIGHT);
-        constant.push(0.0);
-        waiting.push(EXPECTED_WEIGHT / expected);
+        zz += EXPECTED_WEIGHT * EXPECTED_WEIGHT / (expected * expected);
+        z1 += EXPECTED_WEIGHT * EXPECTED_WEIGHT / expected;
     }
+    let determinant = ss * zz - sz * sz;
+    let flat = (s1 / ss, 0.0);
+    if !(determinant > 1e-12 * ss * zz) {
+        return flat;
+    }
+    let (service, slope) = ((s1 * zz - z1 * sz) / determinant, (ss * z1 - sz * s1) / determinant);
     let least = responses.iter().map(|each| each.seconds).fold(f64::INFINITY, f64::min);
-    match regression::linear(&[constant.clone(), waiting.clone()], &target).as_deref() {
-        Some(&[service, slope]) if service > 0.0 && slope >= 0.0 => (service, slope),
-        // Falling with load: no waiting was seen.
-        Some(&[service, slope]) if service > 0.0 && slope < 0.0 => {
-            let flat = regression::linear(&[constant], &target).map_or(least, |found| found[0]);
-            (flat, 0.0)
-        }
+    let floor = 0.3 * least;
+    if service < floor {
         // All waiting: the service is at most the shortest response.
-        _ => {
-            let service = 0.3 * least;
-            let rest: Vec<f64> =
-                target.iter().zip(&constant).map(|(root, constant)| root - service * constant).collect();
-            let slope = regression::linear(&[waiting], &rest).map_or(0.0, |found| found[0].max(0.0));
-            (service, slope)
-        }
+        return (floor, ((z1 - floor * sz) / zz).max(0.0));
     }
+    // Falling with load: no waiting was seen.
+    if slope < 0.0 { flat } else { (service, slope) }
 }
 
 /// The weighted mean of the squared logarithmic misses, and the sum of the weights.
@@ -352,7 +454,8 @@ fn monotone(responses: &[Response], ceiling: f64) -> Fitted {
     let highest = knots.last().map_or(0.0, |knot| knot.0);
     // A load that was carried lies below the ceiling, whatever chance says.
     let ceiling = ceiling.max(highest * 1.005);
-    let mut fit = Fitted { form: Form::Monotone { knots }, ceiling, score: 0.0, surprise: 0.0 };
+    let beyond = (highest, 1.0);
+    let mut fit = Fitted { form: Form::Monotone { knots }, ceiling, score: 0.0, surprise: 0.0, beyond };
     fit.score = score(&fit, responses).0;
     fit
 }
@@ -377,9 +480,10 @@ pub(crate) fn rising(values: &[f64], weights: &[f64]) -> Vec<f64> {
 /// The shape of a fitted curve, for readers.
 pub(crate) fn shape(fit: &Fitted) -> LatencyShape {
     match fit.form {
-        Form::Queueing { service, slope, exponent } => {
-            LatencyShape::Queueing { service: length(service), waiting: slope / service, exponent }
+        Form::Queueing { service, slope, ref shape } => {
+            LatencyShape::Queueing { service: length(service), waiting: slope / service, law: shape.law }
         }
+        Form::Polynomial { .. } => LatencyShape::Polynomial,
         Form::Monotone { .. } => LatencyShape::Monotone,
     }
 }
@@ -406,16 +510,22 @@ mod tests {
 
     #[test]
     fn a_queueing_curve_is_found_again_and_inverted() {
-        let truth = |offered: f64| 0.02 + 0.004 * crowding(offered / 400.0, 3.0);
+        let shapes = crate::crowding::shapes(LatencyMeasure::Quantile(0.95));
+        let truth = |offered: f64| {
+            let ratio: f64 = offered / 400.0;
+            0.02 + 0.004 * ratio.powi(3) / (1.0 - ratio)
+        };
         let responses: Vec<Response> = [50.0, 100.0, 200.0, 300.0, 380.0]
             .iter()
             .map(|&offered| Response { offered, seconds: truth(offered), length: 60.0 })
             .collect();
-        let fit = fit(&responses, 3.0, 400.0, &EXPONENTS).expect("there are responses");
+        let track =
+            Track { measure: LatencyMeasure::Quantile(0.95), shapes: &shapes, responses: &responses };
+        let fit = fit(track, 400.0).expect("there are responses");
         let offered = fit.offered_for(truth(390.0));
-        assert!((offered - 390.0).abs() < 0.2, "{offered}");
+        assert!((offered - 390.0).abs() < 0.5, "{offered}");
         assert!(fit.response_at(400.0).is_infinite());
-        let found = shared_ceiling(&[(3.0, responses)], &EXPONENTS, 0.5);
+        let found = shared_ceiling(&[track], 0.5);
         assert!((found / 400.0 - 1.0).abs() < 0.05, "{found}");
     }
 

@@ -14,17 +14,20 @@ mod bounds;
 mod capacity;
 mod ceiling;
 mod compare;
+mod crowding;
 mod curve;
 mod error;
 mod family;
 mod fit;
 mod forecast;
+mod kneedle;
 mod latency;
 mod model;
 mod objective;
 mod point;
 mod predict;
 mod recovery;
+mod queue;
 mod regression;
 mod resample;
 mod stored;
@@ -41,6 +44,7 @@ pub use bounds::{Bounds, Verdict};
 pub use capacity::{Binding, Capacity};
 pub use ceiling::Ceiling;
 pub use compare::{Compared, Comparison, Difference, compare};
+pub use crowding::Crowding;
 pub use error::ModelError;
 pub use family::{Family, Knee, Parameters};
 pub use fit::{FamilyFit, Parameter};
@@ -49,12 +53,14 @@ pub use forecast::{
     ForecastScore, ForecastStep, History, Observation, PeakFactor, Step, StoredCapacityGiven, StoredEvent,
     StoredExhaustion, StoredForecast, StoredForecastStep, StoredScore, forecast, mean_rate, moment_of,
 };
+pub use kneedle::{Bend, kneedle};
 pub use latency::{LatencyCurve, LatencyMeasure, LatencyShape, LatencyStep};
 pub use model::{CurveStep, Load, LoadUnit, Model, ModelRequest, model};
 pub use objective::{Limit, Objective, ObjectiveError};
 pub use point::{Point, QuantileAt, Window};
 pub use predict::Prediction;
 pub use recovery::{Recovery, recoveries};
+pub use queue::{ClosedLoad, Station, closed_network, erlang_c, mmc_mean_response, mmc_response_quantile};
 pub use stored::{
     STORED_MODEL_VERSION, StoredBacktest, StoredCapacity, StoredCeiling, StoredFamily, StoredKnee,
     StoredLatency, StoredLatencyStep, StoredModel, StoredPoint, StoredPrediction, StoredStep,

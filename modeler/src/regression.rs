@@ -5,17 +5,20 @@ use linfa::traits::Fit;
 use linfa_linear::LinearRegression;
 use ndarray::{Array1, Array2};
 
+/// The most parameters of a nonlinear fit.
+pub(crate) const WIDTH: usize = 4;
+
 /// A nonlinear fit.
 #[derive(Clone, Debug)]
 pub(crate) struct Solution {
     /// The parameters.
-    pub(crate) values: [f64; 3],
+    pub(crate) values: [f64; WIDTH],
     /// The sum of squared weighted residuals.
     pub(crate) residual_sum: f64,
     /// JᵀJ at the solution, for the standard errors.
-    pub(crate) normal: [[f64; 3]; 3],
+    pub(crate) normal: [[f64; WIDTH]; WIDTH],
     /// Which parameters lie on a bound.
-    pub(crate) on_bound: [bool; 3],
+    pub(crate) on_bound: [bool; WIDTH],
 }
 
 /// What to fit: residuals and their derivatives at each observation.
@@ -23,13 +26,13 @@ pub(crate) struct Problem<'a> {
     /// How many parameters are used.
     pub(crate) count: usize,
     /// Their bounds.
-    pub(crate) limits: [(f64, f64); 3],
+    pub(crate) limits: [(f64, f64); WIDTH],
     /// Observed value and the square root of the weight, by observation.
     pub(crate) observed: &'a [(f64, f64)],
     /// The predicted value of an observation.
-    pub(crate) predicted: &'a dyn Fn(&[f64; 3], usize) -> f64,
+    pub(crate) predicted: &'a dyn Fn(&[f64; WIDTH], usize) -> f64,
     /// Its derivatives.
-    pub(crate) gradient: &'a dyn Fn(&[f64; 3], usize) -> [f64; 3],
+    pub(crate) gradient: &'a dyn Fn(&[f64; WIDTH], usize) -> [f64; WIDTH],
 }
 
 /// Ordinary least squares `columns · β ≈ target` without an intercept.
@@ -62,7 +65,7 @@ pub(crate) fn linear(columns: &[Vec<f64>], target: &[f64]) -> Option<Vec<f64>> {
 ///
 /// Source: Marquardt (1963) with the diagonal of JᵀJ as scale; a parameter on a bound whose gradient points
 /// outwards is held there for the step (active set), and steps are cut at the bounds.
-pub(crate) fn bounded(problem: &Problem<'_>, start: [f64; 3]) -> Solution {
+pub(crate) fn bounded(problem: &Problem<'_>, start: [f64; WIDTH]) -> Solution {
     let mut values = clamped(problem, start);
     let mut sum = residual_sum(problem, &values);
     let mut damping = 1e-3;
@@ -97,7 +100,7 @@ pub(crate) fn bounded(problem: &Problem<'_>, start: [f64; 3]) -> Solution {
         }
     }
     let (normal, _) = normal_equations(problem, &values);
-    let mut on_bound = [false; 3];
+    let mut on_bound = [false; WIDTH];
     for index in 0..problem.count {
         on_bound[index] =
             values[index] <= problem.limits[index].0 || values[index] >= problem.limits[index].1;
@@ -106,16 +109,16 @@ pub(crate) fn bounded(problem: &Problem<'_>, start: [f64; 3]) -> Solution {
 }
 
 /// The diagonal of the inverse of the upper left `count` × `count` part; `None` when it is singular.
-pub(crate) fn inverse_diagonal(matrix: &[[f64; 3]; 3], count: usize) -> Option<[f64; 3]> {
+pub(crate) fn inverse_diagonal(matrix: &[[f64; WIDTH]; WIDTH], count: usize) -> Option<[f64; WIDTH]> {
     // Scaled to a unit diagonal first: the parameters differ by orders of magnitude.
     let scale: Vec<f64> = (0..count).map(|i| matrix[i][i].sqrt()).collect();
     if scale.iter().any(|s| !s.is_finite() || *s <= 0.0) {
         return None;
     }
-    let mut diagonal = [0.0; 3];
+    let mut diagonal = [0.0; WIDTH];
     for index in 0..count {
-        let mut scaled = [[0.0; 3]; 3];
-        let mut unit = [0.0; 3];
+        let mut scaled = [[0.0; WIDTH]; WIDTH];
+        let mut unit = [0.0; WIDTH];
         unit[index] = 1.0;
         for (i, row) in scaled.iter_mut().enumerate() {
             for (j, cell) in row.iter_mut().enumerate() {
@@ -132,14 +135,14 @@ pub(crate) fn inverse_diagonal(matrix: &[[f64; 3]; 3], count: usize) -> Option<[
     diagonal[..count].iter().all(|d| d.is_finite() && *d >= 0.0).then_some(diagonal)
 }
 
-fn clamped(problem: &Problem<'_>, mut values: [f64; 3]) -> [f64; 3] {
+fn clamped(problem: &Problem<'_>, mut values: [f64; WIDTH]) -> [f64; WIDTH] {
     for (value, (low, high)) in values.iter_mut().zip(problem.limits).take(problem.count) {
         *value = if value.is_finite() { value.clamp(low, high) } else { low };
     }
     values
 }
 
-fn residual_sum(problem: &Problem<'_>, values: &[f64; 3]) -> f64 {
+fn residual_sum(problem: &Problem<'_>, values: &[f64; WIDTH]) -> f64 {
     let residual = |(index, &(observed, root)): (usize, &(f64, f64))| {
         let residual = (observed - (problem.predicted)(values, index)) * root;
         residual * residual
@@ -147,9 +150,9 @@ fn residual_sum(problem: &Problem<'_>, values: &[f64; 3]) -> f64 {
     problem.observed.iter().enumerate().map(residual).sum()
 }
 
-fn normal_equations(problem: &Problem<'_>, values: &[f64; 3]) -> ([[f64; 3]; 3], [f64; 3]) {
-    let mut normal = [[0.0; 3]; 3];
-    let mut slope = [0.0; 3];
+fn normal_equations(problem: &Problem<'_>, values: &[f64; WIDTH]) -> ([[f64; WIDTH]; WIDTH], [f64; WIDTH]) {
+    let mut normal = [[0.0; WIDTH]; WIDTH];
+    let mut slope = [0.0; WIDTH];
     for (index, &(observed, root)) in problem.observed.iter().enumerate() {
         let residual = (observed - (problem.predicted)(values, index)) * root;
         let gradient = (problem.gradient)(values, index).map(|g| g * root);
@@ -163,8 +166,8 @@ fn normal_equations(problem: &Problem<'_>, values: &[f64; 3]) -> ([[f64; 3]; 3],
     (normal, slope)
 }
 
-fn free_parameters(problem: &Problem<'_>, values: &[f64; 3], slope: &[f64; 3]) -> [bool; 3] {
-    let mut free = [false; 3];
+fn free_parameters(problem: &Problem<'_>, values: &[f64; WIDTH], slope: &[f64; WIDTH]) -> [bool; WIDTH] {
+    let mut free = [false; WIDTH];
     for index in 0..problem.count {
         let (low, high) = problem.limits[index];
         let held =
@@ -174,10 +177,10 @@ fn free_parameters(problem: &Problem<'_>, values: &[f64; 3], slope: &[f64; 3]) -
     free
 }
 
-fn damped_step(normal: &[[f64; 3]; 3], slope: &[f64; 3], free: [bool; 3], damping: f64) -> Option<[f64; 3]> {
+fn damped_step(normal: &[[f64; WIDTH]; WIDTH], slope: &[f64; WIDTH], free: [bool; WIDTH], damping: f64) -> Option<[f64; WIDTH]> {
     // In units in which the diagonal of JᵀJ is 1; a parameter that is held, or that nothing depends on, stays.
-    let scale: [f64; 3] = std::array::from_fn(|i| normal[i][i].sqrt());
-    let moves: [bool; 3] = std::array::from_fn(|i| free[i] && scale[i] > 0.0);
+    let scale: [f64; WIDTH] = std::array::from_fn(|i| normal[i][i].sqrt());
+    let moves: [bool; WIDTH] = std::array::from_fn(|i| free[i] && scale[i] > 0.0);
     let matrix = std::array::from_fn(|i| {
         std::array::from_fn(|j| match (i == j, moves[i] && moves[j]) {
             (true, true) => 1.0 + damping,
@@ -192,16 +195,16 @@ fn damped_step(normal: &[[f64; 3]; 3], slope: &[f64; 3], free: [bool; 3], dampin
 }
 
 /// Gauss elimination with row exchanges.
-fn solve(mut matrix: [[f64; 3]; 3], mut right: [f64; 3]) -> Option<[f64; 3]> {
-    for column in 0..3 {
+fn solve(mut matrix: [[f64; WIDTH]; WIDTH], mut right: [f64; WIDTH]) -> Option<[f64; WIDTH]> {
+    for column in 0..WIDTH {
         let pivot =
-            (column..3).max_by(|&i, &j| matrix[i][column].abs().total_cmp(&matrix[j][column].abs()))?;
+            (column..WIDTH).max_by(|&i, &j| matrix[i][column].abs().total_cmp(&matrix[j][column].abs()))?;
         if matrix[pivot][column].abs() < 1e-300 {
             return None;
         }
         matrix.swap(column, pivot);
         right.swap(column, pivot);
-        for row in column + 1..3 {
+        for row in column + 1..WIDTH {
             let factor = matrix[row][column] / matrix[column][column];
             let above = matrix[column];
             for (cell, above) in matrix[row].iter_mut().zip(above).skip(column) {
@@ -210,9 +213,9 @@ fn solve(mut matrix: [[f64; 3]; 3], mut right: [f64; 3]) -> Option<[f64; 3]> {
             right[row] -= factor * right[column];
         }
     }
-    let mut solution = [0.0; 3];
-    for row in (0..3).rev() {
-        let known: f64 = (row + 1..3).map(|k| matrix[row][k] * solution[k]).sum();
+    let mut solution = [0.0; WIDTH];
+    for row in (0..WIDTH).rev() {
+        let known: f64 = (row + 1..WIDTH).map(|k| matrix[row][k] * solution[k]).sum();
         solution[row] = (right[row] - known) / matrix[row][row];
     }
     solution.iter().all(|value| value.is_finite()).then_some(solution)

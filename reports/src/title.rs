@@ -59,6 +59,7 @@ pub(crate) fn family_name(family: modeler::Family) -> &'static str {
         modeler::Family::Usl => "USL",
         modeler::Family::Hinge => "hinge",
         modeler::Family::SmoothHinge => "smooth hinge",
+        modeler::Family::UslCeiling => "USL under a ceiling",
     }
 }
 

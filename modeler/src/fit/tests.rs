@@ -37,11 +37,11 @@ fn the_published_fit_of_spec_sdm91_is_found() {
 fn known_parameters_are_recovered_exactly_by_every_family() {
     let loads = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
     for (family, truth) in [
-        (Family::Linear, [12.0, 0.0, 0.0]),
-        (Family::Amdahl, [0.05, 100.0, 0.0]),
-        (Family::Usl, [0.02, 0.0005, 995.0]),
-        (Family::Hinge, [100.0, 1_500.0, 0.0]),
-        (Family::SmoothHinge, [100.0, 1_500.0, 2.5]),
+        (Family::Linear, [12.0, 0.0, 0.0, 0.0]),
+        (Family::Amdahl, [0.05, 100.0, 0.0, 0.0]),
+        (Family::Usl, [0.02, 0.0005, 995.0, 0.0]),
+        (Family::Hinge, [100.0, 1_500.0, 0.0, 0.0]),
+        (Family::SmoothHinge, [100.0, 1_500.0, 2.5, 0.0]),
     ] {
         let points: Vec<(f64, f64)> = loads.iter().map(|&n| (n, family.throughput_at(&truth, n))).collect();
         let found = solve(family, &observed(&points), None);
@@ -60,7 +60,7 @@ fn known_parameters_are_recovered_exactly_by_every_family() {
 fn a_collapse_is_foretold_only_when_one_was_measured() {
     let rising: Vec<(f64, f64)> = [1.0, 2.0, 4.0, 8.0, 12.0, 16.0]
         .iter()
-        .map(|&n| (n, Family::Usl.throughput_at(&[0.02, 0.002, 100.0], n)))
+        .map(|&n| (n, Family::Usl.throughput_at(&[0.02, 0.002, 100.0, 0.0], n)))
         .collect();
     let usl = |pairs: &[(f64, f64)]| {
         fit_all(&observed(pairs)).into_iter().find(|fit| fit.family == Family::Usl).expect("is fitted")
@@ -68,13 +68,13 @@ fn a_collapse_is_foretold_only_when_one_was_measured() {
     assert_eq!(usl(&rising).weight, 0.0);
     assert!(usl(&rising).excluded.is_some());
     let mut fallen = rising;
-    fallen.extend([32.0, 64.0].map(|n| (n, Family::Usl.throughput_at(&[0.02, 0.002, 100.0], n))));
+    fallen.extend([32.0, 64.0].map(|n| (n, Family::Usl.throughput_at(&[0.02, 0.002, 100.0, 0.0], n))));
     assert!(usl(&fallen).weight > 0.9);
 }
 
 #[test]
 fn intervals_hold_the_truth_as_often_as_they_say() {
-    let truth = [0.03, 0.0004, 250.0];
+    let truth = [0.03, 0.0004, 250.0, 0.0];
     let loads = [1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0];
     let mut chance = crate::resample::generator(11, 0);
     let mut held = [0_u32; 3];
