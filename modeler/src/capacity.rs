@@ -3,7 +3,7 @@
 use captures::Rate;
 
 use crate::bounds::{Bounds, Verdict};
-use crate::latency::{Fitted, LatencyMeasure, rising};
+use crate::latency::{Fitted, LatencyMeasure, is_long_enough, rising};
 use crate::objective::{Limit, Objective};
 use crate::resample::Seen;
 
@@ -30,6 +30,8 @@ pub struct Capacity {
     pub scale: Option<f64>,
     /// The 95 % interval.
     pub interval: Bounds<Rate>,
+    /// The 90 % interval.
+    pub interval_90: Bounds<Rate>,
     /// The 80 % interval.
     pub interval_80: Bounds<Rate>,
     /// What binds.
@@ -105,6 +107,11 @@ pub(crate) fn answer(
     let loads = |met: bool| {
         seen.iter()
             .filter(move |each| broken(each, objective, curves).is_none() == met)
+            // So near the ceiling a short stage passes before its queue has grown: that is no verdict.
+            .filter(move |each| {
+                !(met && ceiling.is_finite() && objective.is_some())
+                    || each.offered.is_some_and(|offered| is_long_enough(offered, ceiling, each.length))
+            })
             .filter_map(|each| each.offered)
     };
     let lowest_fail = loads(false).reduce(f64::min);

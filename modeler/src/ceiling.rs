@@ -24,16 +24,27 @@ pub struct Ceiling {
 const COLLAPSE_RATIO: f64 = 0.93;
 
 /// The ceiling that saturated loads measured; `None` without one.
+///
+/// A load that was carried whole and lies above their mean belongs to them: at the ceiling chance decides which
+/// loads look carried, and the largest of several measurements would be too high.
 pub(crate) fn measured(seen: &[Seen]) -> Option<f64> {
     let best = seen.iter().filter(|each| each.saturated).map(|each| each.throughput).reduce(f64::max)?;
-    let (sum, count) = seen
-        .iter()
-        .filter(|each| each.saturated && each.throughput >= COLLAPSE_RATIO * best)
-        .fold((0.0, 0.0), |(sum, count), each| (sum + each.throughput, count + 1.0));
-    let mean: f64 = sum / count;
-    // A steady load that was carried whole cannot lie above it.
-    let carried = seen.iter().filter(|each| !each.saturated).map(|each| each.throughput).fold(0.0, f64::max);
-    Some(mean.max(carried))
+    let mean = |least: f64| {
+        let (sum, length) = seen
+            .iter()
+            .filter(|each| {
+                if each.saturated {
+                    each.throughput >= COLLAPSE_RATIO * best
+                } else {
+                    each.throughput > least
+                }
+            })
+            .fold((0.0, 0.0), |(sum, length), each| {
+                (sum + each.throughput * each.length, length + each.length)
+            });
+        sum / length
+    };
+    Some(mean(mean(f64::INFINITY)))
 }
 
 /// Where the families lead: the weighted mean of their limits; infinite when most of the weight has none.

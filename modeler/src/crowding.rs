@@ -42,6 +42,15 @@ const SERVERS: [usize; 10] = [1, 2, 3, 4, 6, 8, 12, 16, 32, 64];
 const STEPS: usize = 256;
 
 impl Crowding {
+    /// Whether waiting may set in so late when at most `servers` requests are served at once.
+    pub(crate) fn is_possible(self, servers: f64) -> bool {
+        match self {
+            // Sakasegawa's exponent, doubled: that of a quantile is larger.
+            Self::Kingman { exponent } => exponent <= 2.0 * ((2.0 * (servers + 1.0)).sqrt() - 1.0),
+            Self::Waiting { servers: count } | Self::Response { servers: count } => count as f64 <= servers,
+        }
+    }
+
     /// The name in machine-readable output.
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,7 +63,8 @@ impl Crowding {
 
 impl Shape {
     fn new(law: Crowding, measure: LatencyMeasure) -> Self {
-        let table: Vec<f64> = (0..=STEPS).map(|step| tamed(law, measure, step as f64 / STEPS as f64)).collect();
+        let table: Vec<f64> =
+            (0..=STEPS).map(|step| tamed(law, measure, step as f64 / STEPS as f64)).collect();
         Self { law, table: table.into() }
     }
 
@@ -89,7 +99,8 @@ fn tamed(law: Crowding, measure: LatencyMeasure, ratio: f64) -> f64 {
         Crowding::Response { .. } if ratio >= 1.0 => 1.0,
         Crowding::Response { servers } => {
             let LatencyMeasure::Quantile(quantile) = measure else { return 0.0 };
-            let more = mmc_response_quantile(servers, ratio, quantile) - mmc_response_quantile(servers, 0.0, quantile);
+            let more = mmc_response_quantile(servers, ratio, quantile)
+                - mmc_response_quantile(servers, 0.0, quantile);
             (more * servers as f64 * (1.0 - ratio) / measure.tail()).max(0.0)
         }
     }

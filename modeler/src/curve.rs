@@ -56,55 +56,44 @@ pub(crate) fn carried(study: &Study<'_>) -> Vec<CurveStep> {
         .collect()
 }
 
-/// Response by offered load, denser towards the ceiling.
+/// Response by offered load of all requests, denser towards the ceiling.
 pub(crate) fn latency(study: &Study<'_>) -> Vec<LatencyCurve> {
+    study.measures().filter_map(|(at, _)| latency_of(study, at, STEPS)).collect()
+}
+
+/// The response curve of one subject, in so many steps.
+pub(crate) fn latency_of(study: &Study<'_>, at: usize, steps: u32) -> Option<LatencyCurve> {
+    let fitted = study.concluded.curves[at].as_ref()?;
     let lowest = study.seen.iter().filter_map(|seen| seen.offered).fold(f64::INFINITY, f64::min);
-    let curves = study.measures.iter().zip(&study.concluded.curves).enumerate();
-    curves
-        .filter_map(|(at, (&measure, fitted))| {
-            let fitted = fitted.as_ref()?;
-            let responses: Vec<Response> = study
-                .seen
-                .iter()
-                .filter(|seen| !seen.saturated)
-                .filter_map(|seen| {
-                    seen.offered.map(|offered| Response {
-                        offered,
-                        seconds: seen.responses[at],
-                        length: seen.length,
-                    })
-                })
-                .filter(|response| response.seconds > 0.0)
-                .collect();
-            let low = 0.5 * lowest;
-            let high = (0.995 * fitted.ceiling).min(BEYOND * study.largest_load).max(low);
-            let steps = (0..=STEPS).map(|step| {
-                let rest = 1.0 - f64::from(step) / f64::from(STEPS);
-                let offered = high - (high - low) * rest * rest;
-                let response = fitted.response_at(offered);
-                let band = study.interval(0.95, |draw| {
-                    draw.concluded.curves[at]
-                        .as_ref()
-                        .map_or(response, |curve| curve.response_at(offered))
-                        .min(3_600.0)
-                });
-                LatencyStep {
-                    offered: rate(offered),
-                    response: latency::length(response),
-                    interval: Bounds { low: band.low.min(response), high: band.high.max(response) }
-                        .map(latency::length),
-                    verdict: Verdict::of(offered / study.largest_load),
-                }
-            });
-            Some(LatencyCurve {
-                measure,
-                shape: latency::shape(fitted),
-                ceiling: fitted.ceiling.is_finite().then(|| rate(fitted.ceiling)),
-                fit_error_ratio: latency::fit_error_ratio(fitted, &responses),
-                steps: steps.collect(),
-            })
-        })
-        .collect()
+    let responses: Vec<Response> = study.steady(at);
+    let low = 0.5 * lowest;
+    let high = (0.995 * fitted.ceiling).min(BEYOND * study.largest_load).max(low);
+    let drawn = (0..=steps).map(|step| {
+        let rest = 1.0 - f64::from(step) / f64::from(steps);
+        let offered = high - (high - low) * rest * rest;
+        let response = fitted.response_at(offered);
+        let band = study.interval(0.95, |draw| {
+            draw.concluded.curves[at]
+                .as_ref()
+                .map_or(response, |curve| curve.response_at(offered))
+                .min(3_600.0)
+        });
+        LatencyStep {
+            offered: rate(offered),
+            response: latency::length(response),
+            interval: Bounds { low: band.low.min(response), high: band.high.max(response) }
+                .map(latency::length),
+            verdict: Verdict::of(offered / study.largest_load),
+        }
+    });
+    Some(LatencyCurve {
+        measure: study.subjects[at].measure,
+        shape: latency::shape(fitted),
+        ceiling: fitted.ceiling.is_finite().then(|| rate(fitted.ceiling)),
+        fit_error_ratio: latency::fit_error_ratio(fitted, &responses),
+        left_out_error_ratio: study.left_out(at),
+        steps: drawn.collect(),
+    })
 }
 
 /// Where the slope of the averaged curve has fallen to half of the first, up to where curves are drawn.

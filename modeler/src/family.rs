@@ -201,12 +201,9 @@ impl Family {
                 let n = ((1.0 - a) / b).sqrt();
                 Some((n, self.throughput_at(values, n)))
             }
-            Self::Usl
-            | Self::Linear
-            | Self::Amdahl
-            | Self::Hinge
-            | Self::SmoothHinge
-            | Self::UslCeiling => None,
+            Self::Usl | Self::Linear | Self::Amdahl | Self::Hinge | Self::SmoothHinge | Self::UslCeiling => {
+                None
+            }
         }
     }
 

@@ -239,9 +239,9 @@ fn starts(family: Family, observed: &[Observed]) -> Vec<Parameters> {
         }
         Family::Hinge => corners(observed),
         Family::SmoothHinge => {
-            let sharp = corners(observed)
-                .into_iter()
-                .flat_map(|[rate, ceiling, ..]| [1.0, 3.0, 10.0].map(|sharpness| [rate, ceiling, sharpness, 0.0]));
+            let sharp = corners(observed).into_iter().flat_map(|[rate, ceiling, ..]| {
+                [1.0, 3.0, 10.0].map(|sharpness| [rate, ceiling, sharpness, 0.0])
+            });
             std::iter::once([rate, highest, 2.0, 0.0]).chain(sharp).collect()
         }
         Family::UslCeiling => {

@@ -22,7 +22,8 @@ pub enum Bend {
 pub fn kneedle(series: &[(f64, f64)], bend: Bend, sensitivity: f64) -> Option<f64> {
     let curve = flattened(series, bend)?;
     let step = 1.0 / (curve.len() - 1) as f64;
-    let peaks = (1..curve.len() - 1).filter(|&at| curve[at].1 > curve[at - 1].1 && curve[at].1 >= curve[at + 1].1);
+    let peaks =
+        (1..curve.len() - 1).filter(|&at| curve[at].1 > curve[at - 1].1 && curve[at].1 >= curve[at + 1].1);
     let mut peaks = peaks.peekable();
     while let Some(peak) = peaks.next() {
         let until = peaks.peek().copied().unwrap_or(curve.len());
@@ -68,7 +69,8 @@ mod tests {
         assert_eq!(kneedle(&corner, Bend::ConcaveRising, 1.0), Some(7.0));
         let line: Vec<(f64, f64)> = (1..=20).map(f64::from).map(|x| (x, 3.0 * x)).collect();
         assert_eq!(kneedle(&line, Bend::ConcaveRising, 1.0), None);
-        for nothing in [&[][..], &[(1.0, 1.0)], &[(1.0, 2.0), (2.0, 2.0), (3.0, 2.0)], &[(0.0, f64::NAN); 3]] {
+        for nothing in [&[][..], &[(1.0, 1.0)], &[(1.0, 2.0), (2.0, 2.0), (3.0, 2.0)], &[(0.0, f64::NAN); 3]]
+        {
             assert_eq!(kneedle(nothing, Bend::ConvexRising, 1.0), None);
         }
     }

@@ -10,6 +10,7 @@
 //! ```
 
 mod backtest;
+mod bottleneck;
 mod bounds;
 mod capacity;
 mod ceiling;
@@ -22,14 +23,17 @@ mod fit;
 mod forecast;
 mod kneedle;
 mod latency;
+mod mix;
 mod model;
 mod objective;
 mod point;
 mod predict;
 mod recovery;
 mod queue;
+mod queueing;
 mod regression;
 mod resample;
+mod resource;
 mod stored;
 mod study;
 mod table;
@@ -40,6 +44,7 @@ mod warn;
 mod window;
 
 pub use backtest::Backtest;
+pub use bottleneck::Bottleneck;
 pub use bounds::{Bounds, Verdict};
 pub use capacity::{Binding, Capacity};
 pub use ceiling::Ceiling;
@@ -57,13 +62,15 @@ pub use kneedle::{Bend, kneedle};
 pub use latency::{LatencyCurve, LatencyMeasure, LatencyShape, LatencyStep};
 pub use model::{CurveStep, Load, LoadUnit, Model, ModelRequest, model};
 pub use objective::{Limit, Objective, ObjectiveError};
-pub use point::{Point, QuantileAt, Window};
+pub use point::{Point, QuantileAt, RoutePoint, RouteWindow, Window};
 pub use predict::Prediction;
 pub use recovery::{Recovery, recoveries};
 pub use queue::{ClosedLoad, Station, closed_network, erlang_c, mmc_mean_response, mmc_response_quantile};
+pub use resource::{Growth, ResourceLaw, ResourceUse};
 pub use stored::{
-    STORED_MODEL_VERSION, StoredBacktest, StoredCapacity, StoredCeiling, StoredFamily, StoredKnee,
-    StoredLatency, StoredLatencyStep, StoredModel, StoredPoint, StoredPrediction, StoredStep,
+    STORED_MODEL_VERSION, StoredBacktest, StoredBottleneck, StoredCapacity, StoredCeiling, StoredFamily,
+    StoredKnee, StoredLatency, StoredLatencyStep, StoredModel, StoredPoint, StoredPrediction, StoredResource,
+    StoredStep,
 };
 pub use table::points_from_table;
 pub use threshold::{Judgement, Threshold, Watch};

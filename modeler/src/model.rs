@@ -3,6 +3,7 @@
 use captures::Rate;
 
 use crate::backtest::Backtest;
+use crate::bottleneck::{Bottleneck, bottleneck};
 use crate::bounds::{Bounds, Verdict};
 use crate::capacity::Capacity;
 use crate::ceiling::Ceiling;
@@ -14,8 +15,9 @@ use crate::latency::{LatencyCurve, LatencyMeasure};
 use crate::objective::Objective;
 use crate::point::{Point, same_level};
 use crate::predict::{Prediction, predict};
-use crate::resample::Urn;
-use crate::study::Study;
+use crate::resample::{Subject, Urn};
+use crate::resource::{self, Line, ResourceLaw};
+use crate::study::{Resources, Study};
 use crate::verdict;
 use crate::warn;
 use crate::window::rate;
@@ -49,6 +51,8 @@ pub struct ModelRequest {
     pub rate_at_1x: Option<Rate>,
     /// The share of the capture's requests that the runs held back, in `0..=1`.
     pub held_back_ratio: f64,
+    /// Limits of resources that their names do not say: the name as observed, or what follows its last slash.
+    pub limits: Vec<(String, f64)>,
     /// Whether to answer beyond twice the largest measured load.
     pub force: bool,
     /// The seed of every draw.
@@ -88,6 +92,10 @@ pub struct Model {
     pub held_back_ratio: f64,
     /// Throughput at the loads that were asked for.
     pub predictions: Vec<Prediction>,
+    /// What was observed of the target, by resource: its demand and where it runs out.
+    pub resources: Vec<ResourceLaw>,
+    /// What runs out first; `None` when nothing was observed that could.
+    pub bottleneck: Option<Bottleneck>,
     /// How well the lower loads predict the upper ones.
     pub backtest: Option<Backtest>,
     /// What a reader must know before believing it: whole sentences.
@@ -130,9 +138,14 @@ pub fn model(mut points: Vec<Point>, request: &ModelRequest) -> Result<Model, Mo
     }
     mark_over_ceiling(&mut points);
     let measures = measures(&points, unit, request.objective.as_ref())?;
-    let urns: Vec<Urn<'_>> =
-        points.iter().filter(|point| !point.draining).map(|point| Urn::new(point, &measures)).collect();
-    let study = Study::new(&urns, unit, &measures, request.objective.as_ref(), request.seed);
+    let subjects = subjects(&points, &measures);
+    let resources = resources(&points, request);
+    let urns: Vec<Urn<'_>> = points
+        .iter()
+        .filter(|point| !point.draining)
+        .map(|point| Urn::new(point, &subjects, &resources.names))
+        .collect();
+    let study = Study::new(&urns, unit, &subjects, &resources, request.objective.as_ref(), request.seed);
     let capacity = verdict::capacity(&study, request);
     let ceiling = study.concluded.ceiling.is_finite().then(|| {
         let interval = study.interval(0.95, |draw| draw.concluded.ceiling.min(4.0 * study.concluded.ceiling));
@@ -154,6 +167,18 @@ pub fn model(mut points: Vec<Point>, request: &ModelRequest) -> Result<Model, Mo
         })
         .map(|load| predict(&study, load, request.force))
         .collect();
+    let drawn: Vec<Vec<Line>> = study.draws.iter().map(|draw| draw.concluded.lines.clone()).collect();
+    let laws =
+        resource::laws(&resources.names, &resources.limits, &study.seen, &study.concluded.lines, &drawn);
+    let serving: Vec<bool> = laws
+        .iter()
+        .map(|law| {
+            resources.names.iter().position(|name| *name == law.name).is_some_and(|at| resources.serves[at])
+        })
+        .collect();
+    let known_ceiling =
+        study.concluded.ceiling.is_finite().then_some((study.concluded.ceiling, study.ceiling_measured));
+    let bottleneck = bottleneck(&laws, &serving, known_ceiling);
     let warnings = warn::warnings(&study, &points, levels, &capacity, &predictions, request);
     Ok(Model {
         load_unit: unit,
@@ -168,6 +193,8 @@ pub fn model(mut points: Vec<Point>, request: &ModelRequest) -> Result<Model, Mo
         rate_at_1x: request.rate_at_1x,
         held_back_ratio: request.held_back_ratio,
         predictions,
+        resources: laws,
+        bottleneck,
         backtest: study.backtest,
         warnings,
         families: study.fits.clone(),
@@ -235,6 +262,7 @@ fn measures(
         return if objective.is_some() { Err(ModelError::NoOfferedLoad) } else { Ok(Vec::new()) };
     }
     let mut measures = [0.5, 0.95, 0.99].map(LatencyMeasure::Quantile).to_vec();
+    measures.push(LatencyMeasure::Mean);
     measures.retain(known);
     for (measure, _) in objective.iter().flat_map(|objective| objective.latency_limits()) {
         if !known(&measure) {
@@ -245,4 +273,75 @@ fn measures(
         }
     }
     Ok(measures)
+}
+
+/// All requests, then every route with responses.
+fn subjects(points: &[Point], measures: &[LatencyMeasure]) -> Vec<Subject> {
+    let overall = measures.iter().map(|&measure| Subject { route: None, measure });
+    let mut routes: Vec<&str> = Vec::new();
+    for route in points.iter().flat_map(|point| &point.routes).filter(|route| !route.response.is_empty()) {
+        if !routes.contains(&route.route.as_str()) {
+            routes.push(&route.route);
+        }
+    }
+    let of_route = |name: &str| {
+        measures.iter().map(|&measure| Subject { route: Some(name.to_owned()), measure }).collect()
+    };
+    overall.chain(routes.into_iter().flat_map(|name| -> Vec<Subject> { of_route(name) })).collect()
+}
+
+/// The most resources that are modeled: those with a limit first, then those that follow the load most closely.
+const MOST_RESOURCES: usize = 24;
+
+fn resources(points: &[Point], request: &ModelRequest) -> Resources {
+    let mut names: Vec<&str> =
+        points.iter().flat_map(|point| &point.resources).map(|resource| resource.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let limit = |name: &str| {
+        let given =
+            request.limits.iter().find(|(known, _)| name == known || name.ends_with(&format!("/{known}")));
+        given.map(|(_, limit)| *limit).or_else(|| {
+            points
+                .iter()
+                .flat_map(|point| &point.resources)
+                .find(|each| each.name == name)
+                .and_then(|each| each.limit)
+        })
+    };
+    let mut ranked: Vec<(bool, f64, &str)> =
+        names.into_iter().map(|name| (limit(name).is_none(), -follows(points, name), name)).collect();
+    ranked.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)).then(one.2.cmp(other.2)));
+    ranked.truncate(MOST_RESOURCES);
+    Resources {
+        limits: ranked.iter().map(|each| limit(each.2)).collect(),
+        serves: ranked.iter().map(|each| limit(each.2).is_some() && serves(each.2)).collect(),
+        names: ranked.into_iter().map(|each| each.2.to_owned()).collect(),
+    }
+}
+
+/// Whether requests wait when it is used up. Memory fills for reasons of its own, and a hit ratio is no use.
+fn serves(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    let stores = ["memory", "heap", "rss", "hit", "throttled", "error", "space", "cache"];
+    !stores.iter().any(|word| name.contains(word))
+}
+
+/// How closely a resource follows the throughput: the square of their correlation.
+fn follows(points: &[Point], name: &str) -> f64 {
+    let pairs: Vec<(f64, f64)> = points
+        .iter()
+        .filter_map(|point| {
+            let resource = point.resources.iter().find(|resource| resource.name == name)?;
+            Some((point.throughput.as_per_second(), resource.used))
+        })
+        .collect();
+    let count = pairs.len().max(1) as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|pair| pair.0), mean(|pair| pair.1));
+    let sum = |of: &dyn Fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>();
+    let xx = sum(&|pair| (pair.0 - x) * (pair.0 - x));
+    let yy = sum(&|pair| (pair.1 - y) * (pair.1 - y));
+    let xy = sum(&|pair| (pair.0 - x) * (pair.1 - y));
+    if xx * yy > 0.0 { xy * xy / (xx * yy) } else { 0.0 }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use captures::{Histogram, Rate};
 
+use crate::resource::ResourceUse;
+
 /// What one steady window of one level of load measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
@@ -38,6 +40,34 @@ pub struct Point {
     pub draining: bool,
     /// The seconds, in order: what resampling draws from. Empty from a table.
     pub windows: Vec<Window>,
+    /// What the target used meanwhile, by name; ascending, no repeats.
+    pub resources: Vec<ResourceUse>,
+    /// The routes, busiest first; empty when nobody told them apart.
+    pub routes: Vec<RoutePoint>,
+}
+
+/// What one route had of a point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutePoint {
+    /// The route.
+    pub route: String,
+    /// Its requests per second.
+    pub offered: Rate,
+    /// Errors over outcomes, skips included, in `0..=1`.
+    pub error_ratio: f64,
+    /// All its responses; empty from a table.
+    pub response: Histogram,
+    /// Its part of the seconds of the point, in their order. Empty from a table.
+    pub windows: Vec<RouteWindow>,
+}
+
+/// What one route had of a second.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteWindow {
+    /// Outcomes of the requests that were due in it.
+    pub outcomes: u64,
+    /// Pairs of microseconds and count, ascending.
+    pub responses: Vec<(u64, u64)>,
 }
 
 /// A quantile and its response.

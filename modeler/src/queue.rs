@@ -31,7 +31,7 @@ pub struct ClosedLoad {
 ///
 /// Source: Erlang (1917), by the recursion of the B formula, which neither overflows nor cancels.
 pub fn erlang_c(servers: usize, erlangs: f64) -> f64 {
-    if !(erlangs > 0.0) {
+    if erlangs.is_nan() || erlangs <= 0.0 {
         return 0.0;
     }
     let servers = servers.clamp(1, MOST);
@@ -70,11 +70,8 @@ pub fn mmc_response_quantile(servers: usize, load_ratio: f64, quantile: f64) -> 
         let served = (-t).exp();
         let gap = rest - 1.0;
         // P(T > t) = (1 − W)e^{−t} + W·P(wait + service > t); the second is a sum of two exponentials.
-        let both = if gap.abs() < 1e-7 {
-            (1.0 + t) * served
-        } else {
-            (rest * served - (-rest * t).exp()) / gap
-        };
+        let both =
+            if gap.abs() < 1e-7 { (1.0 + t) * served } else { (rest * served - (-rest * t).exp()) / gap };
         (1.0 - waiting) * served + waiting * both
     };
     let wanted = (1.0 - quantile).clamp(1e-12, 1.0);
@@ -118,7 +115,7 @@ pub fn closed_network(stations: &[Station], think_seconds: f64, customers: usize
     sums[0] = 0.0;
     for station in stations.iter().chain(std::iter::once(&think)) {
         let demand = station.demand_seconds / bottleneck;
-        if !(demand > 0.0) {
+        if demand.is_nan() || demand <= 0.0 {
             continue;
         }
         if station.servers == 1 {

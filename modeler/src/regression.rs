@@ -177,7 +177,12 @@ fn free_parameters(problem: &Problem<'_>, values: &[f64; WIDTH], slope: &[f64; W
     free
 }
 
-fn damped_step(normal: &[[f64; WIDTH]; WIDTH], slope: &[f64; WIDTH], free: [bool; WIDTH], damping: f64) -> Option<[f64; WIDTH]> {
+fn damped_step(
+    normal: &[[f64; WIDTH]; WIDTH],
+    slope: &[f64; WIDTH],
+    free: [bool; WIDTH],
+    damping: f64,
+) -> Option<[f64; WIDTH]> {
     // In units in which the diagonal of JᵀJ is 1; a parameter that is held, or that nothing depends on, stays.
     let scale: [f64; WIDTH] = std::array::from_fn(|i| normal[i][i].sqrt());
     let moves: [bool; WIDTH] = std::array::from_fn(|i| free[i] && scale[i] > 0.0);

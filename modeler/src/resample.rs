@@ -4,14 +4,20 @@
 //! circle of a point's windows. Points of a table have no seconds: they are drawn with the noise that the
 //! fits left.
 //!
+//! A quantile of a draw is read where the share of the drawn responses above the estimate says (Woodruff 1952):
+//! that needs one count per second, where sorting every draw anew would need all responses.
+//!
 //! Source: Künsch (1989), the moving block bootstrap; Politis and Romano (1992), circular.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use captures::Histogram;
+
 use crate::latency::LatencyMeasure;
-use crate::point::Point;
+use crate::point::{Point, Window};
+use crate::resource::ResourceUse;
 
 /// Seconds in a block.
 const BLOCK: usize = 2;
@@ -31,8 +37,20 @@ pub(crate) struct Seen {
     /// Seconds that were measured.
     pub(crate) length: f64,
     pub(crate) saturated: bool,
-    /// Seconds, by the measures that were asked for; not-a-number when unknown.
+    /// Requests that were completed per second, errors included.
+    pub(crate) completed: f64,
+    /// Seconds, by the subjects that were asked for; not-a-number when unknown.
     pub(crate) responses: Vec<f64>,
+    /// What was used of each resource; not-a-number when unknown.
+    pub(crate) used: Vec<f64>,
+}
+
+/// Whose responses, and what of them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Subject {
+    /// The name of a route; `None` of all requests.
+    pub(crate) route: Option<String>,
+    pub(crate) measure: LatencyMeasure,
 }
 
 /// The noise of points without seconds, as a share.
@@ -45,9 +63,21 @@ pub(crate) struct Noise {
 /// A point, made ready to be drawn from many times.
 pub(crate) struct Urn<'a> {
     point: &'a Point,
-    measures: &'a [LatencyMeasure],
-    /// Ascending responses: microseconds, window, count.
-    entries: Vec<(u64, usize, u64)>,
+    measured: Seen,
+    counted: Vec<Counted>,
+    resources: Vec<Option<&'a [f64]>>,
+}
+
+/// The responses of one subject, by second.
+struct Counted {
+    measure: LatencyMeasure,
+    outcomes: Vec<f64>,
+    /// Responses above the estimate; of a mean, the sum of the responses in seconds.
+    above: Vec<f64>,
+    above_ratio: f64,
+    /// Responses in seconds at [`Counted::SHARES`] equal steps of the logarithm of the share above them.
+    upper: Vec<f64>,
+    upper_log: (f64, f64),
 }
 
 /// A generator for the purpose `stream`: further draws for one purpose do not change another's.
@@ -80,37 +110,27 @@ pub(crate) fn quantile_of(sorted: &[f64], quantile: f64) -> f64 {
 }
 
 impl<'a> Urn<'a> {
-    pub(crate) fn new(point: &'a Point, measures: &'a [LatencyMeasure]) -> Self {
-        let mut entries: Vec<(u64, usize, u64)> = Vec::new();
-        for (index, window) in point.windows.iter().enumerate() {
-            entries.extend(window.response.pairs().map(|(micros, count)| (micros, index, count)));
+    pub(crate) fn new(point: &'a Point, subjects: &[Subject], resources: &[String]) -> Self {
+        let counted = if point.windows.is_empty() {
+            Vec::new()
+        } else {
+            subjects.iter().map(|subject| Counted::new(point, subject)).collect()
+        };
+        let found: Vec<Option<&ResourceUse>> = resources
+            .iter()
+            .map(|name| point.resources.iter().find(|resource| resource.name == *name))
+            .collect();
+        Self {
+            point,
+            measured: measured(point, subjects, &found),
+            counted,
+            resources: found.iter().map(|resource| resource.map(|each| each.by_second.as_slice())).collect(),
         }
-        entries.sort_unstable();
-        Self { point, measures, entries }
     }
 
     /// The point as it was measured.
     pub(crate) fn measured(&self) -> Seen {
-        let point = self.point;
-        let response = |measure: &LatencyMeasure| match *measure {
-            LatencyMeasure::Mean => point.mean_response,
-            LatencyMeasure::Quantile(quantile) => point.response_at(quantile),
-        };
-        Seen {
-            offered: point.offered.map(captures::Rate::as_per_second),
-            throughput: point.throughput.as_per_second(),
-            throughput_error: point.throughput_error.map(captures::Rate::as_per_second),
-            concurrency: point.concurrency,
-            error_ratio: point.error_ratio,
-            outcomes: point.windows.iter().map(|window| window.outcomes as f64).sum::<f64>().max(100.0),
-            length: if point.windows.is_empty() { TABLE_SECONDS } else { point.length.as_secs_f64() },
-            saturated: point.saturated,
-            responses: self
-                .measures
-                .iter()
-                .map(|measure| response(measure).map_or(f64::NAN, |length| length.as_secs_f64()))
-                .collect(),
-        }
+        self.measured.clone()
     }
 
     /// The point as it could have been.
@@ -128,66 +148,168 @@ impl<'a> Urn<'a> {
         for response in &mut seen.responses {
             *response *= factor;
         }
+        for used in &mut seen.used {
+            *used *= (USE_NOISE * normal(chance)).exp();
+        }
         seen
     }
 
     fn draw_blocks(&self, chance: &mut ChaCha8Rng) -> Seen {
         let windows = &self.point.windows;
-        let mut times = vec![0_u64; windows.len()];
+        let mut times = vec![0.0_f64; windows.len()];
         let mut drawn = 0;
         while drawn < windows.len() {
             let first = chance.random_range(0..windows.len());
             for step in 0..BLOCK.min(windows.len() - drawn) {
-                times[(first + step) % windows.len()] += 1;
+                times[(first + step) % windows.len()] += 1.0;
                 drawn += 1;
             }
         }
-        let sum =
-            |of: &dyn Fn(usize) -> f64| times.iter().enumerate().map(|(i, &t)| of(i) * t as f64).sum::<f64>();
+        let sum = |of: fn(&Window) -> f64| {
+            windows.iter().zip(&times).map(|(window, times)| of(window) * times).sum::<f64>()
+        };
         let seconds = windows.len() as f64;
-        let outcomes = sum(&|i| windows[i].outcomes as f64);
-        let errors = sum(&|i| windows[i].errors as f64);
-        let skipped = sum(&|i| windows[i].skipped as f64);
+        let outcomes = sum(|w| w.outcomes as f64);
+        let (errors, skipped) = (sum(|w| w.errors as f64), sum(|w| w.skipped as f64));
         let succeeded_ratio =
             if outcomes > skipped { (outcomes - errors) / (outcomes - skipped) } else { 0.0 };
-        let measured = self.measured();
+        let completed = sum(|w| w.completed as f64) / seconds;
         Seen {
-            offered: Some(sum(&|i| windows[i].planned as f64) / seconds),
-            throughput: sum(&|i| windows[i].completed as f64) / seconds * succeeded_ratio,
-            concurrency: Some(sum(&|i| windows[i].in_flight) / seconds),
+            offered: Some(sum(|w| w.planned as f64) / seconds),
+            throughput: completed * succeeded_ratio,
+            completed,
+            concurrency: Some(sum(|w| w.in_flight) / seconds),
             error_ratio: if outcomes > 0.0 { errors / outcomes } else { 0.0 },
             outcomes,
-            responses: self.responses(&times),
-            ..measured
+            responses: self.counted.iter().map(|counted| counted.drawn(&times)).collect(),
+            used: self
+                .resources
+                .iter()
+                .map(|series| series.map_or(f64::NAN, |s| weighted(s, &times)))
+                .collect(),
+            throughput_error: self.measured.throughput_error,
+            length: self.measured.length,
+            saturated: self.measured.saturated,
         }
     }
+}
 
-    fn responses(&self, times: &[u64]) -> Vec<f64> {
-        let total: u64 = self.entries.iter().map(|&(_, window, count)| count * times[window]).sum();
-        let response = |measure: &LatencyMeasure| {
-            if total == 0 {
-                return f64::NAN;
-            }
-            match *measure {
-                LatencyMeasure::Mean => {
-                    let sum: f64 = self
-                        .entries
-                        .iter()
-                        .map(|&(micros, w, count)| micros as f64 * (count * times[w]) as f64)
-                        .sum();
-                    sum / total as f64 / 1e6
-                }
-                LatencyMeasure::Quantile(quantile) => {
-                    let rank = ((quantile * total as f64).ceil() as u64).max(1);
-                    let mut passed = 0;
-                    let reached = self.entries.iter().find(|&&(_, window, count)| {
-                        passed += count * times[window];
-                        passed >= rank
-                    });
-                    reached.map_or(f64::NAN, |&(micros, _, _)| micros as f64 / 1e6)
-                }
+/// The noise of what a table says was used.
+const USE_NOISE: f64 = 0.01;
+
+fn weighted(series: &[f64], times: &[f64]) -> f64 {
+    let known = series.iter().zip(times).filter(|(value, _)| value.is_finite());
+    let (sum, count) =
+        known.fold((0.0, 0.0), |(sum, count), (value, times)| (sum + value * times, count + times));
+    if count > 0.0 { sum / count } else { f64::NAN }
+}
+
+fn measured(point: &Point, subjects: &[Subject], resources: &[Option<&ResourceUse>]) -> Seen {
+    let response = |subject: &Subject| {
+        let length = match (&subject.route, subject.measure) {
+            (None, LatencyMeasure::Mean) => point.mean_response,
+            (None, LatencyMeasure::Quantile(quantile)) => point.response_at(quantile),
+            (Some(name), measure) => {
+                let route = point.routes.iter().find(|route| route.route == *name)?;
+                (!route.response.is_empty()).then(|| match measure {
+                    LatencyMeasure::Mean => route.response.mean(),
+                    LatencyMeasure::Quantile(quantile) => route.response.quantile(quantile),
+                })
             }
         };
-        self.measures.iter().map(response).collect()
+        length.map(|length| length.as_secs_f64())
+    };
+    let throughput = point.throughput.as_per_second();
+    let seconds = point.windows.len().max(1) as f64;
+    Seen {
+        offered: point.offered.map(captures::Rate::as_per_second),
+        throughput,
+        throughput_error: point.throughput_error.map(captures::Rate::as_per_second),
+        concurrency: point.concurrency,
+        error_ratio: point.error_ratio,
+        outcomes: point.windows.iter().map(|window| window.outcomes as f64).sum::<f64>().max(100.0),
+        length: if point.windows.is_empty() { TABLE_SECONDS } else { point.length.as_secs_f64() },
+        saturated: point.saturated,
+        completed: if point.windows.is_empty() {
+            throughput
+        } else {
+            point.windows.iter().map(|window| window.completed as f64).sum::<f64>() / seconds
+        },
+        responses: subjects.iter().map(|subject| response(subject).unwrap_or(f64::NAN)).collect(),
+        used: resources.iter().map(|resource| resource.map_or(f64::NAN, |each| each.used)).collect(),
+    }
+}
+
+impl Counted {
+    /// Steps of the share above, from an eighth to eight times that of the quantile.
+    const SHARES: usize = 48;
+
+    fn new(point: &Point, subject: &Subject) -> Self {
+        let nothing = Histogram::new();
+        let mut by_second: Vec<Vec<(u64, u64)>> = Vec::with_capacity(point.windows.len());
+        let all = match &subject.route {
+            None => {
+                by_second.extend(point.windows.iter().map(|window| window.response.pairs().collect()));
+                &point.response
+            }
+            Some(name) => match point.routes.iter().find(|route| route.route == *name) {
+                Some(route) => {
+                    by_second.extend(route.windows.iter().map(|window| window.responses.clone()));
+                    &route.response
+                }
+                None => &nothing,
+            },
+        };
+        by_second.resize(point.windows.len(), Vec::new());
+        let count = |pairs: &[(u64, u64)], above: u64| {
+            pairs.iter().filter(|pair| pair.0 > above).map(|pair| pair.1 as f64).sum::<f64>()
+        };
+        let total = |pairs: &[(u64, u64)]| pairs.iter().map(|pair| pair.1 as f64).sum::<f64>();
+        let outcomes: Vec<f64> = by_second.iter().map(|pairs| total(pairs)).collect();
+        let LatencyMeasure::Quantile(quantile) = subject.measure else {
+            let sums = |pairs: &Vec<(u64, u64)>| {
+                pairs.iter().map(|&(micros, count)| micros as f64 * count as f64 / 1e6).sum::<f64>()
+            };
+            return Self {
+                measure: subject.measure,
+                above: by_second.iter().map(sums).collect(),
+                outcomes,
+                above_ratio: 0.0,
+                upper: Vec::new(),
+                upper_log: (0.0, 0.0),
+            };
+        };
+        let estimate = u64::try_from(all.quantile(quantile).as_micros()).unwrap_or(u64::MAX);
+        let above: Vec<f64> = by_second.iter().map(|pairs| count(pairs, estimate)).collect();
+        let share = 1.0 - quantile;
+        let upper_log = ((share / 8.0).ln(), (share * 8.0).min(1.0).ln());
+        let upper = (0..=Self::SHARES)
+            .map(|step| {
+                let log = upper_log.0 + (upper_log.1 - upper_log.0) * step as f64 / Self::SHARES as f64;
+                all.quantile(1.0 - log.exp()).as_secs_f64()
+            })
+            .collect();
+        let whole: f64 = outcomes.iter().sum();
+        let above_ratio = if whole > 0.0 { above.iter().sum::<f64>() / whole } else { 0.0 };
+        Self { measure: subject.measure, outcomes, above, above_ratio, upper, upper_log }
+    }
+
+    fn drawn(&self, times: &[f64]) -> f64 {
+        let dot = |values: &[f64]| values.iter().zip(times).map(|(value, times)| value * times).sum::<f64>();
+        let total = dot(&self.outcomes);
+        if total <= 0.0 {
+            return f64::NAN;
+        }
+        let LatencyMeasure::Quantile(quantile) = self.measure else {
+            return dot(&self.above) / total;
+        };
+        // So many more above the estimate than in the whole: the quantile lies where so many fewer are.
+        let more = dot(&self.above) / total - self.above_ratio;
+        let share = (1.0 - quantile - more).max(1e-9).ln();
+        let place = (share - self.upper_log.0) / (self.upper_log.1 - self.upper_log.0) * Self::SHARES as f64;
+        let place = place.clamp(0.0, Self::SHARES as f64);
+        let below = (place as usize).min(Self::SHARES - 1);
+        let rest = place - below as f64;
+        self.upper[below] * (1.0 - rest) + self.upper[below + 1] * rest
     }
 }

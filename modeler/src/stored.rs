@@ -10,10 +10,12 @@ use captures::Rate;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::Bounds;
+use crate::crowding::Crowding;
 use crate::fit::FamilyFit;
 use crate::latency::{LatencyCurve, LatencyShape};
 use crate::model::{CurveStep, LoadUnit, Model};
 use crate::point::Point;
+use crate::resource::Growth;
 
 /// The version of `model.json` that this program writes.
 pub const STORED_MODEL_VERSION: u32 = 1;
@@ -45,6 +47,12 @@ pub struct StoredModel {
     pub knee: Option<StoredKnee>,
     /// Throughput at the loads that were asked for.
     pub predict: Vec<StoredPrediction>,
+    /// What the target used, by resource.
+    #[serde(default)]
+    pub resources: Vec<StoredResource>,
+    /// What runs out first.
+    #[serde(default)]
+    pub bottleneck: Option<StoredBottleneck>,
     /// Fitted on the lower loads, scored on the upper.
     pub backtest: Option<StoredBacktest>,
     /// Response by offered load.
@@ -59,6 +67,46 @@ pub struct StoredModel {
     pub seed: u64,
 }
 
+/// The utilisation law of one resource: used = idle + demand × throughput.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredResource {
+    /// As it was observed.
+    pub name: String,
+    /// `linear`, `super_linear` or `flat`.
+    pub growth: String,
+    /// Used without load, in its own unit.
+    pub idle: f64,
+    /// Its unit × seconds for each request.
+    pub demand: f64,
+    /// 95 %.
+    pub demand_interval: [f64; 2],
+    /// How much there is.
+    pub limit: Option<f64>,
+    /// The most that was used.
+    pub used_most: f64,
+    /// Requests per second at which it runs out.
+    pub bound: Option<f64>,
+    /// 95 %.
+    pub bound_interval: Option<[f64; 2]>,
+    /// Whether it was seen at its limit.
+    pub exhausted: bool,
+}
+
+/// What runs out first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredBottleneck {
+    /// The resource; nothing when none that was observed explains the ceiling.
+    pub resource: Option<String>,
+    /// Requests per second at which it runs out.
+    pub bound: Option<f64>,
+    /// 95 %.
+    pub interval: Option<[f64; 2]>,
+    /// Whether it was seen at its limit.
+    pub measured: bool,
+    /// The reason, in one sentence.
+    pub because: String,
+}
+
 /// The highest load that meets the objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredCapacity {
@@ -66,6 +114,9 @@ pub struct StoredCapacity {
     pub rate_per_second: f64,
     /// 95 %.
     pub interval: [f64; 2],
+    /// 90 %.
+    #[serde(default)]
+    pub interval_90: [f64; 2],
     /// 80 %.
     pub interval_80: [f64; 2],
     /// A multiple of the capture's own curve.
@@ -158,14 +209,20 @@ pub struct StoredBacktest {
 pub struct StoredLatency {
     /// `p50`, `p95`, …, `mean`.
     pub measure: String,
-    /// `queueing` or `monotone`.
+    /// `queueing`, `polynomial` or `monotone`.
     pub shape: String,
-    /// Of a queueing curve: `service_ms`, `waiting`, `exponent`.
+    /// The law of waiting of a queueing curve: `kingman`, `mmc_waiting` or `mmc_response`.
+    #[serde(default)]
+    pub law: Option<String>,
+    /// Of a queueing curve: `service_ms`, `growth`, `waiting`, and `exponent` or `servers`.
     pub parameters: BTreeMap<String, f64>,
     /// Where it grows without limit.
     pub ceiling: Option<f64>,
     /// The median of |predicted − measured| / measured.
     pub fit_error_ratio: f64,
+    /// The root of the mean squared relative error at loads left out.
+    #[serde(default)]
+    pub left_out_error_ratio: Option<f64>,
     /// The curve.
     pub curve: Vec<StoredLatencyStep>,
 }
@@ -231,6 +288,7 @@ impl From<&Model> for StoredModel {
             capacity: StoredCapacity {
                 rate_per_second: capacity.rate.as_per_second(),
                 interval: pair(capacity.interval),
+                interval_90: pair(capacity.interval_90),
                 interval_80: pair(capacity.interval_80),
                 scale: capacity.scale,
                 binding: capacity.binding.name(),
@@ -270,6 +328,34 @@ impl From<&Model> for StoredModel {
                     forced: each.forced,
                 })
                 .collect(),
+            resources: model
+                .resources
+                .iter()
+                .map(|law| StoredResource {
+                    name: law.name.clone(),
+                    growth: match law.growth {
+                        Growth::Linear => "linear",
+                        Growth::SuperLinear => "super_linear",
+                        Growth::Flat => "flat",
+                    }
+                    .to_owned(),
+                    idle: law.idle,
+                    demand: law.demand,
+                    demand_interval: [law.demand_interval.low, law.demand_interval.high],
+                    limit: law.limit,
+                    used_most: law.used_most,
+                    bound: law.bound.map(Rate::as_per_second),
+                    bound_interval: law.bound_interval.map(pair),
+                    exhausted: law.exhausted,
+                })
+                .collect(),
+            bottleneck: model.bottleneck.as_ref().map(|found| StoredBottleneck {
+                resource: found.resource.clone(),
+                bound: found.bound.map(Rate::as_per_second),
+                interval: found.interval.map(pair),
+                measured: found.measured,
+                because: found.because.clone(),
+            }),
             backtest: model.backtest.map(|test| StoredBacktest {
                 fitted: test.fitted,
                 predicted: test.predicted,
@@ -324,18 +410,29 @@ fn family(fit: &FamilyFit) -> StoredFamily {
 
 fn latency(curve: &LatencyCurve) -> StoredLatency {
     let (shape, parameters) = match curve.shape {
-        LatencyShape::Queueing { service, waiting, exponent } => {
-            let named = [("service_ms", milliseconds(service)), ("waiting", waiting), ("exponent", exponent)];
+        LatencyShape::Queueing { service, growth, waiting, law } => {
+            let place = match law {
+                Crowding::Kingman { exponent } => ("exponent", exponent),
+                Crowding::Waiting { servers } | Crowding::Response { servers } => ("servers", servers as f64),
+            };
+            let named =
+                [("service_ms", milliseconds(service)), ("growth", growth), ("waiting", waiting), place];
             ("queueing", named.map(|(name, value)| (name.to_owned(), value)).into())
         }
+        LatencyShape::Polynomial => ("polynomial", BTreeMap::new()),
         LatencyShape::Monotone => ("monotone", BTreeMap::new()),
     };
     StoredLatency {
         measure: curve.measure.name(),
         shape: shape.to_owned(),
+        law: match curve.shape {
+            LatencyShape::Queueing { law, .. } => Some(law.name().to_owned()),
+            LatencyShape::Polynomial | LatencyShape::Monotone => None,
+        },
         parameters,
         ceiling: curve.ceiling.map(Rate::as_per_second),
         fit_error_ratio: curve.fit_error_ratio,
+        left_out_error_ratio: curve.left_out_error_ratio,
         curve: curve
             .steps
             .iter()

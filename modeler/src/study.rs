@@ -4,15 +4,20 @@ use crate::backtest::{Backtest, backtest};
 use crate::bounds::Bounds;
 use crate::capacity::{Answer, answer};
 use crate::ceiling;
+use crate::crowding::{Shape, shapes};
 use crate::family::{Family, Parameters};
 use crate::fit::{self, FamilyFit, Observed};
-use crate::latency::{self, EXPONENTS, Fitted, LatencyMeasure, Response};
+use crate::latency::{self, Fitted, LatencyMeasure, Response};
 use crate::model::LoadUnit;
 use crate::objective::Objective;
-use crate::resample::{Noise, Seen, Urn, generator, normal, quantile_of};
+use crate::queueing::{self, Track};
+use crate::resample::{Noise, Seen, Subject, Urn, generator, normal, quantile_of};
+use crate::resource::{self, Line};
 
 /// How many sets of points are drawn.
-const DRAWS: usize = 400;
+const DRAWS: usize = 1_000;
+/// How many shapes of waiting a draw may choose from, the likeliest of each curve.
+const NEAR_SHAPES: usize = 6;
 /// Points of a table without noise of their own are believed to within this share.
 const LEAST_NOISE: f64 = 0.01;
 /// Chance that resampling few seconds does not see: host, neighbours, the order of things.
@@ -30,11 +35,23 @@ pub(crate) struct Study<'a> {
     pub(crate) observed: Vec<Observed>,
     pub(crate) declines: bool,
     pub(crate) fits: Vec<FamilyFit>,
-    pub(crate) measures: &'a [LatencyMeasure],
+    /// Whose responses, all requests first.
+    pub(crate) subjects: &'a [Subject],
+    /// What is known of the resources: names and limits.
+    pub(crate) resources: &'a Resources,
     pub(crate) concluded: Concluded,
     pub(crate) ceiling_measured: bool,
     pub(crate) backtest: Option<Backtest>,
     pub(crate) draws: Vec<Draw>,
+}
+
+/// The resources that were observed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resources {
+    pub(crate) names: Vec<String>,
+    pub(crate) limits: Vec<Option<f64>>,
+    /// Whether running out of it stops the service (a core, a place in a pool), unlike memory.
+    pub(crate) serves: Vec<bool>,
 }
 
 /// What follows from one set of points.
@@ -42,8 +59,12 @@ pub(crate) struct Study<'a> {
 pub(crate) struct Concluded {
     /// Infinite when none is in sight.
     pub(crate) ceiling: f64,
-    /// In the order of the measures.
+    /// In the order of the subjects.
     pub(crate) curves: Vec<Option<Fitted>>,
+    /// Idle use and demand, in the order of the resources.
+    pub(crate) lines: Vec<Line>,
+    /// Whether the ceiling is where a resource runs out.
+    pub(crate) by_resource: bool,
     pub(crate) answer: Answer,
 }
 
@@ -70,7 +91,8 @@ impl<'a> Study<'a> {
     pub(crate) fn new(
         urns: &[Urn<'_>],
         unit: LoadUnit,
-        measures: &'a [LatencyMeasure],
+        subjects: &'a [Subject],
+        resources: &'a Resources,
         objective: Option<&Objective>,
         seed: u64,
     ) -> Self {
@@ -79,8 +101,9 @@ impl<'a> Study<'a> {
         let fits = if observed.is_empty() { Vec::new() } else { fit::fit_all(&observed) };
         let ceiling_measured = ceiling::measured(&seen).is_some();
         let foreseen = ceiling::foreseen(&fits, highest(&observed));
-        let concluded =
-            conclude(&seen, measures, objective, foreseen, &EXPONENTS, Chance { place: 0.5, crowding: 1.0 });
+        let all: Vec<Vec<Shape>> = shapes_of(subjects);
+        let scene = Scene { subjects, shapes: &all, resources, objective, like: None };
+        let concluded = conclude(&seen, &scene, foreseen, Chance { place: 0.5, crowding: 1.0 });
         let load = |each: &Seen| match unit {
             LoadUnit::Offered => each.offered.unwrap_or(0.0),
             LoadUnit::Concurrency => each.concurrency.unwrap_or(0.0),
@@ -93,13 +116,23 @@ impl<'a> Study<'a> {
             seen,
             observed,
             fits,
-            measures,
+            subjects,
+            resources,
             concluded,
             ceiling_measured,
             draws: Vec::new(),
         };
-        study.draws = study.drawn(urns, objective, seed);
+        study.draws = study.drawn(urns, &all, objective, seed);
         study
+    }
+
+    /// The measures of all requests, with the place of each among the subjects.
+    pub(crate) fn measures(&self) -> impl Iterator<Item = (usize, LatencyMeasure)> + '_ {
+        self.subjects
+            .iter()
+            .enumerate()
+            .filter(|(_, subject)| subject.route.is_none())
+            .map(|(at, subject)| (at, subject.measure))
     }
 
     /// The throughput per second at `load`, in the study's unit.
@@ -167,7 +200,10 @@ impl<'a> Study<'a> {
                     * residual_ratio(fit, &self.observed).max(0.5 * fit.left_out_error_ratio.unwrap_or(0.02))
             })
             .sum();
-        let known = self.concluded.curves.iter().flatten().map(|curve| curve.score.sqrt());
+        let known = self
+            .measures()
+            .filter_map(|(at, _)| self.concluded.curves[at].as_ref())
+            .map(|curve| curve.score.sqrt());
         let (sum, count) = known.fold((0.0, 0.0), |(sum, count), miss| (sum + miss, count + 1.0));
         let response: f64 = if count > 0.0 { sum / count } else { 0.0 };
         Noise {
@@ -176,9 +212,22 @@ impl<'a> Study<'a> {
         }
     }
 
-    fn drawn(&self, urns: &[Urn<'_>], objective: Option<&Objective>, seed: u64) -> Vec<Draw> {
+    fn drawn(
+        &self,
+        urns: &[Urn<'_>],
+        all: &[Vec<Shape>],
+        objective: Option<&Objective>,
+        seed: u64,
+    ) -> Vec<Draw> {
         let noise = self.noise();
-        let exponents = self.near_exponents();
+        let near = self.near_shapes(all);
+        let scene = Scene {
+            subjects: self.subjects,
+            shapes: &near,
+            resources: self.resources,
+            objective,
+            like: Some(&self.concluded.curves),
+        };
         let mut chance = generator(seed, 1);
         (0..DRAWS)
             .map(|_| {
@@ -205,8 +254,41 @@ impl<'a> Study<'a> {
                         .unwrap_or(f64::INFINITY),
                     None => f64::INFINITY,
                 };
-                let concluded = conclude(&seen, self.measures, objective, foreseen, &exponents, unsure);
+                let concluded = conclude(&seen, &scene, foreseen, unsure);
                 Draw { family, concluded, luck, hidden }
+            })
+            .collect()
+    }
+
+    /// The responses of one subject at the loads that were carried.
+    pub(crate) fn steady(&self, subject: usize) -> Vec<Response> {
+        steady(&self.seen, subject)
+    }
+
+    /// By how much the curve of one subject misses loads left out; `None` when there are too few.
+    pub(crate) fn left_out(&self, subject: usize) -> Option<f64> {
+        let fitted = self.concluded.curves[subject].as_ref()?;
+        let shapes = shapes(self.subjects[subject].measure);
+        let responses = self.steady(subject);
+        let measure = self.subjects[subject].measure;
+        latency::left_out(&responses, fitted.ceiling, |rest| {
+            let work = work(&self.seen);
+            let track = Track { measure, shapes: &shapes, responses: rest, work, waiting: None };
+            latency::alike(Some(fitted), track, fitted.ceiling)
+        })
+    }
+
+    /// The shapes that draws may choose from: the likeliest of each curve.
+    fn near_shapes(&self, all: &[Vec<Shape>]) -> Vec<Vec<Shape>> {
+        let ceiling = self.concluded.curves.iter().flatten().map(|curve| curve.ceiling).next();
+        let Some(ceiling) = ceiling.filter(|ceiling| ceiling.is_finite()) else { return all.to_vec() };
+        all.iter()
+            .enumerate()
+            .map(|(at, shapes)| {
+                let responses = steady(&self.seen, at);
+                let (measure, work) = (self.subjects[at].measure, work(&self.seen));
+                let track = Track { measure, shapes, responses: &responses, work, waiting: None };
+                queueing::likely(track, ceiling, NEAR_SHAPES)
             })
             .collect()
     }
@@ -220,32 +302,21 @@ impl<'a> Study<'a> {
         });
         hit.or_else(|| self.fits.iter().rfind(|fit| fit.weight > 0.0))
     }
+}
 
-    /// The exponents that draws may choose from: all, as measured noise moves them freely, but thinned.
-    fn near_exponents(&self) -> Vec<f64> {
-        let used: Vec<f64> = self
-            .concluded
-            .curves
-            .iter()
-            .flatten()
-            .filter_map(|curve| match curve.form {
-                latency::Form::Queueing { exponent, .. } => Some(exponent),
-                latency::Form::Monotone { .. } => None,
-            })
-            .collect();
-        let near = |index: usize, wanted: f64| EXPONENTS[index] == wanted;
-        let kept: Vec<f64> = (0..EXPONENTS.len())
-            .filter(|&index| {
-                used.iter().any(|&wanted| {
-                    near(index, wanted)
-                        || (index > 0 && near(index - 1, wanted))
-                        || (index + 1 < EXPONENTS.len() && near(index + 1, wanted))
-                })
-            })
-            .map(|index| EXPONENTS[index])
-            .collect();
-        if kept.is_empty() { EXPONENTS.to_vec() } else { kept }
+/// The shapes of every subject; a measure's are made once.
+fn shapes_of(subjects: &[Subject]) -> Vec<Vec<Shape>> {
+    let mut made: Vec<(LatencyMeasure, Vec<Shape>)> = Vec::new();
+    for subject in subjects {
+        if !made.iter().any(|(measure, _)| *measure == subject.measure) {
+            made.push((subject.measure, shapes(subject.measure)));
+        }
     }
+    let of = |measure: LatencyMeasure| made.iter().find(|(known, _)| *known == measure);
+    subjects
+        .iter()
+        .map(|subject| of(subject.measure).map_or(Vec::new(), |(_, shapes)| shapes.clone()))
+        .collect()
 }
 
 fn load_of(seen: &Seen) -> f64 {
@@ -284,54 +355,122 @@ fn observed(seen: &[Seen]) -> Vec<Observed> {
     observed
 }
 
+/// What is the same for all draws.
+struct Scene<'a> {
+    subjects: &'a [Subject],
+    shapes: &'a [Vec<Shape>],
+    resources: &'a Resources,
+    objective: Option<&'a Objective>,
+    /// The curves of the estimate, whose form the draws keep; `None` for the estimate itself.
+    like: Option<&'a [Option<Fitted>]>,
+}
+
+impl Scene<'_> {
+    fn fitted(&self, at: usize, track: Track<'_>, ceiling: f64) -> Option<Fitted> {
+        match self.like {
+            None => latency::chosen(track, ceiling),
+            Some(like) => latency::alike(like[at].as_ref(), track, ceiling),
+        }
+    }
+}
+
 /// What follows from `seen`, ascending by load.
-fn conclude(
-    seen: &[Seen],
-    measures: &[LatencyMeasure],
-    objective: Option<&Objective>,
-    foreseen: f64,
-    exponents: &[f64],
-    chance: Chance,
-) -> Concluded {
-    let steady: Vec<(f64, Vec<Response>)> =
-        measures.iter().enumerate().map(|(at, measure)| (measure.tail(), steady(seen, at))).collect();
+fn conclude(seen: &[Seen], scene: &Scene<'_>, foreseen: f64, chance: Chance) -> Concluded {
+    let steady: Vec<Vec<Response>> = (0..scene.subjects.len()).map(|at| steady(seen, at)).collect();
+    let work = work(seen);
+    let tracks: Vec<Track<'_>> = scene
+        .subjects
+        .iter()
+        .enumerate()
+        .map(|(at, subject)| Track {
+            measure: subject.measure,
+            shapes: &scene.shapes[at],
+            responses: &steady[at],
+            work,
+            waiting: None,
+        })
+        .collect();
+    let overall = scene.subjects.iter().filter(|subject| subject.route.is_none()).count();
+    let lines = resource::lines(seen, &scene.resources.limits);
+    let bound = lines
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| scene.resources.serves[*at])
+        .map(|(at, line)| resource::bound_of(*line, scene.resources.limits[at]))
+        .fold(f64::INFINITY, f64::min);
     let measured = ceiling::measured(seen);
     let open = seen.iter().all(|each| each.offered.is_some());
+    let waiting = open && tracks[..overall].iter().any(|track| track.responses.len() >= 3);
+    let carried = seen.iter().map(|each| each.throughput).fold(0.0, f64::max);
+    // Where a resource runs out is known better than where waiting seems to lead, unless that is clearly sooner.
+    let by_resource = measured.is_none()
+        && bound.is_finite()
+        && bound > carried
+        && !(waiting && queueing::shared_ceiling(&tracks[..overall], 0.95) < bound);
     let ceiling = match measured {
         Some(ceiling) => ceiling,
-        None if open && steady.iter().any(|(_, responses)| responses.len() >= 3) => {
-            latency::shared_ceiling(&steady, exponents, chance.place)
-        }
+        None if by_resource => bound,
+        None if waiting => queueing::shared_ceiling(&tracks[..overall], chance.place),
         None => foreseen,
     };
-    let curves: Vec<Option<Fitted>> = steady
+    // The mean of a short window is without bias, a high quantile is too small more often than not: how much
+    // waiting weighs is learnt from the mean.
+    let mean = tracks[..overall].iter().enumerate().find(|(_, track)| track.measure == LatencyMeasure::Mean);
+    let waiting =
+        mean.and_then(|(at, track)| scene.fitted(at, *track, ceiling)).and_then(|fit| fit.waiting());
+    let burstiness = waiting.map_or(0.0, |waiting| waiting.seconds * ceiling);
+    let lengthened: Vec<Vec<Response>> = tracks
         .iter()
-        .map(|(tail, responses)| {
-            latency::fit(responses, *tail, ceiling, exponents).map(|fit| fit.crowded(chance.crowding))
+        .map(|track| {
+            track.responses.iter().map(|each| each.lengthened(track.measure, ceiling, burstiness)).collect()
+        })
+        .collect();
+    let curves: Vec<Option<Fitted>> = tracks
+        .iter()
+        .enumerate()
+        .map(|(at, track)| {
+            let track = Track {
+                responses: &lengthened[at],
+                waiting: waiting.filter(|_| track.measure != LatencyMeasure::Mean),
+                ..*track
+            };
+            scene.fitted(at, track, ceiling).map(|fit| fit.crowded(chance.crowding))
         })
         .collect();
     // A pole that was not measured is only as good as the waiting it was seen from.
-    let flat = measured.is_none() && open && !curves.iter().flatten().any(waits);
+    let flat = measured.is_none() && !by_resource && open && !curves[..overall].iter().flatten().any(waits);
     let ceiling = if flat { foreseen } else { ceiling };
-    let named: Vec<(LatencyMeasure, Option<&Fitted>)> =
-        measures.iter().copied().zip(curves.iter().map(Option::as_ref)).collect();
-    let answer = answer(seen, objective, &named, ceiling);
-    Concluded { ceiling, curves, answer }
+    let named: Vec<(LatencyMeasure, Option<&Fitted>)> = scene.subjects[..overall]
+        .iter()
+        .zip(&curves)
+        .map(|(subject, curve)| (subject.measure, curve.as_ref()))
+        .collect();
+    let answer = answer(seen, scene.objective, &named, ceiling);
+    Concluded { ceiling, curves, answer, lines, by_resource }
+}
+
+/// Seconds of a request without waiting: in flight by throughput at the lowest load that was carried.
+fn work(seen: &[Seen]) -> f64 {
+    seen.iter()
+        .filter(|each| !each.saturated && each.throughput > 0.0)
+        .filter_map(|each| each.concurrency.map(|n| n / each.throughput))
+        .fold(f64::INFINITY, f64::min)
 }
 
 fn waits(curve: &Fitted) -> bool {
     match curve.form {
         latency::Form::Queueing { service, slope, .. } => slope > 0.01 * service,
+        latency::Form::Polynomial { .. } => true,
         latency::Form::Monotone { .. } => false,
     }
 }
 
-/// The responses of one measure at the loads that were carried.
-fn steady(seen: &[Seen], measure: usize) -> Vec<Response> {
+/// The responses of one subject at the loads that were carried.
+fn steady(seen: &[Seen], subject: usize) -> Vec<Response> {
     seen.iter()
         .filter(|each| !each.saturated)
         .filter_map(|each| {
-            let seconds = each.responses[measure];
+            let seconds = each.responses[subject];
             each.offered.filter(|_| seconds > 0.0).map(|offered| Response {
                 offered,
                 seconds,

@@ -177,6 +177,8 @@ fn row(columns: &[Column], cells: &[&str], source: String) -> Result<Point, Stri
         saturated,
         draining: false,
         windows: Vec::new(),
+        resources: Vec::new(),
+        routes: Vec::new(),
     })
 }
 

@@ -59,6 +59,7 @@ fn open(study: &Study<'_>, request: &ModelRequest) -> Capacity {
             .filter(|one| one.as_per_second() > 0.0)
             .map(|one| stated / one.as_per_second()),
         interval: interval(0.95),
+        interval_90: interval(0.9),
         interval_80,
         binding: if refused && !found.rate.is_finite() { Binding::Nothing } else { found.binding },
         bracketed: found.highest_pass.is_some()
@@ -99,6 +100,7 @@ fn closed(study: &Study<'_>) -> Capacity {
         rate: rate(highest),
         scale: None,
         interval: interval(0.95),
+        interval_90: interval(0.9),
         interval_80: interval(0.8),
         binding: if bracketed { Binding::Throughput } else { Binding::Nothing },
         bracketed,
@@ -129,6 +131,7 @@ mod tests {
             at: Vec::new(),
             rate_at_1x: None,
             held_back_ratio: 0.0,
+            limits: Vec::new(),
             force: false,
             seed: 1,
         };

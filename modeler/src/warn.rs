@@ -44,6 +44,11 @@ pub(crate) fn warnings(
         ),
     );
     capacity_warnings(study, capacity, &mut say);
+    say(
+        study.concluded.by_resource,
+        "No load beyond the ceiling was measured: it is where an observed resource runs out by the utilisation law."
+            .to_owned(),
+    );
     for point in points.iter().filter(|point| point.draining) {
         say(true, format!("{}: still working off an earlier backlog; not used.", point.source));
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use captures::{Failure, Interval, Offset, Rate, Run, Stage};
 
 use crate::error::ModelError;
-use crate::point::{Point, QUANTILES, QuantileAt, Window};
+use crate::point::{Point, QUANTILES, QuantileAt, RoutePoint, RouteWindow, Window};
+use crate::resource::{ResourceUse, limit_of};
 
 /// A model refuses runs with a larger share of unexpected 4xx.
 const MOST_REFUSALS: f64 = 0.05;
@@ -39,6 +40,7 @@ pub fn points(run: &Run, name: &str) -> Result<Vec<Point>, ModelError> {
         .filter(|each| believed.is_none_or(|believed| each.second < believed.until))
         .map(|each| (each.second, each))
         .collect();
+    let busiest = busiest(run);
     let points: Vec<Point> = run
         .header
         .stages
@@ -48,7 +50,14 @@ pub fn points(run: &Run, name: &str) -> Result<Vec<Point>, ModelError> {
         .filter(|(_, stage)| believed.is_none_or(|believed| believed.holds(stage)))
         .filter_map(|(index, stage)| {
             let windows = steady(windows_of(stage, &seconds));
-            (windows.len() >= 2).then(|| point(format!("{name}, stage {}", index + 1), stage.from, windows))
+            (windows.len() >= 2).then(|| {
+                let kept: Vec<&Interval> =
+                    windows.iter().filter_map(|window| seconds.get(&window.second).copied()).collect();
+                let (routes, resources) =
+                    (route_points(&run.header.routes, &busiest, &kept), resources(&kept));
+                let point = point(format!("{name}, stage {}", index + 1), stage.from, windows);
+                Point { routes, resources, ..point }
+            })
         })
         .filter(|point| point.offered.is_some_and(|offered| offered > Rate::ZERO))
         .collect();
@@ -165,6 +174,89 @@ fn mser(series: &[f64]) -> usize {
     (0..=series.len() / 2).min_by(|&one, &other| score(one).total_cmp(&score(other))).unwrap_or(0)
 }
 
+/// The most routes that are modeled one by one.
+const MOST_ROUTES: usize = 40;
+/// How the others are called together.
+pub(crate) const OTHER_ROUTES: &str = "(other routes)";
+
+/// The indices of the busiest routes, busiest first.
+fn busiest(run: &Run) -> Vec<u16> {
+    let mut totals: BTreeMap<u16, u64> = BTreeMap::new();
+    for route in run.intervals.iter().flat_map(|interval| &interval.routes) {
+        let total = totals.entry(route.route).or_default();
+        *total = total.saturating_add(route.total());
+    }
+    let mut ranked: Vec<(u16, u64)> = totals.into_iter().collect();
+    ranked.sort_by_key(|&(route, total)| (std::cmp::Reverse(total), route));
+    ranked.into_iter().take(MOST_ROUTES).map(|(route, _)| route).collect()
+}
+
+/// Each of the `busiest` routes, and all others together when there are any; nothing when there is but one.
+fn route_points(names: &[String], busiest: &[u16], kept: &[&Interval]) -> Vec<RoutePoint> {
+    if busiest.len() < 2 || kept.is_empty() {
+        return Vec::new();
+    }
+    let named = busiest.iter().map(|&route| {
+        let name = names.get(usize::from(route)).cloned().unwrap_or_else(|| format!("route {route}"));
+        route_point(name, kept, |other| other == route)
+    });
+    let others = route_point(OTHER_ROUTES.to_owned(), kept, |other| !busiest.contains(&other));
+    named.chain(std::iter::once(others)).filter(|route| route.offered > Rate::ZERO).collect()
+}
+
+fn route_point(route: String, kept: &[&Interval], is_mine: impl Fn(u16) -> bool) -> RoutePoint {
+    let (mut outcomes, mut errors) = (0_u64, 0_u64);
+    let mut response = captures::Histogram::new();
+    let windows = kept
+        .iter()
+        .map(|interval| {
+            let mut window = RouteWindow::default();
+            for mine in interval.routes.iter().filter(|entry| is_mine(entry.route)) {
+                window.outcomes = window.outcomes.saturating_add(mine.total());
+                errors = errors.saturating_add(mine.errors());
+                window.responses.extend(mine.response.pairs());
+                response.merge(&mine.response);
+            }
+            outcomes = outcomes.saturating_add(window.outcomes);
+            window
+        })
+        .collect();
+    RoutePoint {
+        route,
+        offered: rate(outcomes as f64 / kept.len() as f64),
+        error_ratio: if outcomes > 0 { errors as f64 / outcomes as f64 } else { 0.0 },
+        response,
+        windows,
+    }
+}
+
+/// What was observed of the target, second by second.
+fn resources(kept: &[&Interval]) -> Vec<ResourceUse> {
+    let mut series: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (at, interval) in kept.iter().enumerate() {
+        for observed in &interval.observed {
+            series.entry(&observed.name).or_insert_with(|| vec![f64::NAN; kept.len()])[at] = observed.value;
+        }
+    }
+    let mean = |values: &[f64]| {
+        let known = values.iter().filter(|value| value.is_finite());
+        let (sum, count) = known.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+        if count > 0.0 { sum / count } else { f64::NAN }
+    };
+    let levels: Vec<(String, f64)> =
+        series.iter().map(|(name, values)| ((*name).to_owned(), mean(values))).collect();
+    series
+        .into_iter()
+        .map(|(name, by_second)| ResourceUse {
+            name: name.to_owned(),
+            used: mean(&by_second),
+            limit: limit_of(name, &levels),
+            by_second,
+        })
+        .filter(|resource| resource.used.is_finite())
+        .collect()
+}
+
 /// The point of `windows`, of which there are at least two.
 pub(crate) fn point(source: String, scale: f64, windows: Vec<Window>) -> Point {
     let seconds = windows.len() as f64;
@@ -204,6 +296,8 @@ pub(crate) fn point(source: String, scale: f64, windows: Vec<Window>) -> Point {
         saturated: beyond(deficit) && change > 0.0,
         draining: beyond(-deficit) && change < 0.0,
         windows,
+        resources: Vec::new(),
+        routes: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tables: the same rows for the page and for the terminal.
 
 use captures::Run;
-use modeler::{Forecast, LatencyShape, Model};
+use modeler::{Crowding, Forecast, LatencyShape, Model};
 use serde::Serialize;
 
 use crate::account::{self, Account, Level};
@@ -258,13 +258,22 @@ pub(crate) fn curves(model: &Model) -> Option<Table> {
     let mut table = with(&[":quantile", ":curve", "median error"]);
     for curve in &model.latency {
         let shape = match curve.shape {
-            LatencyShape::Queueing { service, waiting, exponent } => format!(
-                "{} × (1 + {} · ρ^{} / (1 − ρ)), ρ = offered / {}",
-                words::length(service),
-                words::number(waiting),
-                words::number(exponent),
-                curve.ceiling.map_or_else(|| "ceiling".to_owned(), words::rate)
-            ),
+            LatencyShape::Queueing { service, growth, waiting, law } => {
+                let growth =
+                    if growth > 0.0 { format!(" + {} · ρ", words::number(growth)) } else { String::new() };
+                let law = match law {
+                    Crowding::Kingman { exponent } => format!("ρ^{} / (1 − ρ)", words::number(exponent)),
+                    Crowding::Waiting { servers } => format!("waiting of M/M/{servers}"),
+                    Crowding::Response { servers } => format!("response of M/M/{servers}"),
+                };
+                format!(
+                    "{} × (1{growth} + {} · {law}), ρ = offered / {}",
+                    words::length(service),
+                    words::number(waiting),
+                    curve.ceiling.map_or_else(|| "ceiling".to_owned(), words::rate)
+                )
+            }
+            LatencyShape::Polynomial => "ln R = a + bρ + cρ², rising".to_owned(),
             LatencyShape::Monotone => {
                 "straight lines between measured loads, on the logarithm, never falling".to_owned()
             }

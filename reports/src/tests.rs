@@ -106,6 +106,7 @@ fn modelled(run: &Run) -> Model {
         rate_at_1x: Some(run.header.capture_rate),
         at: Vec::new(),
         held_back_ratio: 0.0,
+        limits: Vec::new(),
         force: false,
         seed: 1,
     };
@@ -273,6 +274,7 @@ fn models_of_tables_are_reports_too() {
             at: Vec::new(),
             rate_at_1x: None,
             held_back_ratio: 0.0,
+            limits: Vec::new(),
             force: false,
             seed: 1,
         };

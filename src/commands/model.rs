@@ -70,6 +70,7 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
         at,
         rate_at_1x,
         held_back_ratio: runs.iter().map(|run| run.header.held_back_ratio).fold(0.0, f64::max),
+        limits: Vec::new(),
         force: args.force,
         seed: globals.seed,
     };

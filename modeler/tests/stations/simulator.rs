@@ -9,14 +9,16 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use captures::{ExchangeId, Interval, Offset, Outcome, Rate, Run, RunEnd, RunHeader, Stage};
+use captures::{
+    Bytes, ExchangeId, Interval, Observed, ObservedKind, Offset, Outcome, Rate, Run, RunEnd, RunHeader, Stage,
+};
 use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 /// A length of service.
 #[derive(Clone, Copy, Debug)]
-pub enum Law {
+pub(crate) enum Law {
     /// Exponential with this mean, in seconds.
     Exponential(f64),
     /// Always this, in seconds.
@@ -25,28 +27,28 @@ pub enum Law {
 
 /// A service.
 #[derive(Clone, Copy, Debug)]
-pub struct Service {
+pub(crate) struct Service {
     /// Requests that may be at work at once.
-    pub pool: usize,
+    pub(crate) pool: usize,
     /// Cores; a request needs one for `cpu`.
-    pub cores: usize,
+    pub(crate) cores: usize,
     /// The work on a core.
-    pub cpu: Law,
+    pub(crate) cpu: Law,
     /// What follows while the place in the pool is kept.
-    pub elsewhere: Law,
+    pub(crate) elsewhere: Law,
     /// σ, κ and λ of a service by the universal scalability law, in place of cores and the rest.
-    pub usl: Option<[f64; 3]>,
+    pub(crate) usl: Option<[f64; 3]>,
 }
 
 /// What a simulation gave.
 #[derive(Debug, Default)]
-pub struct Simulated {
+pub(crate) struct Simulated {
     /// When each request was due and done, in seconds.
-    pub answered: Vec<(f64, f64)>,
+    pub(crate) answered: Vec<(f64, f64)>,
     /// Cores at work, second by second.
-    pub cores: Vec<f64>,
+    pub(crate) cores: Vec<f64>,
     /// Places of the pool in use, second by second.
-    pub pool: Vec<f64>,
+    pub(crate) pool: Vec<f64>,
 }
 
 impl Law {
@@ -89,7 +91,7 @@ struct World {
 }
 
 /// Poisson arrivals at each of `rates` in turn for `seconds`.
-pub fn simulate(service: Service, rates: &[f64], seconds: f64, seed: u64) -> Simulated {
+pub(crate) fn simulate(service: Service, rates: &[f64], seconds: f64, seed: u64) -> Simulated {
     let mut world = World {
         service,
         chance: ChaCha8Rng::seed_from_u64(seed),
@@ -200,7 +202,8 @@ impl World {
 }
 
 /// What a replay would have written down; 1x is 50 requests a second.
-pub fn run_of(rates: &[f64], seconds: f64, answered: &[(f64, f64)]) -> Run {
+pub(crate) fn run_of(rates: &[f64], seconds: f64, simulated: &Simulated) -> Run {
+    let answered = &simulated.answered;
     let total = (seconds * rates.len() as f64) as usize;
     let last = answered.iter().map(|each| each.1).fold(0.0, f64::max) as usize + 1;
     let mut intervals: Vec<Interval> = (0..last.max(total))
@@ -216,9 +219,13 @@ pub fn run_of(rates: &[f64], seconds: f64, answered: &[(f64, f64)]) -> Run {
             due: moment(due),
             ready: moment(due),
             sent: Some(moment(due)),
+            first_byte: Some(moment(done)),
             connecting: Duration::ZERO,
             done: moment(done),
             result: Ok(200),
+            received: Bytes::new(0),
+            reused: false,
+            retried: false,
         };
         let interval = &mut intervals[due as usize];
         interval.planned += 1;
@@ -228,6 +235,15 @@ pub fn run_of(rates: &[f64], seconds: f64, answered: &[(f64, f64)]) -> Run {
             let second = interval.second as f64;
             interval.in_flight += done.min(second + 1.0) - due.max(second);
         }
+    }
+    for interval in &mut intervals {
+        let second = interval.second as usize;
+        let gauge = |name: &str, series: &[f64]| Observed {
+            name: format!("app/{name}"),
+            kind: ObservedKind::Gauge,
+            value: series.get(second).copied().unwrap_or(0.0),
+        };
+        interval.observed = vec![gauge("cores_busy", &simulated.cores), gauge("pool_busy", &simulated.pool)];
     }
     let stage = |index: usize, rate: f64| Stage {
         begin: Offset::from_nanos((index as f64 * seconds * 1e9) as u64),
@@ -252,7 +268,12 @@ pub fn run_of(rates: &[f64], seconds: f64, answered: &[(f64, f64)]) -> Run {
         },
         intervals,
         samples: Vec::new(),
-        end: Some(RunEnd { ended: Offset::from_secs(last as u64), interrupted: false, invalid_reason: None }),
+        end: Some(RunEnd {
+            ended: Offset::from_secs(last as u64),
+            interrupted: false,
+            invalid_reason: None,
+            stopped_by: None,
+        }),
         damage: Vec::new(),
     }
 }
