@@ -26,6 +26,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("linfa", "modeler"),
     ("linfa-linear", "modeler"),
     ("statrs", "modeler"),
+    ("stlrs", "modeler"),
     ("plotters", "reports"),
     ("clap", "."),
 ];
