@@ -3,7 +3,7 @@
 CARGO ?= cargo
 OUT ?= demo-report
 
-.PHONY: help demo test bench bench-recorder faults soak install-deps
+.PHONY: help demo test bench bench-recorder faults coverage soak install-deps
 
 help:
 	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
@@ -12,6 +12,7 @@ help:
 	@echo 'make bench-recorder  the recorder beside nginx, haproxy and stock pingora; ARGS="--rounds 5 --seconds 3"'
 	@echo 'make faults        the recorder under thirty faults, as a table; about half an hour, best as root'
 	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
+	@echo 'make coverage      how often the interval of the date on which capacity runs out holds it, in 240 simulated worlds'
 	@echo 'make install-deps  the system packages that the above need, by apt'
 
 # Installs what is missing, builds, runs the demo and says where its report is.
@@ -39,6 +40,9 @@ bench-recorder:
 faults:
 	@scripts/install-deps faults
 	$(CARGO) test --release --locked --test faults -- --all
+
+coverage:
+	REPEATS=240 $(CARGO) test --locked --package modeler --test growth -- --nocapture four_of
 
 soak:
 	@scripts/install-deps test

@@ -4,10 +4,14 @@
 //! paths. A path meets events, the peak within the step and the capacity's own uncertainty, and either runs
 //! out on some date or does not. Dates come from those paths, never from crossing the bounds of an interval.
 
+mod demand;
 mod error;
+mod events;
 mod exhaustion;
+mod fleet;
 mod history;
 mod members;
+mod scenario;
 mod spread;
 mod stored;
 mod types;
@@ -16,40 +20,47 @@ use captures::Rate;
 use jiff::civil::DateTime;
 
 pub use error::ForecastError;
+pub use fleet::{FleetGiven, Order, Plan, PlanMonth, Prices, ScaleOut};
 pub use history::{History, Observation, Step, moment_of};
+pub use scenario::{Risk, Scenario, ScenarioAnswer};
 pub use stored::{
-    StoredCapacityGiven, StoredEvent, StoredExhaustion, StoredForecast, StoredForecastStep, StoredScore,
+    StoredCapacityGiven, StoredEvent, StoredExhaustion, StoredExhaustionMonth, StoredForecast,
+    StoredForecastStep, StoredOrder, StoredPlan, StoredPlanMonth, StoredPrices, StoredRisk, StoredScenario,
+    StoredScenarioGiven, StoredScore,
 };
 pub use types::{
-    CapacityGiven, Event, Exhaustion, ExhaustionStep, Forecast, ForecastRequest, ForecastScore, ForecastStep,
-    PeakFactor,
+    CapacityGiven, Event, EventGiven, Exhaustion, ExhaustionMonth, ExhaustionStep, Forecast, ForecastRequest,
+    ForecastScore, ForecastStep, PeakFactor,
 };
 
 use crate::bounds::Bounds;
 use crate::resample::{generator, normal, quantile_of};
 use crate::window::rate;
+use demand::Futures;
+use events::{busiest_day_at, lies_on, multiple_at};
 use members::Series;
-use spread::{Learnt, Spread};
+use spread::{Learnt, Spread, Width};
 
 /// A horizon may have so many steps.
 const MOST_STEPS: usize = 100_000;
 /// A forecast needs so many observations.
 const LEAST_OBSERVATIONS: usize = 8;
-/// How uncertain the multiple of an event is, on the logarithm: about ± 25 % in two of three cases.
-const EVENT_SPREAD: f64 = 0.22;
+/// A forecast looks back through so many steps; beyond them nothing is learnt that is not known already.
+pub(crate) const MOST_FITTED: usize = 20_000;
 /// Numbers that are held at once.
 const MOST_NUMBERS: usize = 4_000_000;
 
 /// Continues `history` and says when it meets the capacity.
 ///
 /// # Errors
-/// When the history is too short or the horizon too long.
+/// When the history is too short, the horizon too long, or nothing is known of an event.
 pub fn forecast(history: &History, request: &ForecastRequest) -> Result<Forecast, ForecastError> {
     let history = request.until.map_or_else(|| history.clone(), |until| history.until(until));
+    let history = history.latest(MOST_FITTED);
     if request.steps == 0 || request.steps > MOST_STEPS {
         return Err(ForecastError::Horizon { steps: request.steps });
     }
-    let volumes: Vec<Option<f64>> = history.observations.iter().map(|each| each.volume).collect();
+    let volumes = events::ordinary_volumes(&history, &request.events);
     let needed = LEAST_OBSERVATIONS.max(if history.step == Step::Hour {
         48
     } else {
@@ -59,40 +70,64 @@ pub fn forecast(history: &History, request: &ForecastRequest) -> Result<Forecast
     if count < needed {
         return Err(ForecastError::TooShort { count, needed });
     }
+    if volumes.iter().flatten().all(|volume| *volume == 0.0) {
+        return Err(ForecastError::AllZero { count });
+    }
     let series = Series::new(&volumes, history.step);
     let Learnt { spread, score } = Spread::learn(&series, request.steps, &mut generator(request.seed, 2));
     let expected = members::ahead(&series, request.steps);
     let begin = history.observations.last().map_or(DateTime::default(), |last| last.at);
     let moments: Vec<DateTime> =
         (0..request.steps).map(|step| history.step.moment_after(begin, step + 1)).collect();
-    let multiples: Vec<f64> =
-        moments.iter().map(|at| multiple_at(&request.events, *at, history.step)).collect();
-    let paths = paths(&expected, &multiples, &moments, history.step, &spread, request);
-    let peak = request.peak_factor.factor();
+    let (events, event_notes) = events::to_come(&request.events, &history, &series, &moments)?;
+    let multiples: Vec<f64> = moments.iter().map(|at| multiple_at(&events, *at, history.step)).collect();
+    let drawn = |width| {
+        let course =
+            Course { expected: &expected, multiples: &multiples, events: &events, moments: &moments };
+        paths(&course, history.step, (&spread, width), request)
+    };
     let seconds = history.step.length().as_secs_f64();
     let raised: Vec<f64> = moments
         .iter()
         .zip(&multiples)
-        .map(|(at, mean)| (busiest_day_at(&request.events, *at, history.step) / mean).clamp(1.0, 7.0))
+        .map(|(at, mean)| (busiest_day_at(&events, *at, history.step) / mean).clamp(1.0, 7.0))
         .collect();
-    let steps = steps(&expected, &multiples, &raised, &moments, &paths, seconds, peak);
-    let exhaustion = request.capacity.map(|capacity| {
-        exhaustion::of(&history, &paths, &raised, &moments, capacity, seconds / peak, request.seed)
+    let peak = request.peak_factor.factor();
+    let steps = steps(&expected, &multiples, &raised, &moments, &drawn(Width::Cautious), seconds, peak);
+    let growth_per_year_ratio = members::growth_per_year(&series);
+    let volume_per_rate = seconds / peak;
+    let futures = request.capacity.map(|capacity| {
+        futures(&history, drawn(Width::Fair), moments.clone(), &multiples, &raised, capacity, request)
     });
-    let warnings = warnings(&history, &series, request, score, exhaustion.as_ref(), &moments);
+    let exhaustion =
+        futures.as_ref().map(|futures| exhaustion::of(&history, &futures.as_expected(), volume_per_rate));
+    let plan = futures
+        .as_ref()
+        .zip(request.fleet.as_ref())
+        .map(|(futures, fleet)| fleet::plan(&futures.as_expected(), fleet));
+    let scenarios = futures.as_ref().map_or_else(Vec::new, |futures| {
+        let all: Vec<Scenario> =
+            std::iter::once(Scenario::expected()).chain(request.scenarios.iter().cloned()).collect();
+        let growth = (1.0 + growth_per_year_ratio).max(1e-6).ln();
+        scenario::answers(&history, futures, &all, request.fleet.as_ref(), growth, volume_per_rate)
+    });
+    let risks = futures.as_ref().zip(exhaustion.as_ref()).map_or_else(Vec::new, |(futures, exhaustion)| {
+        scenario::risks(futures, &events, exhaustion, request.fleet.as_ref())
+    });
+    let mut warnings = warnings(&history, &series, request, score, exhaustion.as_ref());
+    warnings.extend(event_notes);
+    warnings.extend(plan_warnings(&history, &events, plan.as_ref()));
     Ok(Forecast {
         step: history.step,
         capacity: request.capacity,
         capacity_volume: request.capacity.map(|capacity| capacity.rate.as_per_second() * seconds / peak),
-        events: request
-            .events
-            .iter()
-            .filter(|event| moments.iter().any(|at| lies_on(event, *at, history.step)))
-            .cloned()
-            .collect(),
+        events,
         peak_factor: request.peak_factor,
-        growth_per_year_ratio: members::growth_per_year(&series),
+        growth_per_year_ratio,
         exhaustion,
+        plan,
+        scenarios,
+        risks,
         score,
         steps,
         warnings,
@@ -101,65 +136,71 @@ pub fn forecast(history: &History, request: &ForecastRequest) -> Result<Forecast
     })
 }
 
-fn lies_on(event: &Event, at: DateTime, step: Step) -> bool {
-    let last = step.moment_after(at, 1).saturating_sub(jiff::SignedDuration::from_secs(1)).date();
-    at.date() <= event.last && last >= event.first
-}
-
-/// The product of the events on a step; a day within a longer step counts for its share.
-fn multiple_at(events: &[Event], at: DateTime, step: Step) -> f64 {
-    let days: Vec<f64> = multiples_by_day(events, at, step).collect();
-    days.iter().sum::<f64>() / days.len() as f64
-}
-
-/// The highest multiple of one day of a step that is longer; else the multiple of the step. Capacity is
-/// compared with this one: a week does not thin the load of its Black Friday.
-fn busiest_day_at(events: &[Event], at: DateTime, step: Step) -> f64 {
-    multiples_by_day(events, at, step).fold(0.0, f64::max)
-}
-
-fn multiples_by_day(events: &[Event], at: DateTime, step: Step) -> impl Iterator<Item = f64> {
-    let days = if step == Step::Week { 7 } else { 1 };
-    (0..days).map(move |day| {
-        let day = Step::Day.moment_after(at, day);
-        events
-            .iter()
-            .filter(|event| lies_on(event, day, step_within(step)))
-            .map(|event| event.multiple)
-            .product::<f64>()
-    })
-}
-
-const fn step_within(step: Step) -> Step {
-    match step {
-        Step::Week | Step::Day => Step::Day,
-        Step::Hour => Step::Hour,
-        Step::Minutes(minutes) => Step::Minutes(minutes),
+/// The paths as requests per second in the busiest minute, against draws of the capacity.
+fn futures(
+    history: &History,
+    mut paths: Vec<Vec<f64>>,
+    moments: Vec<DateTime>,
+    multiples: &[f64],
+    raised: &[f64],
+    capacity: CapacityGiven,
+    request: &ForecastRequest,
+) -> Futures {
+    let count = paths.len() as f64;
+    let volumes =
+        (0..moments.len()).map(|step| paths.iter().map(|path| path[step]).sum::<f64>() / count).collect();
+    let seconds = history.step.length().as_secs_f64();
+    let (factor, spread) = (request.peak_factor.factor() / seconds, request.peak_factor.spread());
+    let mut chance = generator(request.seed, 5);
+    for path in &mut paths {
+        for (volume, raised) in path.iter_mut().zip(raised) {
+            let luck = if spread > 0.0 { (spread * normal(&mut chance)).exp() } else { 1.0 };
+            *volume *= factor * raised * luck;
+        }
     }
+    Futures {
+        step: history.step,
+        is_event: multiples.iter().zip(raised).map(|(mean, raised)| *mean != 1.0 || *raised != 1.0).collect(),
+        volumes,
+        luck: demand::luck(capacity, paths.len(), request.seed),
+        capacity: capacity.rate.as_per_second(),
+        peaks: paths,
+        moments,
+    }
+}
+
+/// What is expected, before chance has its say.
+struct Course<'a> {
+    /// On the logarithm, by step.
+    expected: &'a [f64],
+    /// Of events, by step.
+    multiples: &'a [f64],
+    events: &'a [Event],
+    moments: &'a [DateTime],
 }
 
 /// Volumes by path and step.
 fn paths(
-    expected: &[f64],
-    multiples: &[f64],
-    moments: &[DateTime],
+    course: &Course<'_>,
     step: Step,
-    spread: &Spread,
+    (spread, width): (&Spread, Width),
     request: &ForecastRequest,
 ) -> Vec<Vec<f64>> {
+    let Course { expected, multiples, events, moments } = *course;
     let count = (MOST_NUMBERS / expected.len().max(1)).clamp(200, 2_000);
     let mut chance = generator(request.seed, 3);
     let on: Vec<Vec<usize>> = moments
         .iter()
         .map(|at| {
-            (0..request.events.len()).filter(|&index| lies_on(&request.events[index], *at, step)).collect()
+            let on = |index: &usize| lies_on(events[*index].first, events[*index].last, *at, step);
+            (0..events.len()).filter(on).collect()
         })
         .collect();
     (0..count)
         .map(|_| {
             let luck: Vec<f64> =
-                request.events.iter().map(|_| (EVENT_SPREAD * normal(&mut chance)).exp()).collect();
-            let misses = spread.path(expected.len(), &mut chance);
+                events.iter().map(|event| (event.spread * normal(&mut chance)).exp()).collect();
+            let misses = spread.path(expected.len(), width, &mut chance);
             (0..expected.len())
                 .map(|at| {
                     let event: f64 = on[at].iter().map(|&index| luck[index]).product();
@@ -210,7 +251,6 @@ fn warnings(
     request: &ForecastRequest,
     score: Option<ForecastScore>,
     exhaustion: Option<&Exhaustion>,
-    moments: &[DateTime],
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut say = |applies: bool, sentence: String| {
@@ -238,30 +278,23 @@ fn warnings(
         score.is_none(),
         "The history is too short to try the forecast on it: intervals are rough.".to_owned(),
     );
-    let missing = series.known.iter().filter(|known| !**known).count();
+    let missing = history.observations.iter().zip(&series.known).filter(|(each, known)| {
+        !**known
+            && !request
+                .events
+                .iter()
+                .any(|event| each.volume.is_some() && lies_on(event.first, event.last, each.at, history.step))
+    });
+    let missing = missing.count();
     say(
         missing > 0,
         format!("{missing} of {} steps are missing, or outages, and were left out.", series.known.len()),
     );
-    for event in &request.events {
-        let met = moments.iter().any(|at| lies_on(event, *at, history.step));
-        say(!met, format!("{} ({}) lies outside the forecast.", event.name, event.first));
-        say(
-            met,
-            format!(
-                "{}: {} times the ordinary load is taken as given, with ± 25 %.",
-                event.name, event.multiple
-            ),
-        );
-        say(
-            met && history.step == Step::Week,
-            format!(
-                "{}: a step is a week, over which its day is averaged; the capacity is compared with the day itself, \
-                 {} times the ordinary load.",
-                event.name, event.multiple
-            ),
-        );
-    }
+    let gap = longest_gap(&series.known);
+    say(
+        gap > history.step.season().min(28) && 2 * gap > history.step.season(),
+        format!("The longest gap is {gap} steps: what happened in it is not known."),
+    );
     if let (Some(exhaustion), Some(last)) = (exhaustion, history.observations.last()) {
         say(
             exhaustion.p50.is_some_and(|at| at <= last.at),
@@ -273,6 +306,47 @@ fn warnings(
                 "In {:.0} % of the paths capacity lasts beyond the horizon.",
                 exhaustion.beyond_ratio * 100.0
             ),
+        );
+    }
+    warnings
+}
+
+/// The most steps in a row that are not known.
+fn longest_gap(known: &[bool]) -> usize {
+    known.split(|known| *known).map(<[bool]>::len).max().unwrap_or(0)
+}
+
+fn plan_warnings(history: &History, events: &[Event], plan: Option<&Plan>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if history.step == Step::Week {
+        warnings.extend(events.iter().map(|event| {
+            format!(
+                "{}: a step is a week, over which its day is averaged; the capacity is compared with the day \
+                 itself, {} times the ordinary load.",
+                event.name, event.multiple
+            )
+        }));
+    }
+    let Some(plan) = plan else { return warnings };
+    if plan.given.scale_out.assumed {
+        warnings.push(format!(
+            "Machines: that {} % of the work is shared by all of them is assumed, not measured; give --fleet \
+             with measured fleets, or --scale-out.",
+            plan.given.scale_out.contention * 100.0
+        ));
+    }
+    let most = plan.months.iter().filter_map(|month| month.needed).max().unwrap_or(0);
+    if most > 2 * plan.given.instances {
+        warnings.push(format!(
+            "Machines: {most} are more than twice the {} that were measured; what a fleet of that size carries \
+             is a guess.",
+            plan.given.instances
+        ));
+    }
+    if plan.months.iter().any(|month| month.needed.is_none()) {
+        warnings.push(
+            "Machines: in some months no number of them carries the load: what they share is exhausted first."
+                .to_owned(),
         );
     }
     warnings

@@ -1,11 +1,11 @@
-//! The forecast on 22 real series, scored by rolling origin.
+//! The forecast on real series, scored by rolling origin.
 //!
 //! The data live beside the project, not in it; without them this test says so and passes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use modeler::{CapacityGiven, Event, ForecastRequest, History, PeakFactor, forecast, moment_of};
+use modeler::{CapacityGiven, EventGiven, ForecastRequest, History, PeakFactor, forecast, moment_of};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -22,23 +22,16 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-#[test]
-fn real_series_are_forecast_as_well_as_by_the_best_single_models() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/forecast_panel");
-    let (Ok(panel), Ok(cutoffs)) = (
-        std::fs::read_to_string(folder.join("panel.csv")),
-        std::fs::read_to_string(folder.join("cutoffs.csv")),
-    ) else {
-        eprintln!("skipped: {} is not there", folder.display());
-        return;
-    };
-    let mut texts: BTreeMap<&str, String> = BTreeMap::new();
-    for line in panel.lines().skip(1) {
-        let (series, rest) = line.split_once(',').expect("has columns");
-        let text = texts.entry(series).or_default();
-        text.push_str(rest);
-        text.push('\n');
-    }
+fn given(name: &str, first: jiff::civil::Date, last: jiff::civil::Date, multiple: Option<f64>) -> EventGiven {
+    EventGiven { name: name.to_owned(), first, last, multiple, optional: false }
+}
+
+/// The scores by series, when `events` gives those of each.
+fn scored<'a>(
+    texts: &BTreeMap<&'a str, String>,
+    cutoffs: &'a str,
+    events: &dyn Fn(&str) -> Vec<EventGiven>,
+) -> BTreeMap<&'a str, Scores> {
     let mut all: BTreeMap<&str, Scores> = BTreeMap::new();
     for line in cutoffs.lines().skip(1) {
         let cells: Vec<&str> = line.split(',').collect();
@@ -49,8 +42,10 @@ fn real_series_are_forecast_as_well_as_by_the_best_single_models() {
             steps,
             until: Some(until),
             capacity: None,
-            events: Vec::new(),
+            events: events(cells[0]),
             peak_factor: PeakFactor::MeanOnly,
+            fleet: None,
+            scenarios: Vec::new(),
             seed: 1,
         };
         let made = forecast(&history, &request).expect("is long enough");
@@ -80,6 +75,43 @@ fn real_series_are_forecast_as_well_as_by_the_best_single_models() {
         scores.inside_95.push(mean(&in_95));
         scores.peak_held.push(f64::from(u8::from(highest <= bound)));
     }
+    all
+}
+
+#[test]
+fn real_series_are_forecast_as_well_as_by_the_best_single_models() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/forecast_panel");
+    let (Ok(panel), Ok(cutoffs)) = (
+        std::fs::read_to_string(folder.join("panel.csv")),
+        std::fs::read_to_string(folder.join("cutoffs.csv")),
+    ) else {
+        eprintln!("skipped: {} is not there", folder.display());
+        return;
+    };
+    let mut texts: BTreeMap<&str, String> = BTreeMap::new();
+    for line in panel.lines().skip(1) {
+        let (series, rest) = line.split_once(',').expect("has columns");
+        let text = texts.entry(series).or_default();
+        text.push_str(rest);
+        text.push('\n');
+    }
+    let all = scored(&texts, &cutoffs, &|_| Vec::new());
+    // The two cran series cross Christmas: with it given, a third of their error is gone.
+    let christmas = |series: &str| {
+        let day = |year, month, day| jiff::civil::date(year, month, day);
+        if series.starts_with("cran") {
+            vec![given("Christmas", day(2017, 12, 22), day(2018, 1, 1), Some(0.45))]
+        } else {
+            Vec::new()
+        }
+    };
+    let with_events = scored(&texts, &cutoffs, &christmas);
+    for series in ["cran_broom", "cran_dplyr"] {
+        let (without, with) = (mean(&all[series].mase), mean(&with_events[series].mase));
+        eprintln!("{series}: MASE {without:.3}, with Christmas given {with:.3}");
+        assert!(with < without / 1.5, "{series}");
+    }
+
     let mut mases: Vec<f64> = all.values().map(|scores| mean(&scores.mase)).collect();
     for (name, scores) in &all {
         eprintln!(
@@ -106,10 +138,11 @@ fn real_series_are_forecast_as_well_as_by_the_best_single_models() {
         covered_95 * 100.0,
         over(|scores| &scores.peak_held) * 100.0
     );
-    assert!(mean(&mases) < 0.9 * mean(&naive), "worse than 0.9 of the seasonal naive");
-    assert!(median < 1.45);
-    assert!((0.75..0.88).contains(&covered_80), "{covered_80}");
-    assert!(covered_95 > 0.86, "{covered_95}");
+    // The best single peers reach 1.18 in the median (AutoTheta) and 1.49 in the mean (AutoARIMA).
+    assert!(median <= 1.15 && mean(&mases) <= 1.45, "{median} {}", mean(&mases));
+    assert!((0.77..=0.88).contains(&covered_80), "{covered_80}");
+    assert!((0.92..=0.97).contains(&covered_95), "{covered_95}");
+    assert!(over(|scores| &scores.peak_held) >= 0.87);
 }
 
 /// A year of days that grow by 0.12 % a day, with a week and some noise: (text, the first day not in it).
@@ -148,6 +181,8 @@ fn steady_growth_is_continued_and_meets_the_capacity_when_it_must() {
             capacity: Some(capacity),
             events: Vec::new(),
             peak_factor: PeakFactor::MeanOnly,
+            fleet: None,
+            scenarios: Vec::new(),
             seed: 1,
         };
         let made = forecast(&history, &request).expect("is long enough");
@@ -183,7 +218,7 @@ fn steady_growth_is_continued_and_meets_the_capacity_when_it_must() {
 fn an_event_multiplies_its_day_and_only_that() {
     let history = History::parse(&growing(420, 1)).expect("is a history");
     let day = jiff::civil::date(2026, 11, 27);
-    let event = Event { name: "Black Friday".to_owned(), first: day, last: day, multiple: 10.0 };
+    let event = given("Black Friday", day, day, Some(10.0));
     let mut request = ForecastRequest {
         steps: 60,
         until: None,
@@ -194,6 +229,8 @@ fn an_event_multiplies_its_day_and_only_that() {
         .into(),
         events: Vec::new(),
         peak_factor: PeakFactor::Given(1.5),
+        fleet: None,
+        scenarios: Vec::new(),
         seed: 1,
     };
     let without = forecast(&history, &request).expect("is long enough");
@@ -203,7 +240,7 @@ fn an_event_multiplies_its_day_and_only_that() {
         let times = if one.at.date() == day { 10.0 } else { 1.0 };
         assert!((other.volume / one.volume / times - 1.0).abs() < 1e-9);
     }
-    assert_eq!(without.exhaustion.expect("has a capacity").beyond_ratio, 1.0);
+    assert!(without.exhaustion.expect("has a capacity").beyond_ratio > 0.99);
     assert_eq!(with.exhaustion.expect("has a capacity").p50.map(|at| at.date()), Some(day));
 }
 
@@ -220,7 +257,7 @@ fn growing_by(days: usize, count: usize) -> History {
     History::parse(&rows).expect("is a history")
 }
 
-fn exhaustion_of(history: &History, capacity: f64, events: Vec<Event>) -> modeler::Forecast {
+fn exhaustion_of(history: &History, capacity: f64, events: Vec<EventGiven>) -> modeler::Forecast {
     let request = ForecastRequest {
         steps: 20,
         until: None,
@@ -230,6 +267,8 @@ fn exhaustion_of(history: &History, capacity: f64, events: Vec<Event>) -> modele
         }),
         events,
         peak_factor: PeakFactor::MeanOnly,
+        fleet: None,
+        scenarios: Vec::new(),
         seed: 1,
     };
     forecast(history, &request).expect("is long enough")
@@ -239,7 +278,7 @@ fn exhaustion_of(history: &History, capacity: f64, events: Vec<Event>) -> modele
 fn a_week_does_not_thin_the_day_of_an_event() {
     let history = growing_by(7, 60);
     let day = jiff::civil::date(2026, 11, 27);
-    let event = Event { name: "Black Friday".to_owned(), first: day, last: day, multiple: 10.0 };
+    let event = given("Black Friday", day, day, Some(10.0));
     // By then a week's mean is about 20e6 · 0.93 · e^0.54 / 86 400 = 370 a second: ten times that is 3 700, while
     // the mean of the week with it is (6 + 10) / 7 times, 850.
     let made = exhaustion_of(&history, 2_000.0, vec![event]);

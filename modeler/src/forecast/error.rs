@@ -31,6 +31,16 @@ pub enum ForecastError {
         /// How many a forecast needs.
         needed: usize,
     },
+    /// Nothing was ever requested.
+    AllZero {
+        /// How many observations say so.
+        count: usize,
+    },
+    /// An event without a multiple, of which the history knows nothing.
+    Event {
+        /// What it is called.
+        name: String,
+    },
     /// A forecast of nothing, or of too much.
     Horizon {
         /// Steps that were asked for.
@@ -48,6 +58,8 @@ impl ForecastError {
             }
             Self::Uneven { .. } => "give one line per week, per day, per hour, or per so many minutes",
             Self::TooShort { .. } => "give a longer history: two weeks by the day, or two days by the hour",
+            Self::AllZero { .. } => "check the column that was read: --column names another",
+            Self::Event { .. } => "give it a multiple like 10x, or a day of the same name within the history",
             Self::Horizon { .. } => "give a horizon of at least one step of the history and at most 100 000",
         }
     }
@@ -59,6 +71,10 @@ impl fmt::Display for ForecastError {
             Self::Line { line, what } | Self::TooLarge { line, what } => write!(f, "line {line}: {what}"),
             Self::Uneven { what } => f.write_str(what),
             Self::TooShort { count, needed } => write!(f, "{count} observations, a forecast needs {needed}"),
+            Self::AllZero { count } => write!(f, "all {count} observations are zero"),
+            Self::Event { name } => {
+                write!(f, "event '{name}' has no multiple, and the history holds no day of that name")
+            }
             Self::Horizon { steps } => write!(f, "the horizon is {steps} steps of the history"),
         }
     }

@@ -5,41 +5,24 @@
 
 use jiff::civil::DateTime;
 
+use super::demand::{View, share_short};
 use super::history::{History, Step};
-use super::types::{CapacityGiven, Exhaustion, ExhaustionStep};
-use crate::resample::{generator, normal};
-
-/// A 95 % interval is so many standard deviations wide.
-const WIDTH_95: f64 = 2.0 * 1.959_964;
+use super::types::{Exhaustion, ExhaustionMonth, ExhaustionStep};
 
 /// So many steps of the history are looked back through at most.
 const MOST_LOOKED_BACK: usize = 100_000;
 
-/// Each path meets its own draw of the capacity; `volume_per_rate` turns a rate into a volume of a step.
-/// `raised` is what each future step is multiplied with for its busiest day.
-pub(crate) fn of(
-    history: &History,
-    paths: &[Vec<f64>],
-    raised: &[f64],
-    moments: &[DateTime],
-    capacity: CapacityGiven,
-    volume_per_rate: f64,
-    seed: u64,
-) -> Exhaustion {
-    let mut chance = generator(seed, 4);
-    let spread = capacity.interval.map_or(0.0, |interval| {
-        let (low, high) = (interval.low.as_per_second(), interval.high.as_per_second());
-        if low > 0.0 && high > low { ((high / low).ln() / WIDTH_95).min(1.0) } else { 0.0 }
-    });
-    let given = exceeded_since(history, capacity.rate.as_per_second() * volume_per_rate);
-    let mut first: Vec<Option<DateTime>> = paths
-        .iter()
+/// When the paths of `view` run out; `volume_per_rate` turns a rate into a volume of a step of the history.
+pub(super) fn of(history: &History, view: &View<'_>, volume_per_rate: f64) -> Exhaustion {
+    let futures = view.futures;
+    let moments = &futures.moments;
+    let volume = |path: usize| futures.capacity * view.capacity * futures.luck[path] * volume_per_rate;
+    let exact = futures.luck.iter().all(|luck| *luck == 1.0);
+    let given = exceeded_since(history, futures.capacity * view.capacity * volume_per_rate);
+    let mut first: Vec<Option<DateTime>> = (0..futures.peaks.len())
         .map(|path| {
-            let rate = capacity.rate.as_per_second() * (spread * normal(&mut chance)).exp();
-            let volume = rate * volume_per_rate;
-            let past = if spread > 0.0 { exceeded_since(history, volume) } else { given };
-            let step = || path.iter().zip(raised).position(|(mean, raised)| mean * raised > volume);
-            past.or_else(|| step().map(|step| moments[step]))
+            let past = if exact { given } else { exceeded_since(history, volume(path)) };
+            past.or_else(|| view.first_excess(path).map(|step| moments[step]))
         })
         .collect();
     // Those that never run out come last.
@@ -50,7 +33,7 @@ pub(crate) fn of(
         first.get(place).copied().flatten()
     };
     let mut passed = 0;
-    let by_date = moments
+    let by_date: Vec<ExhaustionStep> = moments
         .iter()
         .map(|at| {
             while first.get(passed).is_some_and(|each| each.is_some_and(|each| each <= *at)) {
@@ -59,12 +42,23 @@ pub(crate) fn of(
             ExhaustionStep { at: *at, probability: passed as f64 / count as f64 }
         })
         .collect();
+    let mut before = 0.0;
+    let by_month = futures
+        .months()
+        .into_iter()
+        .map(|(month, steps)| {
+            let until = by_date[steps.end - 1].probability;
+            let probability = until - std::mem::replace(&mut before, until);
+            ExhaustionMonth { month, probability, shortage: share_short(&view.highest(&steps)) }
+        })
+        .collect();
     Exhaustion {
         p10: date(0.1),
         p50: date(0.5),
         p90: date(0.9),
         beyond_ratio: first.iter().filter(|at| at.is_none()).count() as f64 / count as f64,
         by_date,
+        by_month,
     }
 }
 

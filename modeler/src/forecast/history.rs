@@ -223,6 +223,13 @@ impl History {
         Ok(Self { step, observations })
     }
 
+    /// The last `count` steps.
+    pub(crate) fn latest(self, count: usize) -> Self {
+        let observations = self.observations;
+        let begin = observations.len().saturating_sub(count);
+        Self { step: self.step, observations: observations[begin..].to_vec() }
+    }
+
     /// What there is up to `until`, inclusive.
     pub fn until(&self, until: DateTime) -> Self {
         let observations = self.observations.iter().copied().filter(|each| each.at <= until).collect();

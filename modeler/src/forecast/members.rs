@@ -192,12 +192,15 @@ fn moving_mean(values: &[f64], season: usize) -> Vec<f64> {
         .collect()
 }
 
-/// The growth per step that all thirds of the last year agree on: it is believed as far as they do.
+/// The growth per step that all thirds of the last year, or of the last two where there are as many, agree on:
+/// it is believed as far as they do.
 ///
 /// A trend that came and went is left to the members, which damp it; one that held for a year will meet the
 /// capacity, and damping would hide that.
 fn steady_drift(series: &Series, adjusted: &[f64]) -> f64 {
-    let recent = &adjusted[adjusted.len().saturating_sub(series.steps_per_year() as usize)..];
+    let year = series.steps_per_year() as usize;
+    let window = if adjusted.len() >= 2 * year { 2 * year } else { year };
+    let recent = &adjusted[adjusted.len().saturating_sub(window)..];
     if recent.len() < 8 * series.step.season().min(168) {
         return 0.0;
     }
@@ -206,7 +209,8 @@ fn steady_drift(series: &Series, adjusted: &[f64]) -> f64 {
     let whole = slope(recent);
     let disagreement =
         slopes.iter().map(|each| (each - whole).abs()).fold(0.0, f64::max) / whole.abs().max(1e-12);
-    whole * (1.0 - disagreement / 2.0).clamp(0.0, 1.0)
+    // Thirds of the same growth differ by half of it through noise alone.
+    whole * (1.0 - (disagreement - 0.5) / 1.5).clamp(0.0, 1.0)
 }
 
 /// The slope of the line through all values.

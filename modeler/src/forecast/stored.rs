@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::types::{Forecast, PeakFactor};
 
+mod plan;
+
+pub use plan::{
+    StoredOrder, StoredPlan, StoredPlanMonth, StoredPrices, StoredRisk, StoredScenario, StoredScenarioGiven,
+};
+
 /// `forecast.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredForecast {
@@ -36,6 +42,15 @@ pub struct StoredForecast {
     pub backtest: Option<StoredScore>,
     /// The events within the horizon.
     pub events: Vec<StoredEvent>,
+    /// Machines, orders and cost.
+    #[serde(default)]
+    pub plan: Option<StoredPlan>,
+    /// The expected future and others beside it.
+    #[serde(default)]
+    pub scenarios: Vec<StoredScenario>,
+    /// What may go wrong, the gravest first.
+    #[serde(default)]
+    pub risks: Vec<StoredRisk>,
     /// The future.
     pub steps: Vec<StoredForecastStep>,
     /// The seed of every draw.
@@ -58,6 +73,20 @@ pub struct StoredExhaustion {
     pub beyond_horizon_ratio: f64,
     /// By step: the probability that it has happened.
     pub probability: Vec<f64>,
+    /// By month of the horizon.
+    #[serde(default)]
+    pub by_month: Vec<StoredExhaustionMonth>,
+}
+
+/// The probability that capacity runs out within a month.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredExhaustionMonth {
+    /// The month's first day.
+    pub month: String,
+    /// That it happens in this month; that of the first month holds what happened before.
+    pub probability: f64,
+    /// That some peak of this month exceeds the capacity, whatever happened before.
+    pub shortage: f64,
 }
 
 /// The capacity that was given.
@@ -82,6 +111,9 @@ pub struct StoredScore {
     pub coverage_80: f64,
     /// The share inside the 95 % interval, likewise.
     pub coverage_95: f64,
+    /// The median of |forecast − observed| / observed.
+    #[serde(default)]
+    pub typical_miss_ratio: f64,
 }
 
 /// An event.
@@ -95,6 +127,17 @@ pub struct StoredEvent {
     pub last: String,
     /// The multiple of the ordinary load.
     pub multiple: f64,
+    /// The standard deviation of its logarithm.
+    #[serde(default = "given_spread")]
+    pub spread: f64,
+    /// From so many occurrences in the history it was fitted; 0: it was given.
+    #[serde(default)]
+    pub fitted_from: usize,
+}
+
+/// What was stored without a spread had this one.
+fn given_spread() -> f64 {
+    0.22
 }
 
 /// One step of the future.
@@ -127,6 +170,15 @@ impl From<&Forecast> for StoredForecast {
                 p90: exhaustion.p90.map(written),
                 beyond_horizon_ratio: exhaustion.beyond_ratio,
                 probability: exhaustion.by_date.iter().map(|step| step.probability).collect(),
+                by_month: exhaustion
+                    .by_month
+                    .iter()
+                    .map(|month| StoredExhaustionMonth {
+                        month: month.month.to_string(),
+                        probability: month.probability,
+                        shortage: month.shortage,
+                    })
+                    .collect(),
             }),
             capacity: made.capacity.map(|capacity| StoredCapacityGiven {
                 rate_per_second: capacity.rate.as_per_second(),
@@ -141,7 +193,7 @@ impl From<&Forecast> for StoredForecast {
             history_first: made.history.first().map(|each| written(each.at)),
             history_last: made.history.last().map(|each| written(each.at)),
             peak_factor: match made.peak_factor {
-                PeakFactor::Given(factor) => Some(factor),
+                PeakFactor::Given(factor) | PeakFactor::Measured { factor, .. } => Some(factor),
                 PeakFactor::MeanOnly => None,
             },
             growth_per_year_ratio: made.growth_per_year_ratio,
@@ -150,6 +202,7 @@ impl From<&Forecast> for StoredForecast {
                 mase: score.mase,
                 coverage_80: score.coverage_80,
                 coverage_95: score.coverage_95,
+                typical_miss_ratio: score.typical_miss_ratio,
             }),
             events: made
                 .events
@@ -159,8 +212,13 @@ impl From<&Forecast> for StoredForecast {
                     first: event.first.to_string(),
                     last: event.last.to_string(),
                     multiple: event.multiple,
+                    spread: event.spread,
+                    fitted_from: event.fitted_from,
                 })
                 .collect(),
+            plan: made.plan.as_ref().map(StoredPlan::from),
+            scenarios: made.scenarios.iter().map(StoredScenario::from).collect(),
+            risks: made.risks.iter().map(StoredRisk::from).collect(),
             steps: made
                 .steps
                 .iter()

@@ -5,7 +5,9 @@ use jiff::civil::{Date, DateTime};
 
 use crate::bounds::Bounds;
 
+use super::fleet::{FleetGiven, Plan};
 use super::history::{Observation, Step};
+use super::scenario::{Risk, Scenario, ScenarioAnswer};
 
 /// The capacity that growth will meet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,7 +18,24 @@ pub struct CapacityGiven {
     pub interval: Option<Bounds<Rate>>,
 }
 
-/// A day, or some days, with a multiple of the ordinary load.
+/// A day, or some days, that differ from ordinary ones: in the past, in the future, or both.
+///
+/// Days of the past are left out of the forecast, and tell by how much those of the same name to come will differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventGiven {
+    /// What people call it; it recurs under the same name.
+    pub name: String,
+    /// Its first day.
+    pub first: Date,
+    /// Its last day.
+    pub last: Date,
+    /// The multiple of the ordinary load; `None`: as it was in the past.
+    pub multiple: Option<f64>,
+    /// Whether it may be left out when nothing is known of its past, like a public holiday.
+    pub optional: bool,
+}
+
+/// A day, or some days to come, with a multiple of the ordinary load.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// What people call it.
@@ -27,6 +46,10 @@ pub struct Event {
     pub last: Date,
     /// The multiple.
     pub multiple: f64,
+    /// How uncertain it is: the standard deviation of its logarithm.
+    pub spread: f64,
+    /// From so many occurrences in the history it was fitted; 0: it was given.
+    pub fitted_from: usize,
 }
 
 /// The busiest minute of a step over the step's mean.
@@ -34,6 +57,13 @@ pub struct Event {
 pub enum PeakFactor {
     /// Given.
     Given(f64),
+    /// Measured in a finer history: its median, and the standard deviation of its logarithm from step to step.
+    Measured {
+        /// The median.
+        factor: f64,
+        /// The standard deviation of the logarithm.
+        spread: f64,
+    },
     /// Unknown: the forecast speaks of means only.
     MeanOnly,
 }
@@ -42,8 +72,16 @@ impl PeakFactor {
     /// The factor to multiply means with.
     pub fn factor(self) -> f64 {
         match self {
-            Self::Given(factor) => factor,
+            Self::Given(factor) | Self::Measured { factor, .. } => factor,
             Self::MeanOnly => 1.0,
+        }
+    }
+
+    /// How it varies from step to step: the standard deviation of its logarithm.
+    pub fn spread(self) -> f64 {
+        match self {
+            Self::Measured { spread, .. } => spread,
+            Self::Given(_) | Self::MeanOnly => 0.0,
         }
     }
 }
@@ -57,10 +95,14 @@ pub struct ForecastRequest {
     pub until: Option<DateTime>,
     /// The capacity, when the date of exhaustion is asked for.
     pub capacity: Option<CapacityGiven>,
-    /// The events.
-    pub events: Vec<Event>,
+    /// The events, of the past and to come.
+    pub events: Vec<EventGiven>,
     /// The busiest minute of a step over its mean.
     pub peak_factor: PeakFactor,
+    /// What machines there are and what they cost; `None` asks for no plan.
+    pub fleet: Option<FleetGiven>,
+    /// Other futures, beside the expected one.
+    pub scenarios: Vec<Scenario>,
     /// The seed of every draw.
     pub seed: u64,
 }
@@ -84,6 +126,12 @@ pub struct Forecast {
     pub peak_factor: PeakFactor,
     /// When capacity runs out; `None` without a capacity.
     pub exhaustion: Option<Exhaustion>,
+    /// Machines, orders and cost; `None` unless a fleet and a capacity were given.
+    pub plan: Option<Plan>,
+    /// The expected future first, then the others that were asked for; none without a capacity.
+    pub scenarios: Vec<ScenarioAnswer>,
+    /// What may go wrong, the gravest first; none without a capacity.
+    pub risks: Vec<Risk>,
     /// Growth per year of the continued trend at the end of the history, as a ratio: 0.2 is 20 % a year.
     pub growth_per_year_ratio: f64,
     /// The forecast's own exam on the history; `None` when that holds fewer than two origins.
@@ -138,6 +186,19 @@ pub struct Exhaustion {
     pub beyond_ratio: f64,
     /// The probability by date.
     pub by_date: Vec<ExhaustionStep>,
+    /// The probability that it happens within each month of the horizon.
+    pub by_month: Vec<ExhaustionMonth>,
+}
+
+/// The probability that capacity runs out within a month.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExhaustionMonth {
+    /// The month's first day.
+    pub month: Date,
+    /// In `0..=1`: that it happens in this month; that of the first holds what happened before.
+    pub probability: f64,
+    /// In `0..=1`: that some peak of this month exceeds the capacity, whatever happened before.
+    pub shortage: f64,
 }
 
 /// The probability that capacity has run out by the end of a step.
@@ -163,4 +224,6 @@ pub struct ForecastScore {
     pub coverage_80: f64,
     /// The share inside the 95 % interval, likewise.
     pub coverage_95: f64,
+    /// The median of |forecast − observed| / observed: by how much a step was typically missed, as a ratio.
+    pub typical_miss_ratio: f64,
 }

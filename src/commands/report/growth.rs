@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use captures::Rate;
 use modeler::{
-    Bounds, CapacityGiven, Event, Exhaustion, ExhaustionStep, Forecast, ForecastScore, ForecastStep, History,
-    PeakFactor, Step, StoredForecast, moment_of,
+    Bounds, CapacityGiven, Event, Exhaustion, ExhaustionMonth, ExhaustionStep, Forecast, ForecastScore,
+    ForecastStep, History, PeakFactor, Step, StoredForecast, StoredPlan, StoredRisk, StoredScenario, moment_of,
 };
 
 use super::{files, not_ours};
@@ -69,6 +69,8 @@ fn restored(stored: &StoredForecast) -> Option<Forecast> {
             first: day(&event.first)?,
             last: day(&event.last)?,
             multiple: event.multiple,
+            spread: event.spread,
+            fitted_from: event.fitted_from,
         })
     });
     Some(Forecast {
@@ -96,14 +98,32 @@ fn restored(stored: &StoredForecast) -> Option<Forecast> {
                 by_date: by_date
                     .map(|(step, &probability)| ExhaustionStep { at: step.at, probability })
                     .collect(),
+                by_month: exhaustion
+                    .by_month
+                    .iter()
+                    .filter_map(|month| {
+                        Some(ExhaustionMonth {
+                            month: day(&month.month)?,
+                            probability: month.probability,
+                            shortage: month.shortage,
+                        })
+                    })
+                    .collect(),
             }
         }),
+        plan: match &stored.plan {
+            Some(plan) => Some(StoredPlan::plan(plan)?),
+            None => None,
+        },
+        scenarios: stored.scenarios.iter().map(StoredScenario::answer).collect::<Option<_>>()?,
+        risks: stored.risks.iter().map(StoredRisk::risk).collect::<Option<_>>()?,
         growth_per_year_ratio: stored.growth_per_year_ratio,
         score: stored.backtest.as_ref().map(|score| ForecastScore {
             origins: score.origins,
             mase: score.mase,
             coverage_80: score.coverage_80,
             coverage_95: score.coverage_95,
+            typical_miss_ratio: score.typical_miss_ratio,
         }),
         warnings: stored.warnings.clone(),
         seed: stored.seed,
