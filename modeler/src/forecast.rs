@@ -21,7 +21,7 @@ use jiff::civil::DateTime;
 
 pub use error::ForecastError;
 pub use fleet::{FleetGiven, Order, Plan, PlanMonth, Prices, ScaleOut};
-pub use history::{History, Observation, Step, moment_of};
+pub use history::{Counts, History, Observation, Step, TableForm, TableRead, moment_of};
 pub use scenario::{Risk, Scenario, ScenarioAnswer};
 pub use stored::{
     StoredCapacityGiven, StoredEvent, StoredExhaustion, StoredExhaustionMonth, StoredForecast,

@@ -54,12 +54,12 @@ pub use error::ModelError;
 pub use family::{Family, Knee, Parameters};
 pub use fit::{FamilyFit, Parameter};
 pub use forecast::{
-    CapacityGiven, Event, EventGiven, Exhaustion, ExhaustionMonth, ExhaustionStep, FleetGiven, Forecast,
-    ForecastError, ForecastRequest, ForecastScore, ForecastStep, History, Observation, Order, PeakFactor,
-    Plan, PlanMonth, Prices, Risk, ScaleOut, Scenario, ScenarioAnswer, Step, StoredCapacityGiven,
+    CapacityGiven, Counts, Event, EventGiven, Exhaustion, ExhaustionMonth, ExhaustionStep, FleetGiven,
+    Forecast, ForecastError, ForecastRequest, ForecastScore, ForecastStep, History, Observation, Order,
+    PeakFactor, Plan, PlanMonth, Prices, Risk, ScaleOut, Scenario, ScenarioAnswer, Step, StoredCapacityGiven,
     StoredEvent, StoredExhaustion, StoredExhaustionMonth, StoredForecast, StoredForecastStep, StoredOrder,
     StoredPlan, StoredPlanMonth, StoredPrices, StoredRisk, StoredScenario, StoredScenarioGiven, StoredScore,
-    forecast, mean_rate, moment_of,
+    TableForm, TableRead, forecast, mean_rate, moment_of,
 };
 pub use kneedle::{Bend, kneedle};
 pub use latency::{LatencyCurve, LatencyMeasure, LatencyShape, LatencyStep};

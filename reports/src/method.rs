@@ -184,7 +184,7 @@ pub(crate) fn growth(forecast: &Forecast) -> Vec<String> {
         forecast.seed
     )];
     lines.push(match forecast.peak_factor {
-        PeakFactor::Given(factor) => {
+        PeakFactor::Given(factor) | PeakFactor::Measured { factor, .. } => {
             format!(
                 "The busiest minute of a step is taken as {} times its mean, as given.",
                 words::number(factor)

@@ -1,15 +1,20 @@
 //! `highwater forecast`: continues a history of requests and says when growth meets the capacity.
 
+mod means;
+mod past;
+mod prometheus;
+mod summary;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use captures::Rate;
 use jiff::civil::{Date, DateTime};
 use modeler::{
-    Bounds, CapacityGiven, Event, Forecast, ForecastError, ForecastRequest, History, PeakFactor,
-    STORED_MODEL_VERSION, Step, StoredForecast, StoredModel, forecast, moment_of,
+    Bounds, CapacityGiven, EventGiven, Forecast, ForecastError, ForecastRequest, STORED_MODEL_VERSION, Step,
+    StoredForecast, StoredModel, forecast, moment_of,
 };
 use reports::Evidence;
 
@@ -17,16 +22,18 @@ use crate::Globals;
 use crate::commands::files;
 use crate::commands::report::{title_of, write_report};
 use crate::complain::{Complaint, Exit, say};
+use means::MeansArgs;
+use past::{PastArgs, complaint};
 
-/// Says when growth exhausts capacity
+/// Says when growth exhausts capacity, what to buy, and by when to order it
 ///
 /// Example: highwater forecast --history requests.csv --capacity 840rps --horizon 26w
-/// --event 'Black Friday=2026-11-27:10x' --peak-factor 2.5 --out growth
+/// --event 'Black Friday=2025-11-28' --event 'Black Friday=2026-11-27' --peak-factor 2.5
+/// --instances 4 --lead-time 21d --prices prices.toml --scenario 'viral=growth:2' --out growth
 #[derive(Debug, clap::Args)]
 pub(crate) struct ForecastArgs {
-    /// Requests per step: lines of 'ds,y' (also timestamp,requests); weeks, days, hours or minutes, UTC
-    #[arg(long, value_name = "FILE.csv", required = true, num_args = 1..)]
-    history: Vec<PathBuf>,
+    #[command(flatten)]
+    past: PastArgs,
     /// The load that can be carried, e.g. 840rps
     #[arg(long, value_name = "RATE", conflicts_with = "model")]
     capacity: Option<String>,
@@ -42,12 +49,14 @@ pub(crate) struct ForecastArgs {
     /// Use the history only up to this moment, inclusive
     #[arg(long, value_name = "TIMESTAMP")]
     until: Option<String>,
-    /// Days with a multiple of the ordinary load: 'Black Friday=2026-11-27:10x', 'Sale=2026-12-01..2026-12-05:3x'
-    #[arg(long = "event", value_name = "NAME=DATE[..DATE]:Nx")]
+    /// Days that differ from ordinary ones: 'Black Friday=2026-11-27:10x', 'Sale=2026-12-01..2026-12-05:3x'
+    ///
+    /// Days of the past are kept out of trend and seasons. Without a multiple a day to come has that of days of
+    /// the same name in the past: --event 'Black Friday=2025-11-28' --event 'Black Friday=2026-11-27'.
+    #[arg(long = "event", value_name = "NAME=DATE[..DATE][:Nx]")]
     events: Vec<String>,
-    /// The busiest minute of a step over the step's mean: capacity is bought for peaks
-    #[arg(long, value_name = "FACTOR")]
-    peak_factor: Option<f64>,
+    #[command(flatten)]
+    means: MeansArgs,
     /// The forecast as one JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -58,42 +67,59 @@ pub(crate) struct ForecastArgs {
 
 /// The largest capacity, in requests per second; beyond it arithmetic loses all meaning.
 const MOST_RATE: f64 = 1e12;
-/// The largest multiple of the mean, or of the ordinary load.
+/// The largest multiple of the ordinary load.
 const MOST_TIMES: f64 = 10_000.0;
 
 /// Runs the command.
 pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complaint> {
-    let events = args.events.iter().map(|text| event_of(text)).collect::<Result<Vec<Event>, _>>()?;
+    let events = args.events.iter().map(|text| event_of(text)).collect::<Result<Vec<EventGiven>, _>>()?;
     believable_together(&events)?;
     let until = args.until.as_deref().map(until_of).transpose()?;
-    let horizon = horizon_of(&args.horizon)?;
-    let peak_factor = peak_factor_of(args.peak_factor)?;
+    let horizon = horizon_of(&args.horizon, "--horizon")?;
     let capacity = capacity_of(args)?;
-    let history = read_history(&args.history)?;
+    let (fleet, scenarios) = (args.means.fleet()?, args.means.scenarios()?);
+    if capacity.is_none() && (fleet.is_some() || !scenarios.is_empty()) {
+        return Err(usage(
+            if fleet.is_some() { "--instances" } else { "--scenario" }.to_owned(),
+            "needs a capacity that growth can meet",
+            "give --capacity 840rps, or --model DIR",
+        ));
+    }
+    let past = args.past.read()?;
     let request = ForecastRequest {
-        steps: steps_of(horizon, history.step),
+        steps: steps_of(horizon, past.history.step),
         until,
         capacity,
         events,
-        peak_factor,
+        peak_factor: past.peak_factor,
+        fleet,
+        scenarios,
         seed: globals.seed,
     };
-    let made = forecast(&history, &request).map_err(|error| match error {
+    let mut made = forecast(&past.history, &request).map_err(|error| match error {
         ForecastError::Horizon { .. } => Complaint::new(
             Exit::Usage,
             format!("--horizon {}", args.horizon),
             match request.steps {
                 0 => "is not one step of the history".to_owned(),
-                steps => format!("is {steps} steps of {}, more than can be forecast", history.step.one()),
+                steps => {
+                    format!("is {steps} steps of {}, more than can be forecast", past.history.step.one())
+                }
             },
             error.mend(),
         ),
-        _ => complaint(&args.history[0], &error),
+        ForecastError::Event { .. } => Complaint::new(Exit::Usage, "--event", &error, error.mend()),
+        _ => complaint(args.past.place(), &error),
     })?;
+    made.warnings.extend(past.notes);
     let text = serde_json::to_string_pretty(&StoredForecast::from(&made))
         .map_err(|error| Complaint::new(Exit::Fault, "forecast.json", error, "report this as a bug"))?;
     std::fs::create_dir_all(&args.out).map_err(|error| Complaint::cannot_write(&args.out, &error))?;
-    for (name, content) in [("forecast.csv", table(&made)), ("forecast.json", format!("{text}\n"))] {
+    for (name, content) in [
+        ("forecast.csv", table(&made)),
+        ("forecast.json", format!("{text}\n")),
+        ("history.csv", history_table(&made, past.remark.as_deref())),
+    ] {
         let file = args.out.join(name);
         std::fs::write(&file, content).map_err(|error| Complaint::cannot_write(&file, &error))?;
     }
@@ -109,15 +135,8 @@ pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complain
     if !globals.quiet {
         say!("wrote {} and the files beside it", args.out.join("index.html").display());
     }
-    let summary = summary(&made);
-    let shown = if args.json {
-        format!(
-            "{text}
-"
-        )
-    } else {
-        summary.clone()
-    };
+    let summary = summary::of(&made);
+    let shown = if args.json { format!("{text}\n") } else { summary.clone() };
     files::to_stdout(|out| out.write_all(shown.as_bytes()))?;
     if args.json && !globals.quiet {
         say!("{}", summary.trim_end());
@@ -127,21 +146,6 @@ pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complain
 
 fn usage(place: String, what: &str, mend: &str) -> Complaint {
     Complaint::new(Exit::Usage, place, what, mend)
-}
-
-fn read_history(paths: &[PathBuf]) -> Result<History, Complaint> {
-    let read =
-        |path: &PathBuf| std::fs::read_to_string(path).map_err(|error| Complaint::cannot_open(path, &error));
-    let parsed = |path: &PathBuf| History::parse(&read(path)?).map_err(|error| complaint(path, &error));
-    let mut histories = Vec::new();
-    for path in paths {
-        histories.push(parsed(path)?);
-    }
-    History::joined(histories).map_err(|error| complaint(&paths[0], &error))
-}
-
-fn complaint(path: &Path, error: &ForecastError) -> Complaint {
-    Complaint::new(Exit::Input, path.display(), error, error.mend())
 }
 
 fn capacity_of(args: &ForecastArgs) -> Result<Option<CapacityGiven>, Complaint> {
@@ -196,8 +200,8 @@ fn believable(per_second: f64) -> Option<Rate> {
     Rate::per_second(per_second).filter(|rate| *rate > Rate::ZERO && rate.as_per_second() <= MOST_RATE)
 }
 
-/// `26w`, `28d`, `168h`, `90m` or `30min`.
-fn horizon_of(text: &str) -> Result<Duration, Complaint> {
+/// `26w`, `28d`, `168h`, `90m` or `30min`; `flag` says it.
+fn horizon_of(text: &str, flag: &str) -> Result<Duration, Complaint> {
     let typed = text.trim();
     let split = typed.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(typed.len());
     let (digits, unit) = typed.split_at(split);
@@ -212,7 +216,7 @@ fn horizon_of(text: &str) -> Result<Duration, Complaint> {
         digits.parse::<u64>().ok().zip(seconds).and_then(|(count, seconds)| count.checked_mul(seconds));
     length.filter(|length| *length > 0).map(Duration::from_secs).ok_or_else(|| {
         usage(
-            format!("--horizon {typed}"),
+            format!("{flag} {}", files::plain(typed)),
             "is not a length of time above zero",
             "write e.g. 26w, 28d or 168h",
         )
@@ -230,47 +234,41 @@ fn until_of(text: &str) -> Result<DateTime, Complaint> {
     })
 }
 
-fn peak_factor_of(factor: Option<f64>) -> Result<PeakFactor, Complaint> {
-    match factor {
-        None => Ok(PeakFactor::MeanOnly),
-        Some(factor) if (1.0..=MOST_TIMES).contains(&factor) => Ok(PeakFactor::Given(factor)),
-        Some(factor) => Err(usage(
-            format!("--peak-factor {factor}"),
-            if factor < 1.0 { "is below 1, and no mean exceeds its peak" } else { "is above 10000" },
-            "give the busiest minute over the mean of a step, e.g. 2.5",
-        )),
-    }
-}
-
-/// `Black Friday=2026-11-27:10x`, or with a last day `Sale=2026-12-01..2026-12-05:3x`.
-fn event_of(text: &str) -> Result<Event, Complaint> {
+/// `Black Friday=2026-11-27:10x`, with a last day `Sale=2026-12-01..2026-12-05:3x`, or without a multiple.
+fn event_of(text: &str) -> Result<EventGiven, Complaint> {
     let wrong = |what: &str| {
         usage(format!("--event '{}'", files::plain(text)), what, "write e.g. 'Black Friday=2026-11-27:10x'")
     };
     let (name, rest) = text.rsplit_once('=').ok_or_else(|| wrong("has no ="))?;
-    let (days, multiple) = rest.rsplit_once(':').ok_or_else(|| wrong("has no multiple"))?;
+    let (days, multiple) = match rest.rsplit_once(':') {
+        Some((days, multiple)) => (days, Some(multiple.trim())),
+        None => (rest, None),
+    };
     let (first, last) = days.split_once("..").unwrap_or((days, days));
     let day = |text: &str| text.trim().parse::<Date>().map_err(|_| wrong("has no date like 2026-11-27"));
     let (first, last) = (day(first)?, day(last)?);
     if last < first {
         return Err(wrong("ends before it begins"));
     }
-    let multiple = multiple.trim();
-    let multiple = multiple.strip_suffix('x').unwrap_or(multiple).parse::<f64>().ok();
-    let multiple = multiple.filter(|multiple| *multiple > 0.0 && *multiple <= MOST_TIMES);
-    let multiple = multiple.ok_or_else(|| wrong("has no multiple above zero and up to 10000, like 10x"))?;
+    let multiple = multiple
+        .map(|multiple| {
+            let multiple = multiple.strip_suffix('x').unwrap_or(multiple).parse::<f64>().ok();
+            let multiple = multiple.filter(|multiple| *multiple > 0.0 && *multiple <= MOST_TIMES);
+            multiple.ok_or_else(|| wrong("has no multiple above zero and up to 10000, like 10x"))
+        })
+        .transpose()?;
     if name.trim().is_empty() {
         return Err(wrong("has no name"));
     }
-    Ok(Event { name: name.trim().to_owned(), first, last, multiple })
+    Ok(EventGiven { name: name.trim().to_owned(), first, last, multiple, optional: false })
 }
 
 /// Events on one day multiply each other: together, too, they stay within bounds.
-fn believable_together(events: &[Event]) -> Result<(), Complaint> {
+fn believable_together(events: &[EventGiven]) -> Result<(), Complaint> {
     // Where many overlap, they all do so on the first day of one of them.
     let too_much = events.iter().find(|one| {
         let together = events.iter().filter(|other| (other.first..=other.last).contains(&one.first));
-        together.map(|other| other.multiple.max(1.0)).product::<f64>() > MOST_TIMES
+        together.map(|other| other.multiple.unwrap_or(1.0).max(1.0)).product::<f64>() > MOST_TIMES
     });
     too_much.map_or(Ok(()), |event| {
         Err(usage(
@@ -306,60 +304,13 @@ fn written(at: DateTime, step: Step) -> String {
     }
 }
 
-/// The answer in a few lines, the verdict first.
-fn summary(made: &Forecast) -> String {
-    let mut text = String::new();
-    let date = |at: Option<DateTime>| at.map_or("beyond the horizon".to_owned(), |at| written(at, made.step));
-    if let (Some(since), Some(capacity)) = (made.exceeded_since(), made.capacity) {
-        let _ = writeln!(
-            text,
-            "capacity {}: exceeded already since {}",
-            capacity.rate,
-            written(since, made.step)
-        );
-    } else if let (Some(exhaustion), Some(capacity)) = (&made.exhaustion, made.capacity) {
-        let _ = writeln!(
-            text,
-            "capacity {} runs out: {} (50 %), as early as {} (10 %), as late as {} (90 %)",
-            capacity.rate,
-            date(exhaustion.p50),
-            date(exhaustion.p10),
-            date(exhaustion.p90)
-        );
-        let _ = writeln!(
-            text,
-            "  it lasts beyond the horizon in {:.0} % of the paths",
-            exhaustion.beyond_ratio * 100.0
-        );
-    }
-    if let Some(last) = made.steps.last() {
-        let busiest = match made.peak_factor {
-            PeakFactor::Given(_) => format!(", busiest minute {}", last.peak_rate),
-            PeakFactor::MeanOnly => String::new(),
-        };
-        let _ = writeln!(
-            text,
-            "  {} steps to {}: {:.0} requests per {}, mean {}{busiest}",
-            made.steps.len(),
-            written(last.at, made.step),
-            last.volume,
-            made.step.name(),
-            last.mean_rate
-        );
-    }
-    let _ = writeln!(text, "  growth {:+.0} % a year", made.growth_per_year_ratio * 100.0);
-    if let Some(score) = made.score {
-        let _ = writeln!(
-            text,
-            "  back-test over {} origins: MASE {:.2}, {:.0} % inside the 80 % interval, {:.0} % inside the 95 %",
-            score.origins,
-            score.mase,
-            score.coverage_80 * 100.0,
-            score.coverage_95 * 100.0
-        );
-    }
-    for warning in &made.warnings {
-        let _ = writeln!(text, "  note: {warning}");
+/// `history.csv`: what was known, as it was understood; `remark` is what its author wrote over it.
+fn history_table(made: &Forecast, remark: Option<&str>) -> String {
+    let mut text = remark.map_or_else(String::new, |remark| format!("{remark}\n"));
+    text.push_str("ds,y\n");
+    for seen in &made.history {
+        let volume = seen.volume.map_or_else(String::new, |volume| volume.to_string());
+        let _ = writeln!(text, "{},{volume}", written(seen.at, made.step));
     }
     text
 }

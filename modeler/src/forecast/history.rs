@@ -1,12 +1,20 @@
 //! History: how many requests came, step by step.
 
+mod counts;
+mod table;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
+pub use counts::Counts;
+pub use table::{TableForm, TableRead};
+
 use super::error::ForecastError;
+use super::types::PeakFactor;
+use crate::resample::quantile_of;
 
 /// The length of a step of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +47,8 @@ pub struct History {
     pub observations: Vec<Observation>,
 }
 
+/// Where clocks are changed, a day is so many seconds longer or shorter.
+const CLOCK_CHANGE: i64 = 3_600;
 /// The most requests that a step is believed to have.
 const MOST_VOLUME: f64 = 1e15;
 /// A history may span so many steps.
@@ -102,6 +112,24 @@ impl Step {
         matches!(self, Self::Minutes(1))
     }
 
+    /// The first moment of the step that holds `at`, where hours, days and weeks (from Monday) begin in UTC.
+    pub(crate) fn begin_of(self, at: DateTime) -> DateTime {
+        let day = at.date();
+        match self {
+            Self::Week => {
+                let since = i64::from(day.weekday().to_monday_zero_offset());
+                day.saturating_sub(jiff::Span::new().days(since)).at(0, 0, 0, 0)
+            }
+            Self::Day => day.at(0, 0, 0, 0),
+            Self::Hour => day.at(at.hour(), 0, 0, 0),
+            Self::Minutes(minutes) => {
+                let minute = u32::from(at.hour().unsigned_abs()) * 60 + u32::from(at.minute().unsigned_abs());
+                let minute = minute - minute % minutes.max(1);
+                day.at(0, 0, 0, 0).saturating_add(SignedDuration::from_mins(i64::from(minute)))
+            }
+        }
+    }
+
     pub(crate) fn moment_after(self, at: DateTime, steps: usize) -> DateTime {
         let seconds = self.length().as_secs().saturating_mul(steps as u64);
         at.saturating_add(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
@@ -117,43 +145,7 @@ impl History {
     /// # Errors
     /// [`ForecastError::Line`] names the first line that cannot be understood.
     pub fn parse(text: &str) -> Result<Self, ForecastError> {
-        let mut known: BTreeMap<DateTime, Option<f64>> = BTreeMap::new();
-        let mut seen_any = false;
-        for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-            let wrong = |what: String| ForecastError::Line { line: at + 1, what };
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let Some((moment, rest)) = line.split_once(',') else {
-                return Err(wrong("has no comma".to_owned()));
-            };
-            let first = !std::mem::replace(&mut seen_any, true);
-            let Some(moment) = moment_of(moment.trim().trim_matches('"')) else {
-                if first && rest.parse::<f64>().is_err() {
-                    continue;
-                }
-                return Err(wrong(format!("'{}' is not a moment", moment.trim())));
-            };
-            let cell = rest.split(',').next().unwrap_or_default().trim().trim_matches('"');
-            let volume = match cell {
-                "" | "NA" | "NaN" | "null" => None,
-                _ => Some(
-                    cell.parse::<f64>()
-                        .ok()
-                        .filter(|volume| volume.is_finite() && *volume >= 0.0)
-                        .ok_or_else(|| wrong(format!("'{cell}' is not a number of zero or more")))?,
-                ),
-            };
-            if volume.is_some_and(|volume| volume > MOST_VOLUME) {
-                let what = format!("'{cell}' is more than {MOST_VOLUME:e} requests in one step");
-                return Err(ForecastError::TooLarge { line: at + 1, what });
-            }
-            if known.insert(moment, volume).is_some() {
-                return Err(wrong(format!("{moment} is there twice")));
-            }
-        }
-        Self::even(&known)
+        Ok(TableForm::default().read(text)?.history)
     }
 
     /// Several histories of the same step as one; a moment that two of them have is taken from the first.
@@ -198,7 +190,15 @@ impl History {
         let Some(shortest) = shortest else {
             return Err(ForecastError::TooShort { count: 1, needed: 2 });
         };
-        let Some(&(length, step)) = STEPS.iter().find(|(length, _)| *length == shortest) else {
+        // Where clocks are changed, a day has 23 or 25 hours.
+        let fits = |length: i64, found: i64| {
+            let slack = if length >= 86_400 { CLOCK_CHANGE } else { 0 };
+            let over = found.rem_euclid(length);
+            over <= slack || length - over <= slack
+        };
+        let Some(&(length, step)) = STEPS.iter().find(|(length, _)| {
+            (shortest - length).abs() <= if *length >= 86_400 { CLOCK_CHANGE } else { 0 }
+        }) else {
             return Err(ForecastError::Uneven {
                 what: format!(
                     "two moments are {shortest} s apart, which is no step of minutes, an hour, a day or a week"
@@ -208,19 +208,59 @@ impl History {
         if seconds(first, last) / length > MOST_STEPS {
             return Err(ForecastError::Uneven { what: format!("spans more than {MOST_STEPS} steps") });
         }
-        if let Some(odd) = moments.iter().find(|moment| seconds(first, **moment) % length != 0) {
+        if let Some(odd) = moments.iter().find(|moment| !fits(length, seconds(first, **moment))) {
             return Err(ForecastError::Uneven {
                 what: format!("{odd} is not a whole {} after {first}", step.name()),
             });
         }
-        let count = usize::try_from(seconds(first, last) / length).unwrap_or(0) + 1;
-        let observations = (0..count)
-            .map(|index| {
-                let at = step.moment_after(first, index);
-                Observation { at, volume: known.get(&at).copied().flatten() }
-            })
+        let place = |at: DateTime| usize::try_from((seconds(first, at) + length / 2) / length).unwrap_or(0);
+        let mut volumes = vec![None; place(last) + 1];
+        for (at, volume) in known {
+            volumes[place(*at)] = *volume;
+        }
+        let observations = volumes
+            .into_iter()
+            .enumerate()
+            .map(|(index, volume)| Observation { at: step.moment_after(first, index), volume })
             .collect();
         Ok(Self { step, observations })
+    }
+
+    /// The same in longer steps, and the busiest short step of each over its mean.
+    ///
+    /// Long steps begin with whole hours, days or Mondays, UTC. One at either end that is not whole is left out;
+    /// one of which less than half is known is missing, else what is missing is taken to be like what is known.
+    pub fn coarsened(&self, to: Step) -> (Self, PeakFactor) {
+        let (short, long) = (self.step.length().as_secs(), to.length().as_secs());
+        if short >= long {
+            return (self.clone(), PeakFactor::MeanOnly);
+        }
+        let each = (long / short) as usize;
+        let mut groups: BTreeMap<DateTime, Vec<Option<f64>>> = BTreeMap::new();
+        for seen in &self.observations {
+            groups.entry(to.begin_of(seen.at)).or_default().push(seen.volume);
+        }
+        let whole = |parts: &Vec<Option<f64>>| parts.len() >= each;
+        while groups.first_key_value().is_some_and(|(_, parts)| !whole(parts)) {
+            groups.pop_first();
+        }
+        while groups.last_key_value().is_some_and(|(_, parts)| !whole(parts)) {
+            groups.pop_last();
+        }
+        let mut ratios = Vec::new();
+        let observations = groups
+            .into_iter()
+            .map(|(at, parts)| {
+                let known: Vec<f64> = parts.iter().flatten().copied().collect();
+                let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
+                let enough = 2 * known.len() >= each;
+                if enough && mean > 0.0 {
+                    ratios.push(known.iter().copied().fold(0.0, f64::max) / mean);
+                }
+                Observation { at, volume: enough.then_some(mean * each as f64) }
+            })
+            .collect();
+        (Self { step: to, observations }, PeakFactor::measured(ratios))
     }
 
     /// The last `count` steps.
@@ -251,6 +291,20 @@ pub fn moment_of(text: &str) -> Option<DateTime> {
     text.parse::<DateTime>().ok()
 }
 
+impl PeakFactor {
+    /// From what was measured, step by step: the busiest part over the mean.
+    pub(crate) fn measured(mut ratios: Vec<f64>) -> Self {
+        if ratios.is_empty() {
+            return Self::MeanOnly;
+        }
+        ratios.sort_by(f64::total_cmp);
+        let factor = quantile_of(&ratios, 0.5).max(1.0);
+        // Half the way between the tenth and the ninetieth percentile, as of a normal distribution.
+        let width = quantile_of(&ratios, 0.9).max(1.0).ln() - quantile_of(&ratios, 0.1).max(1.0).ln();
+        Self::Measured { factor, spread: width / 2.563 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,7 +328,10 @@ mod tests {
         let error = |text: &str| History::parse(text).expect_err("is bad").to_string();
         assert_eq!(error("ds,y\n2026-01-01,1\nyesterday,2\n"), "line 3: 'yesterday' is not a moment");
         assert_eq!(error("ds,y\n2026-01-01,many\n"), "line 2: 'many' is not a number of zero or more");
-        assert_eq!(error("ds,y\n2026-01-01,1\n2026-01-01,1\n"), "line 3: 2026-01-01T00:00:00 is there twice");
+        assert_eq!(
+            error("ds,y\n2026-01-01,1\n2026-01-01,2\n"),
+            "line 3: 2026-01-01T00:00:00 is there twice, with different numbers"
+        );
         assert_eq!(
             error("ds,y\n2026-01-01,1\n2026-01-02,1e300\n"),
             "line 3: '1e300' is more than 1e15 requests in one step"

@@ -46,7 +46,9 @@ pub(super) fn growth(forecast: &Forecast) -> Growth {
     };
     let place = if bucket > 1 { format!("Each point is the busiest of {each}; ") } else { String::new() };
     let peak = match forecast.peak_factor {
-        modeler::PeakFactor::Given(factor) => format!("busiest minute = mean × {}", words::number(factor)),
+        modeler::PeakFactor::Given(factor) | modeler::PeakFactor::Measured { factor, .. } => {
+            format!("busiest minute = mean × {}", words::number(factor))
+        }
         modeler::PeakFactor::MeanOnly => "means only: no peak factor is known".to_owned(),
     };
     Growth {
@@ -59,7 +61,9 @@ pub(super) fn growth(forecast: &Forecast) -> Growth {
             ),
         ),
         y_name: match forecast.peak_factor {
-            modeler::PeakFactor::Given(_) => "requests per second in the busiest minute".to_owned(),
+            modeler::PeakFactor::Given(_) | modeler::PeakFactor::Measured { .. } => {
+                "requests per second in the busiest minute".to_owned()
+            }
             modeler::PeakFactor::MeanOnly => "requests per second, mean".to_owned(),
         },
         history: history.collect(),

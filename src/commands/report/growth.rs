@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use captures::Rate;
 use modeler::{
     Bounds, CapacityGiven, Event, Exhaustion, ExhaustionMonth, ExhaustionStep, Forecast, ForecastScore,
-    ForecastStep, History, PeakFactor, Step, StoredForecast, StoredPlan, StoredRisk, StoredScenario, moment_of,
+    ForecastStep, History, PeakFactor, Step, StoredForecast, StoredPlan, StoredRisk, StoredScenario,
+    moment_of,
 };
 
 use super::{files, not_ours};
