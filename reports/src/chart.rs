@@ -4,18 +4,24 @@
 //! given. Every chart shows the data points beside what was concluded from them, and sets what was measured
 //! apart from what lies beyond.
 
+mod chances;
+mod columns;
 mod dot_label;
 mod growth;
 mod quantiles;
 mod response;
 mod throughput;
 mod timeline;
+mod week;
 
+pub use chances::{Chances, Happening as ChanceDate};
+pub use columns::{ColumnPanel, Columns};
 pub use growth::{Fan, Growth, Happening, RunningOut};
 pub use quantiles::{QuantileLine, Quantiles};
 pub use response::{Response, ResponseLine};
 pub use throughput::{Family, Level, Throughput};
 pub use timeline::{Panel, PanelLine, StageSpan, Timeline};
+pub use week::Week;
 
 use crate::label::{self, balanced_lines, lines_of};
 use crate::svg::{Canvas, Frame, Letters};
@@ -163,6 +169,28 @@ pub(crate) fn split_at(values: &[(f64, f64)], border: f64) -> (Values, Values) {
 /// The largest finite of `values`, at least zero.
 pub(crate) fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.filter(|value| value.is_finite()).fold(0.0, f64::max)
+}
+
+/// Lines of comma-separated numbers under a heading; what is no number is empty.
+pub(crate) fn csv(heading: &str, rows: impl Iterator<Item = Vec<f64>>) -> String {
+    let mut text = format!("{heading}\n");
+    for row in rows {
+        let cells: Vec<String> = row
+            .into_iter()
+            .map(|value| if value.is_finite() { value.to_string() } else { String::new() })
+            .collect();
+        text.push_str(&cells.join(","));
+        text.push('\n');
+    }
+    text
+}
+
+/// A cell of a table of comma-separated values.
+pub(crate) fn csv_cell(text: &str) -> String {
+    let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    // A spreadsheet takes what begins like a formula for one.
+    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text };
+    if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 #[cfg(test)]

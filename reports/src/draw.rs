@@ -1,13 +1,16 @@
 //! Evidence → charts: picks what is drawn, in plain data, and words it.
 
 mod growth;
+mod plan;
 mod run;
 
 use captures::Rate;
 use modeler::{LatencyMeasure, LoadUnit, Model, Objective, Point};
 
 use crate::account;
-use crate::chart::{Caption, Dot, Family, Level, Limit, Mark, Response, ResponseLine, Step, Throughput};
+use crate::chart::{
+    Caption, ColumnPanel, Columns, Dot, Family, Level, Limit, Mark, Response, ResponseLine, Step, Throughput,
+};
 use crate::evidence::Evidence;
 use crate::{title, words};
 
@@ -18,6 +21,8 @@ pub(crate) struct Drawn {
     /// The part of the page it belongs to.
     pub(crate) part: Part,
     pub(crate) svg: String,
+    /// The same as a table of comma-separated values.
+    pub(crate) csv: String,
 }
 
 /// The parts of a page that hold charts.
@@ -27,6 +32,10 @@ pub(crate) enum Part {
     Response,
     Scalability,
     Growth,
+    Exhaustion,
+    Machines,
+    Week,
+    Trend,
     /// Of the run with this number.
     Run(usize),
 }
@@ -37,20 +46,40 @@ pub(crate) const MOST_RUNS: usize = 8;
 /// Every chart that `evidence` has data for.
 pub(crate) fn charts(evidence: &Evidence<'_>) -> Vec<Drawn> {
     let mut drawn = Vec::new();
-    let mut push =
-        |name: &str, part: Part, svg: String| drawn.push(Drawn { name: name.to_owned(), part, svg });
+    let mut push = |name: &str, part: Part, svg: String, csv: String| {
+        drawn.push(Drawn { name: name.to_owned(), part, svg, csv });
+    };
     let points = evidence.points();
     if points.iter().any(|point| point.offered.is_some()) {
-        push("throughput", Part::Throughput, throughput(evidence).svg());
+        let chart = throughput(evidence);
+        push("throughput", Part::Throughput, chart.svg(), chart.csv());
         if points.iter().any(|point| point.response_at(0.95).is_some()) {
-            push("response", Part::Response, response(evidence).svg());
+            let chart = response(evidence);
+            push("response", Part::Response, chart.svg(), chart.csv());
         }
     }
     if let Some(model) = evidence.model.filter(|model| !model.throughput_curve.is_empty()) {
-        push("scalability", Part::Scalability, scalability(model).svg());
+        let chart = scalability(model);
+        push("scalability", Part::Scalability, chart.svg(), chart.csv());
     }
     if let Some(forecast) = evidence.forecast {
-        push("growth", Part::Growth, growth::growth(forecast).svg());
+        let chart = growth::growth(forecast);
+        push("growth", Part::Growth, chart.svg(), chart.csv());
+        if let Some(chart) = plan::chances(forecast) {
+            push("exhaustion", Part::Exhaustion, chart.svg(), chart.csv());
+        }
+        if let Some(chart) = plan::months(forecast) {
+            push("exhaustion-months", Part::Exhaustion, chart.svg(), chart.csv());
+        }
+        if let Some(chart) = plan::machines(forecast) {
+            push("machines", Part::Machines, chart.svg(), chart.csv());
+        }
+        if let Some(chart) = plan::week(forecast) {
+            push("week", Part::Week, chart.svg(), chart.csv());
+        }
+    }
+    if let Some(chart) = trend(evidence) {
+        push("trend", Part::Trend, chart.svg(), chart.csv());
     }
     let alone = evidence.runs.len() == 1;
     for (at, run) in
@@ -58,15 +87,64 @@ pub(crate) fn charts(evidence: &Evidence<'_>) -> Vec<Drawn> {
     {
         let name = |kind: &str| if alone { kind.to_owned() } else { format!("run-{}-{kind}", at + 1) };
         let objective = evidence.objective();
-        push(&name("timeline"), Part::Run(at), run::timeline(run, name("timeline"), objective).svg());
+        let chart = run::timeline(run, name("timeline"), objective);
+        push(&name("timeline"), Part::Run(at), chart.svg(), chart.csv());
         let level = account::telling_level(run, objective);
-        push(
-            &name("quantiles"),
-            Part::Run(at),
-            run::quantiles(run, &level, name("quantiles"), objective).svg(),
-        );
+        let chart = run::quantiles(run, &level, name("quantiles"), objective);
+        push(&name("quantiles"), Part::Run(at), chart.svg(), chart.csv());
     }
     drawn
+}
+
+/// Capacity and the p95 of the busiest route over runs; `None` with fewer than two.
+fn trend(evidence: &Evidence<'_>) -> Option<Columns> {
+    let releases = evidence.releases;
+    let last = releases.last().filter(|_| releases.len() > 1)?;
+    let mut panels = Vec::new();
+    if releases.iter().any(|release| release.capacity.is_some()) {
+        panels.push(ColumnPanel {
+            name: "capacity, requests per second".to_owned(),
+            values: releases.iter().map(|it| it.capacity.map(Rate::as_per_second)).collect(),
+            labels: releases.iter().map(|it| it.capacity.map_or_else(String::new, words::rate)).collect(),
+            whiskers: releases
+                .iter()
+                .map(|it| it.interval.map(|it| (it.low.as_per_second(), it.high.as_per_second())))
+                .collect(),
+            ..ColumnPanel::default()
+        });
+    }
+    for busiest in last.routes.iter().take(3) {
+        let of = |release: &crate::evidence::Release| {
+            release.routes.iter().find(|route| route.name == busiest.name).map(|route| route.p95)
+        };
+        panels.push(ColumnPanel {
+            name: format!("p95 of {}, ms", busiest.name),
+            values: releases.iter().map(|it| of(it).map(milliseconds)).collect(),
+            labels: releases.iter().map(|it| of(it).map_or_else(String::new, words::length)).collect(),
+            alarm: releases.iter().any(|it| it.regressions.iter().any(|what| what.contains(&busiest.name))),
+            ..ColumnPanel::default()
+        });
+    }
+    let worse = releases.iter().filter(|release| !release.regressions.is_empty()).count();
+    Some(Columns {
+        caption: caption(
+            "trend",
+            match (last.regressions.first(), worse) {
+                (Some(what), _) => format!("The latest run is worse than the one before: {what}"),
+                (None, 0) => format!("None of {} runs is worse than the one before it", releases.len()),
+                (None, _) => format!(
+                    "{worse} of {} runs are worse than the one before it, not the latest",
+                    releases.len()
+                ),
+            },
+            format!(
+                "Each run's own capacity with its 95 % interval, and p95 {} of the busiest routes",
+                last.level
+            ),
+        ),
+        names: releases.iter().map(|release| release.name.clone()).collect(),
+        panels,
+    })
 }
 
 fn caption(name: &str, title: String, subtitle: impl Into<String>) -> Caption {

@@ -20,6 +20,38 @@ pub struct Evidence<'a> {
     pub forecast: Option<&'a Forecast>,
     /// How the prediction fared when it was tried.
     pub check: Option<&'a Check>,
+    /// The runs as releases over time, the oldest first.
+    pub releases: &'a [Release],
+}
+
+/// A run as one of many over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Release {
+    /// What it is called.
+    pub name: String,
+    /// When it began, in nanoseconds since 1970-01-01 UTC.
+    pub started: i128,
+    /// The load at which routes are compared: `at 4×`.
+    pub level: String,
+    /// The capacity of this run alone; `None` when it tells none.
+    pub capacity: Option<Rate>,
+    /// Its 95 % interval.
+    pub interval: Option<Bounds<Rate>>,
+    /// The routes at that load, the busiest first.
+    pub routes: Vec<RouteTime>,
+    /// In what it is worse than the run before: phrases.
+    pub regressions: Vec<String>,
+}
+
+/// How long a route took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteTime {
+    /// The route.
+    pub name: String,
+    /// 95 % of its responses took no longer.
+    pub p95: Duration,
+    /// How many there were.
+    pub requests: u64,
 }
 
 /// A predicted capacity, tried.

@@ -4,15 +4,23 @@
 //! per second, lengths of time in milliseconds, shares in `0..=1`.
 
 use captures::{Histogram, Rate, RouteInterval, Run};
-use modeler::{Bounds, Forecast, Model, Point};
+use modeler::{
+    Bounds, Forecast, Model, Point, StoredExhaustionMonth, StoredForecast, StoredPlan, StoredRisk,
+    StoredScenario,
+};
 use serde::Serialize;
 
 use crate::account::{self, Account};
 use crate::evidence::{Check, Evidence};
-use crate::{finding, page};
+use crate::{advice, finding, page};
+
+/// The JSON Schema of `report.json`.
+pub const SCHEMA: &str = include_str!("report.schema.json");
 
 #[derive(Serialize)]
 struct Report<'a> {
+    #[serde(rename = "$schema")]
+    schema: &'static str,
     version: u32,
     tool: &'static str,
     title: &'a str,
@@ -25,6 +33,8 @@ struct Report<'a> {
     backtest: Option<Backtest>,
     check: Option<Checked>,
     growth: Option<Growth>,
+    recommendations: Vec<String>,
+    releases: Vec<ReleaseFacts<'a>>,
     runs: Vec<RunFacts<'a>>,
     warnings: Vec<&'a str>,
 }
@@ -33,7 +43,26 @@ struct Report<'a> {
 struct Verdict {
     tone: &'static str,
     headline: String,
+    lead: String,
     alarms: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ReleaseFacts<'a> {
+    name: &'a str,
+    started: String,
+    level: &'a str,
+    capacity_per_second: Option<f64>,
+    interval: Option<[f64; 2]>,
+    routes: Vec<RouteFacts<'a>>,
+    regressions: &'a [String],
+}
+
+#[derive(Serialize)]
+struct RouteFacts<'a> {
+    name: &'a str,
+    p95_ms: f64,
+    requests: u64,
 }
 
 #[derive(Serialize)]
@@ -127,6 +156,10 @@ struct Growth {
     runs_out_p50: Option<String>,
     runs_out_p90: Option<String>,
     beyond_horizon_ratio: Option<f64>,
+    by_month: Vec<StoredExhaustionMonth>,
+    plan: Option<StoredPlan>,
+    scenarios: Vec<StoredScenario>,
+    risks: Vec<StoredRisk>,
     history_steps: usize,
     future_steps: usize,
 }
@@ -182,10 +215,16 @@ pub fn json(evidence: &Evidence<'_>) -> String {
     let found = finding::finding(evidence);
     let model = evidence.model;
     let report = Report {
+        schema: "report.schema.json",
         version: 1,
         tool: page::TOOL,
         title: evidence.title,
-        verdict: Verdict { tone: found.tone.name(), headline: found.headline, alarms: found.alarms },
+        verdict: Verdict {
+            tone: found.tone.name(),
+            headline: found.headline,
+            lead: advice::lead(evidence),
+            alarms: found.alarms,
+        },
         objective: evidence.objective().map(ToString::to_string),
         capacity: model.map(capacity),
         ceiling: model.and_then(|model| model.ceiling.as_ref()).map(|ceiling| Ceiling {
@@ -203,6 +242,28 @@ pub fn json(evidence: &Evidence<'_>) -> String {
         }),
         check: evidence.check.map(checked),
         growth: evidence.forecast.map(growth),
+        recommendations: advice::recommendations(evidence),
+        releases: evidence
+            .releases
+            .iter()
+            .map(|release| ReleaseFacts {
+                name: &release.name,
+                started: crate::words::moment(release.started),
+                level: &release.level,
+                capacity_per_second: release.capacity.map(Rate::as_per_second),
+                interval: release.interval.map(pair),
+                routes: release
+                    .routes
+                    .iter()
+                    .map(|route| RouteFacts {
+                        name: &route.name,
+                        p95_ms: milliseconds(route.p95),
+                        requests: route.requests,
+                    })
+                    .collect(),
+                regressions: &release.regressions,
+            })
+            .collect(),
         runs: evidence.runs.iter().map(run_facts).collect(),
         warnings: model
             .into_iter()
@@ -301,6 +362,7 @@ fn checked(check: &Check) -> Checked {
 fn growth(forecast: &Forecast) -> Growth {
     let exhaustion = forecast.exhaustion.as_ref();
     let date = |at: Option<jiff::civil::DateTime>| at.map(|at| at.date().to_string());
+    let stored = StoredForecast::from(forecast);
     Growth {
         growth_per_year_ratio: forecast.growth_per_year_ratio,
         capacity_per_second: forecast.capacity.map(|capacity| capacity.rate.as_per_second()),
@@ -308,6 +370,10 @@ fn growth(forecast: &Forecast) -> Growth {
         runs_out_p50: exhaustion.and_then(|exhaustion| date(exhaustion.p50)),
         runs_out_p90: exhaustion.and_then(|exhaustion| date(exhaustion.p90)),
         beyond_horizon_ratio: exhaustion.map(|exhaustion| exhaustion.beyond_ratio),
+        by_month: stored.exhaustion.map_or_else(Vec::new, |exhaustion| exhaustion.by_month),
+        plan: stored.plan,
+        scenarios: stored.scenarios,
+        risks: stored.risks,
         history_steps: forecast.history.len(),
         future_steps: forecast.steps.len(),
     }

@@ -4,13 +4,16 @@
 //! same evidence gives the same bytes. The charts of [`chart`] take plain numbers and know nothing of runs.
 
 mod account;
+mod advice;
 mod axis;
 pub mod chart;
 mod draw;
 mod evidence;
 mod finding;
 mod json;
+mod junit;
 mod label;
+mod markdown;
 mod method;
 mod page;
 mod plot;
@@ -21,14 +24,27 @@ mod theme;
 mod title;
 mod words;
 
-pub use evidence::{Check, Evidence, Trial};
-pub use json::json;
+pub use evidence::{Check, Evidence, Release, RouteTime, Trial};
+pub use json::{SCHEMA, json};
+pub use junit::junit;
+pub use markdown::markdown;
 pub use page::html;
 pub use summary::text;
 
-/// Every chart that `evidence` has data for: a file's stem and the SVG.
-pub fn charts(evidence: &Evidence<'_>) -> Vec<(String, String)> {
-    draw::charts(evidence).into_iter().map(|chart| (chart.name, chart.svg)).collect()
+/// Every chart that `evidence` has data for.
+pub fn charts(evidence: &Evidence<'_>) -> Vec<Picture> {
+    let drawn = draw::charts(evidence).into_iter();
+    drawn.map(|chart| Picture { name: chart.name, svg: chart.svg, csv: chart.csv }).collect()
+}
+
+/// A chart of a report.
+pub struct Picture {
+    /// A file's stem, unique in the report.
+    pub name: String,
+    /// The picture.
+    pub svg: String,
+    /// Its data as comma-separated values.
+    pub csv: String,
 }
 
 #[cfg(test)]

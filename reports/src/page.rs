@@ -1,12 +1,14 @@
 //! One self-contained HTML page: the verdict first, then the evidence, then the method and its limits.
 //!
-//! The page asks nothing of the network and runs no script, and says so to the browser. Everything that came
-//! from a file is escaped by the template engine; only our own pictures are inserted as they are.
+//! The page asks nothing of the network, and says so to the browser. It is whole without its one script, which
+//! sorts tables and is the only one that the browser is told to run. Everything that came from a file is escaped
+//! by the template engine; only our own pictures are inserted as they are.
 
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde::Serialize;
 
+use crate::advice;
 use crate::draw::{self, Part};
 use crate::evidence::Evidence;
 use crate::finding;
@@ -20,9 +22,13 @@ struct Page {
     title: String,
     tool: &'static str,
     style: &'static str,
+    script: &'static str,
+    script_hash: String,
     tone: &'static str,
     alarms: Vec<String>,
     headline: String,
+    lead: String,
+    recommendations: Vec<String>,
     facts: Vec<Fact>,
     /// Facts in one row.
     facts_abreast: usize,
@@ -33,7 +39,16 @@ struct Page {
     response: Option<String>,
     levels: Option<Table>,
     scalability: Option<String>,
+    budget: Option<Table>,
     growth: Option<Grown>,
+    exhaustion: Vec<String>,
+    machines: Option<String>,
+    plan: Option<Table>,
+    scenarios: Option<Table>,
+    risks: Option<Table>,
+    week: Option<String>,
+    trend: Option<String>,
+    releases: Option<Table>,
     runs: Vec<RunPart>,
     runs_left: Option<String>,
     how_capacity: Vec<String>,
@@ -82,6 +97,9 @@ struct RunPart {
     routes: Option<Table>,
 }
 
+/// What sorts tables.
+const SCRIPT: &str = include_str!("page.js");
+
 /// The name and version of this program.
 pub(crate) const TOOL: &str = concat!("highwater ", env!("CARGO_PKG_VERSION"));
 
@@ -93,6 +111,21 @@ pub fn html(evidence: &Evidence<'_>) -> String {
         .add_template("page.html", include_str!("page.html"))
         .and_then(|()| templates.get_template("page.html")?.render(Serde(page(evidence))));
     filled.expect("the template is part of the program and its tests fill it")
+}
+
+/// Bytes as the browser is told the digest of a script. Source: RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits =
+            chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * place) & 63) as usize];
+            out.push(if place <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    out
 }
 
 fn page(evidence: &Evidence<'_>) -> Page {
@@ -110,6 +143,8 @@ fn page(evidence: &Evidence<'_>) -> Page {
         title: evidence.title.to_owned(),
         tool: TOOL,
         style: include_str!("page.css"),
+        script: SCRIPT,
+        script_hash: format!("sha256-{}", base64(&captures::sha256(SCRIPT.as_bytes()))),
         tone: found.tone.name(),
         alarms: found.alarms,
         facts_abreast: match found.facts.len() {
@@ -118,6 +153,8 @@ fn page(evidence: &Evidence<'_>) -> Page {
             _ => 4,
         },
         headline: found.headline,
+        lead: advice::lead(evidence),
+        recommendations: advice::recommendations(evidence),
         facts: found
             .facts
             .into_iter()
@@ -131,12 +168,25 @@ fn page(evidence: &Evidence<'_>) -> Page {
         throughput: one(Part::Throughput),
         response: one(Part::Response),
         levels: table::levels(evidence),
+        budget: table::plan::budget(evidence),
         scalability: one(Part::Scalability),
         growth: evidence.forecast.zip(one(Part::Growth)).map(|(forecast, chart)| Grown {
             chart,
             note: method::growth_note(forecast),
             table: table::growth(forecast),
         }),
+        exhaustion: drawn
+            .iter()
+            .filter(|chart| chart.part == Part::Exhaustion)
+            .map(|chart| chart.svg.clone())
+            .collect(),
+        machines: one(Part::Machines),
+        plan: evidence.forecast.and_then(table::plan::plan),
+        scenarios: evidence.forecast.and_then(table::plan::scenarios),
+        risks: evidence.forecast.and_then(table::plan::risks),
+        week: one(Part::Week),
+        trend: one(Part::Trend),
+        releases: table::plan::releases(evidence),
         runs: runs.collect(),
         runs_left: (left > 0).then(|| format!("{left} further runs are in report.json.")),
         how_capacity: evidence.model.map_or_else(Vec::new, method::capacity),
@@ -165,8 +215,15 @@ impl Page {
             (self.throughput.is_some(), "Throughput", "throughput"),
             (self.response.is_some(), "Response", "response"),
             (self.levels.is_some(), "Load levels", "levels"),
+            (self.budget.is_some(), "Error budget", "budget"),
             (self.scalability.is_some(), "Scalability", "scalability"),
             (self.growth.is_some(), "Growth", "growth"),
+            (!self.exhaustion.is_empty(), "When it runs out", "exhaustion"),
+            (self.plan.is_some(), "Machines", "machines"),
+            (self.scenarios.is_some(), "Other futures", "scenarios"),
+            (self.risks.is_some(), "Risks", "risks"),
+            (self.week.is_some(), "Week", "week"),
+            (self.releases.is_some(), "Over time", "trend"),
             (!self.runs.is_empty(), "Runs", "runs"),
             (true, "Method and limits", "method"),
         ]
@@ -187,5 +244,18 @@ fn run_part(evidence: &Evidence<'_>, at: usize, charts: Vec<String>) -> RunPart 
         charts,
         routes: table::routes(run, &level),
         routes_at: level.name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_as_rfc_4648_has_them() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
     }
 }

@@ -19,6 +19,10 @@ pub fn text(evidence: &Evidence<'_>) -> String {
         line(&mut out, alarm);
     }
     line(&mut out, &found.headline);
+    let lead = crate::advice::lead(evidence);
+    if !lead.is_empty() {
+        line(&mut out, &lead);
+    }
     if evidence.model.is_none() && evidence.forecast.is_none() {
         for run in evidence.runs {
             run_text(&mut out, run);

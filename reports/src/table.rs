@@ -1,5 +1,7 @@
 //! Tables: the same rows for the page and for the terminal.
 
+pub(crate) mod plan;
+
 use captures::Run;
 use modeler::{Crowding, Forecast, LatencyShape, Model};
 use serde::Serialize;
@@ -118,7 +120,7 @@ pub(crate) fn levels(evidence: &Evidence<'_>) -> Option<Table> {
         "p95",
         "p99",
         "errors",
-        ":",
+        ":state",
         ":objective",
     ]);
     for point in points {

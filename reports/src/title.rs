@@ -2,7 +2,7 @@
 
 use captures::Run;
 use jiff::civil::Date;
-use modeler::{Binding, Event, Exhaustion, Forecast, LatencyMeasure, Model, Objective};
+use modeler::{Binding, Event, Exhaustion, Forecast, LatencyMeasure, Model, Objective, Plan};
 
 use crate::account::{self, Account, Level};
 use crate::finding::{binding, is_invalid, signed_percent};
@@ -171,6 +171,64 @@ pub(crate) fn growth(forecast: &Forecast) -> String {
         ),
         None => format!("Traffic changes by {growth} a year"),
     }
+}
+
+/// The title of the chart of the date on which capacity runs out.
+pub(crate) fn chances(exhaustion: &Exhaustion) -> String {
+    let within = 1.0 - exhaustion.beyond_ratio;
+    match (exhaustion.p10, exhaustion.p50) {
+        (_, Some(at)) => format!("Capacity is as likely as not to run out by {}", words::date(at.date())),
+        (Some(at), None) => format!(
+            "One chance in ten that capacity runs out by {}; {} within the horizon",
+            words::date(at.date()),
+            words::percent(within)
+        ),
+        (None, None) => {
+            format!("Capacity runs out within the horizon on {} of the paths", words::percent(within))
+        }
+    }
+}
+
+/// The title of the chart of months in which capacity runs out.
+pub(crate) fn months(exhaustion: &Exhaustion) -> String {
+    let likeliest =
+        exhaustion.by_month.iter().max_by(|one, other| one.probability.total_cmp(&other.probability));
+    match likeliest.filter(|month| month.probability > 0.0) {
+        Some(month) => format!(
+            "{} {} is the month in which capacity most likely runs out ({})",
+            words::month_name(month.month.month()),
+            month.month.year(),
+            words::percent(month.probability)
+        ),
+        None => "In no month of the horizon does capacity run out".to_owned(),
+    }
+}
+
+/// The title of the chart of machines.
+pub(crate) fn machines(plan: &Plan) -> String {
+    let most = plan.months.iter().filter_map(|month| month.needed).max().unwrap_or(0);
+    match plan.orders.first() {
+        Some(order) => format!(
+            "Order {} by {}: {} are needed from {} on, {most} at most",
+            words::machines(order.instances),
+            words::date(order.by),
+            words::machines(order.total),
+            words::date(order.needed)
+        ),
+        None => format!("The {} of today suffice within the horizon", words::machines(plan.given.instances)),
+    }
+}
+
+/// The title of the map of a week; `busiest` counts its hours from Monday's first.
+pub(crate) fn week(busiest: usize) -> String {
+    const DAYS: [&str; 7] =
+        ["Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays"];
+    let hour = busiest % 24;
+    format!(
+        "The busiest hour of a week: {} from {hour:02}:00 to {:02}:00 UTC",
+        DAYS[busiest / 24 % 7],
+        (hour + 1) % 24
+    )
 }
 
 /// The event on `day`.

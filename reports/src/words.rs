@@ -137,6 +137,11 @@ pub(crate) fn times(factor: f64) -> String {
     format!("{}×", number(round_to(factor, digits)))
 }
 
+/// So many machines: `1 machine`, `6 machines`.
+pub(crate) fn machines(count: u32) -> String {
+    if count == 1 { "1 machine".to_owned() } else { format!("{} machines", self::count(u64::from(count))) }
+}
+
 /// A number of which only the size matters: `15`, `1,200`.
 pub(crate) fn about(value: f64) -> String {
     let size = value.abs().max(1e-9).log10().floor() as i32;

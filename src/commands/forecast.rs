@@ -130,6 +130,7 @@ pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complain
         model: None,
         forecast: Some(&made),
         check: None,
+        releases: &[],
     };
     write_report(&evidence, &args.out)?;
     if !globals.quiet {

@@ -92,6 +92,7 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
         model: Some(&concluded),
         forecast: None,
         check: None,
+        releases: &[],
     };
     write_report(&evidence, &args.out)?;
     if !globals.quiet {

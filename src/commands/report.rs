@@ -4,6 +4,7 @@
 //! objective and the seed that `model.json` names, so a report cannot outlive its data.
 
 mod growth;
+mod trend;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,12 +21,18 @@ use crate::complain::{Complaint, Exit, say};
 
 /// Draws a report from what the others wrote
 ///
+/// Several runs are shown over time, too, what got worse marked. The folder gets index.html, report.md,
+/// report.json with its schema, junit.xml, and each chart as SVG and as CSV.
+///
 /// Example: highwater report ten.run --slo 'p95<200ms,errors<1%' --out ten-report
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
     /// Runs, or folders that `highwater model` or `highwater demo` wrote
     #[arg(required = true, value_name = "RUN|DIR")]
     inputs: Vec<PathBuf>,
+    /// Runs are releases of one service, one after another: only the latest is modelled
+    #[arg(long)]
+    over_time: bool,
     /// The folder for index.html, report.json and the charts
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -51,7 +58,14 @@ pub(crate) fn run(args: &ReportArgs, globals: &Globals) -> Result<(), Complaint>
         let mend = "give a run, or a folder that `highwater model`, `forecast` or `demo` wrote";
         return Err(Complaint::new(Exit::Input, place.display(), "holds neither a run nor a forecast", mend));
     }
-    let concluded = found.conclude(found.seed.unwrap_or(globals.seed))?;
+    let seed = found.seed.unwrap_or(globals.seed);
+    let releases = trend::releases(&found.runs, found.objective.as_ref(), seed);
+    if args.over_time
+        && let Some(latest) = (0..found.runs.len()).max_by_key(|&at| found.runs[at].1.header.started)
+    {
+        found.runs = vec![found.runs.swap_remove(latest)];
+    }
+    let concluded = found.conclude(seed)?;
     let runs: Vec<Run> = found.runs.into_iter().map(|(_, run)| run).collect();
     let title = args.title.clone().unwrap_or_else(|| title_of(&runs));
     let evidence = Evidence {
@@ -61,6 +75,7 @@ pub(crate) fn run(args: &ReportArgs, globals: &Globals) -> Result<(), Complaint>
         model: concluded.model.as_ref(),
         forecast: found.forecast.as_ref(),
         check: found.check.as_ref(),
+        releases: &releases,
     };
     write_report(&evidence, &args.out)?;
     if !globals.quiet {
@@ -72,15 +87,21 @@ pub(crate) fn run(args: &ReportArgs, globals: &Globals) -> Result<(), Complaint>
     Ok(())
 }
 
-/// Writes `index.html`, `report.json` and one SVG for each chart into `folder`, which is made when it is not
-/// there. The files that were written.
+/// Writes `index.html`, `report.md`, `report.json` and its schema, `junit.xml`, and one SVG and one CSV for each
+/// chart into `folder`, which is made when it is not there. The files that were written.
 pub(crate) fn write_report(evidence: &Evidence<'_>, folder: &Path) -> Result<Vec<PathBuf>, Complaint> {
     fs::create_dir_all(folder).map_err(|error| Complaint::cannot_write(folder, &error))?;
     let mut contents = vec![
         ("index.html".to_owned(), reports::html(evidence)),
+        ("report.md".to_owned(), reports::markdown(evidence)),
         ("report.json".to_owned(), reports::json(evidence)),
+        ("report.schema.json".to_owned(), reports::SCHEMA.to_owned()),
+        ("junit.xml".to_owned(), reports::junit(evidence)),
     ];
-    contents.extend(reports::charts(evidence).into_iter().map(|(name, svg)| (format!("{name}.svg"), svg)));
+    for picture in reports::charts(evidence) {
+        contents.push((format!("{}.svg", picture.name), picture.svg));
+        contents.push((format!("{}.csv", picture.name), picture.csv));
+    }
     let mut written = Vec::new();
     for (name, content) in contents {
         let path = folder.join(name);

@@ -90,6 +90,18 @@ impl Growth {
         })
     }
 
+    /// The same as a table.
+    pub fn csv(&self) -> String {
+        let missing = f64::NAN;
+        let past = self.history.iter().map(|&(at, value)| {
+            vec![at, value.unwrap_or(missing), missing, missing, missing, missing, missing]
+        });
+        let future = self.fan.iter().map(|step| {
+            vec![step.at, missing, step.middle, step.inner.0, step.inner.1, step.outer.0, step.outer.1]
+        });
+        super::csv("moment_epoch_seconds,recorded,expected,lo80,hi80,lo95,hi95", past.chain(future))
+    }
+
     fn most(&self) -> f64 {
         let middle = largest(
             self.history

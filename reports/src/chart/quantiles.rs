@@ -32,6 +32,17 @@ pub struct QuantileLine {
 const HEIGHT: f64 = 460.0;
 
 impl Quantiles {
+    /// The same as a table.
+    pub fn csv(&self) -> String {
+        let mut text = String::from("time,quantile,milliseconds\n");
+        for line in &self.lines {
+            for (quantile, length) in &line.values {
+                text.push_str(&format!("{},{quantile},{length}\n", super::csv_cell(&line.name)));
+            }
+        }
+        text
+    }
+
     /// The picture.
     pub fn svg(&self) -> String {
         picture(&self.caption.frame(HEIGHT), |canvas| {

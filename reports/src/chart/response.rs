@@ -43,6 +43,21 @@ pub struct ResponseLine {
 const HEIGHT: f64 = 540.0;
 
 impl Response {
+    /// The same as a table: by line first the points, then the curve.
+    pub fn csv(&self) -> String {
+        let mut text = String::from("measure,load,measured_ms,fitted_ms,low_ms,high_ms\n");
+        for line in &self.lines {
+            let name = super::csv_cell(&line.name);
+            for dot in &line.points {
+                text.push_str(&format!("{name},{},{},,,\n", dot.x, dot.y));
+            }
+            for step in &line.curve {
+                text.push_str(&format!("{name},{},,{},{},{}\n", step.x, step.y, step.low, step.high));
+            }
+        }
+        text
+    }
+
     /// The picture.
     pub fn svg(&self) -> String {
         picture(&self.caption.frame(HEIGHT), |canvas| {

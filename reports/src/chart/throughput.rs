@@ -126,6 +126,20 @@ impl Throughput {
         labels
     }
 
+    /// The same as a table: first the points, then the curve.
+    pub fn csv(&self) -> String {
+        let missing = f64::NAN;
+        let points = self.points.iter().map(|dot| {
+            let (low, high) = dot.interval.unwrap_or((missing, missing));
+            vec![dot.x, dot.y, low, high, f64::from(u8::from(dot.saturated)), missing, missing, missing]
+        });
+        let curve = self
+            .curve
+            .iter()
+            .map(|step| vec![step.x, missing, missing, missing, missing, step.y, step.low, step.high]);
+        super::csv("load,measured,low,high,saturated,fitted,fitted_low,fitted_high", points.chain(curve))
+    }
+
     fn paint(&self, plot: &Plot<'_, '_>, markers: &[Marker]) {
         let mut placer = Placer::new(plot.room);
         plot.column(0.0, self.measured_to, Ink::Shade, 1.0);

@@ -61,6 +61,20 @@ const STAGE_ROW: f64 = 24.0;
 const GAP: f64 = 34.0;
 
 impl Timeline {
+    /// The same as a table.
+    pub fn csv(&self) -> String {
+        let mut text = String::from("panel,line,second,value\n");
+        for panel in &self.panels {
+            for line in &panel.lines {
+                for (second, value) in &line.values {
+                    let (panel, line) = (super::csv_cell(&panel.name), super::csv_cell(&line.name));
+                    text.push_str(&format!("{panel},{line},{second},{value}\n"));
+                }
+            }
+        }
+        text
+    }
+
     /// The picture.
     pub fn svg(&self) -> String {
         let heights: Vec<f64> =

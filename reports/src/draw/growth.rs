@@ -108,7 +108,7 @@ fn running_out(forecast: &Forecast) -> Option<RunningOut> {
 }
 
 /// Seconds since 1970-01-01 UTC.
-fn epoch(at: DateTime) -> f64 {
+pub(super) fn epoch(at: DateTime) -> f64 {
     words::epoch_of(at.date()).unwrap_or(0.0)
         + f64::from(at.hour()) * 3_600.0
         + f64::from(at.minute()) * 60.0

@@ -1,0 +1,104 @@
+//! What to do about it: recommendations, each a whole sentence with its date or number, the most urgent first.
+
+use captures::Rate;
+use modeler::Verdict;
+
+use crate::evidence::Evidence;
+use crate::{finding, words};
+
+/// The recommendations of a page.
+pub(crate) fn recommendations(evidence: &Evidence<'_>) -> Vec<String> {
+    let mut advice = Vec::new();
+    if evidence.runs.iter().any(finding::is_invalid) {
+        advice.push(
+            "Replay again from a machine with more room: the generator was the bottleneck of a run."
+                .to_owned(),
+        );
+    }
+    if let Some(forecast) = evidence.forecast {
+        if let Some(since) = forecast.exceeded_since() {
+            advice.push(format!(
+                "Act now: the recorded load has exceeded the capacity since {}.",
+                words::date(since.date())
+            ));
+        }
+        for order in forecast.plan.iter().flat_map(|plan| &plan.orders).take(3) {
+            advice.push(format!(
+                "Order {} by {}: {} in all are needed from {} on.",
+                words::machines(order.instances),
+                words::date(order.by),
+                words::machines(order.total),
+                words::date(order.needed)
+            ));
+        }
+        let accepted = forecast.plan.as_ref().map_or(0.1, |plan| plan.given.risk_ratio);
+        for risk in forecast.risks.iter().filter(|risk| risk.from == risk.to && risk.probability > accepted) {
+            let machines = risk
+                .instances
+                .map_or_else(String::new, |count| format!("; {} would carry it", words::machines(count)));
+            advice.push(format!(
+                "Prepare {} ({}): with a probability of {} its peak exceeds the capacity{machines}.",
+                risk.name,
+                words::date(risk.from),
+                words::percent(risk.probability)
+            ));
+        }
+    }
+    if let Some(model) = evidence.model {
+        let capacity = &model.capacity;
+        if !capacity.bracketed && capacity.next_load > Rate::ZERO {
+            advice.push(format!(
+                "Replay at {} requests per second next: the capacity is not bracketed by loads that passed and failed.",
+                words::rate(capacity.next_load)
+            ));
+        }
+        if matches!(capacity.verdict, Verdict::LowConfidence | Verdict::Refused) {
+            advice.push("Do not buy by this number yet: it lies far beyond what was measured.".to_owned());
+        }
+    }
+    let worse: Vec<&str> = evidence
+        .releases
+        .last()
+        .into_iter()
+        .flat_map(|release| &release.regressions)
+        .map(String::as_str)
+        .collect();
+    if !worse.is_empty() {
+        advice.push(format!("Find out what made the latest run worse: {}.", worse.join("; ")));
+    }
+    advice
+}
+
+/// What follows the headline: what binds, when growth exhausts it, what to order. Empty when nothing is known.
+pub(crate) fn lead(evidence: &Evidence<'_>) -> String {
+    let mut parts = Vec::new();
+    if let Some(model) = evidence.model.filter(|model| model.objective.is_some()) {
+        let (what, how) = finding::binding(&model.capacity, model);
+        parts.push(if how.is_empty() { format!("{what} binds") } else { format!("{what} binds: {how}") });
+    }
+    if let Some(forecast) = evidence.forecast {
+        if let Some(exhaustion) = &forecast.exhaustion
+            && forecast.exceeded_since().is_none()
+        {
+            let month =
+                |at: jiff::civil::DateTime| format!("{} {}", words::month_name(at.month()), at.year());
+            let late = exhaustion.p90.map_or_else(|| "beyond the horizon".to_owned(), month);
+            parts.push(match (exhaustion.p10, exhaustion.p50) {
+                (Some(early), Some(middle)) => {
+                    format!("exhausted around {} (10–90 %: {} – {late})", month(middle), month(early))
+                }
+                (Some(early), None) => format!("exhausted in {} at the earliest (10 %)", month(early)),
+                _ => "not exhausted within the horizon".to_owned(),
+            });
+        }
+        if let Some(plan) = &forecast.plan {
+            parts.push(plan.orders.first().map_or_else(
+                || format!("{} of today suffice", words::machines(plan.given.instances)),
+                |order| format!("order {} by {}", words::machines(order.instances), words::date(order.by)),
+            ));
+        }
+    }
+    let text = parts.join("; ");
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+}
