@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use commands::{compare, forecast, import, inspect, model, record, replay, report};
+use commands::{compare, cut, export, forecast, import, inspect, model, record, replay, report, sniff};
 use complain::Complaint;
 use journal::LogFormat;
 
@@ -60,16 +60,15 @@ pub(crate) struct Globals {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Record(Box<record::RecordArgs>),
-    Sniff(Box<commands::sniff::SniffArgs>),
+    Sniff(Box<sniff::SniffArgs>),
     Import(Box<import::ImportArgs>),
     Inspect(inspect::InspectArgs),
+    Cut(Box<cut::CutArgs>),
+    Export(Box<export::ExportArgs>),
     Replay(Box<replay::ReplayArgs>),
     Compare(compare::CompareArgs),
-    Cut(commands::cut::CutArgs),
-    Export(commands::export::ExportArgs),
-    Replay(replay::ReplayArgs),
-    Model(model::ModelArgs),
-    Forecast(forecast::ForecastArgs),
+    Model(Box<model::ModelArgs>),
+    Forecast(Box<forecast::ForecastArgs>),
     Report(report::ReportArgs),
     Demo(commands::demo::DemoArgs),
 }
@@ -94,10 +93,10 @@ fn main() -> ExitCode {
     journal::begin(&globals);
     let done = match &command {
         Command::Record(args) => record::run(args, &globals),
-        Command::Sniff(args) => commands::sniff::run(args, &globals),
+        Command::Sniff(args) => sniff::run(args, &globals),
         Command::Import(args) => import::run(args, &globals),
-        Command::Cut(args) => commands::cut::run(args, &globals),
-        Command::Export(args) => commands::export::run(args, &globals),
+        Command::Cut(args) => cut::run(args, &globals),
+        Command::Export(args) => export::run(args, &globals),
         Command::Inspect(args) => inspect::run(args, &globals),
         Command::Replay(args) => replay::run(args, &globals),
         Command::Compare(args) => compare::run(args, &globals),

@@ -28,9 +28,9 @@ mod model;
 mod objective;
 mod point;
 mod predict;
-mod recovery;
 mod queue;
 mod queueing;
+mod recovery;
 mod regression;
 mod resample;
 mod resource;
@@ -67,8 +67,8 @@ pub use model::{CurveStep, Load, LoadUnit, Model, ModelRequest, model};
 pub use objective::{Limit, Objective, ObjectiveError};
 pub use point::{Point, QuantileAt, RoutePoint, RouteWindow, Window};
 pub use predict::Prediction;
-pub use recovery::{Recovery, recoveries};
 pub use queue::{ClosedLoad, Station, closed_network, erlang_c, mmc_mean_response, mmc_response_quantile};
+pub use recovery::{Recovery, recoveries};
 pub use resource::{Growth, ResourceLaw, ResourceUse};
 pub use stored::{
     STORED_MODEL_VERSION, StoredBacktest, StoredBottleneck, StoredCapacity, StoredCeiling, StoredFamily,

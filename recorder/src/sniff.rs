@@ -209,6 +209,7 @@ pub struct SniffTotals {
 ///
 /// # Errors
 /// When the file cannot be begun.
+#[expect(clippy::too_many_arguments, reason = "each is another thing that the command decides")]
 pub fn sniff(
     tap: Wiretap,
     policy: &Policy,

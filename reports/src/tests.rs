@@ -470,7 +470,7 @@ fn held_to(schema: &serde_json::Value, value: &serde_json::Value, place: &str) -
         Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
         _ => vec![kind],
     };
-    if !allowed.contains(&kind) && !(kind == "integer" && allowed.contains(&"number")) {
+    if !(allowed.contains(&kind) || kind == "integer" && allowed.contains(&"number")) {
         return Err(format!("{place} is of type {kind}, not {allowed:?}"));
     }
     for (at, item) in value.as_array().into_iter().flatten().enumerate() {

@@ -46,7 +46,7 @@ impl Template {
                 rest = after;
             } else {
                 let end = rest.find('$').unwrap_or(rest.len());
-                parts.push(Part::Text(rest[..end].as_bytes().to_vec()));
+                parts.push(Part::Text(rest.as_bytes()[..end].to_vec()));
                 rest = &rest[end..];
             }
         }

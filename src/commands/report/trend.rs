@@ -120,6 +120,7 @@ fn capacity_of(
         at: Vec::new(),
         rate_at_1x: Some(run.header.capture_rate).filter(|rate| *rate > Rate::ZERO),
         held_back_ratio: run.header.held_back_ratio,
+        limits: Vec::new(),
         force: false,
         seed,
     };
