@@ -3,14 +3,15 @@
 CARGO ?= cargo
 OUT ?= demo-report
 
-.PHONY: help demo test bench bench-recorder faults coverage soak install-deps
+.PHONY: help demo test bench bench-replayer bench-recorder faults coverage soak install-deps
 
 help:
 	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
 	@echo 'make test          everything that continuous integration runs'
 	@echo 'make bench         the replayer beside wrk, as ratios measured on this machine'
+	@echo 'make bench-replayer  the replayer beside other generators, its fidelity and its memory; ARGS="--rounds 5 --long"'
 	@echo 'make bench-recorder  the recorder beside nginx, haproxy and stock pingora; ARGS="--rounds 5 --seconds 3"'
-	@echo 'make faults        the recorder under thirty faults, as a table; about half an hour, best as root'
+	@echo 'make faults        the recorder under thirty faults and the replayer under twenty, as tables; about 35 minutes, best as root'
 	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
 	@echo 'make coverage      how often the interval of the date on which capacity runs out holds it, in 240 simulated worlds'
 	@echo 'make install-deps  the system packages that the above need, by apt'
@@ -31,6 +32,10 @@ test:
 bench:
 	@scripts/install-deps test
 	$(CARGO) bench --locked --bench side_by_side
+
+bench-replayer:
+	@scripts/install-deps test
+	$(CARGO) bench --locked --bench replayer -- $(ARGS)
 
 bench-recorder:
 	@scripts/install-deps bench

@@ -1,6 +1,7 @@
 //! One file per command: its flags, and the thread from files through one engine to files.
 
 pub(crate) mod arrival;
+pub(crate) mod capacity;
 pub(crate) mod compare;
 pub(crate) mod cut;
 pub(crate) mod demo;

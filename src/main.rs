@@ -13,7 +13,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use commands::{compare, cut, export, forecast, import, inspect, model, record, replay, report, sniff};
+use commands::{
+    capacity, compare, cut, export, forecast, import, inspect, model, record, replay, report, sniff,
+};
 use complain::Complaint;
 use journal::LogFormat;
 
@@ -66,6 +68,7 @@ enum Command {
     Cut(Box<cut::CutArgs>),
     Export(Box<export::ExportArgs>),
     Replay(Box<replay::ReplayArgs>),
+    Capacity(Box<capacity::CapacityArgs>),
     Compare(compare::CompareArgs),
     Model(Box<model::ModelArgs>),
     Forecast(Box<forecast::ForecastArgs>),
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(args, &globals),
         Command::Inspect(args) => inspect::run(args, &globals),
         Command::Replay(args) => replay::run(args, &globals),
+        Command::Capacity(args) => capacity::run(args, &globals),
         Command::Compare(args) => compare::run(args, &globals),
         Command::Model(args) => model::run(args, &globals),
         Command::Forecast(args) => forecast::run(args, &globals),

@@ -1,8 +1,11 @@
 //! `highwater replay` against real servers.
 
+mod capacity;
 mod gate;
 mod observe;
+mod pace;
 mod plan;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -23,6 +23,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("pcap", "recorder"),
     ("liblzma", "recorder"),
     ("httparse", "replayer"),
+    ("rustls", "replayer"),
+    ("rustls-native-certs", "replayer"),
     ("linfa", "modeler"),
     ("linfa-linear", "modeler"),
     ("statrs", "modeler"),

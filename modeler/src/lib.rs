@@ -34,6 +34,7 @@ mod recovery;
 mod regression;
 mod resample;
 mod resource;
+mod search;
 mod stored;
 mod study;
 mod table;
@@ -70,6 +71,7 @@ pub use predict::Prediction;
 pub use queue::{ClosedLoad, Station, closed_network, erlang_c, mmc_mean_response, mmc_response_quantile};
 pub use recovery::{Recovery, recoveries};
 pub use resource::{Growth, ResourceLaw, ResourceUse};
+pub use search::{Next, Search, SearchEnd, Tried};
 pub use stored::{
     STORED_MODEL_VERSION, StoredBacktest, StoredBottleneck, StoredCapacity, StoredCeiling, StoredFamily,
     StoredKnee, StoredLatency, StoredLatencyStep, StoredModel, StoredPoint, StoredPrediction, StoredResource,

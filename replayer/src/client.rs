@@ -2,7 +2,7 @@
 //!
 //! The thin layer over the system calls; every decision is made above it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use captures::Failure;
@@ -19,15 +19,26 @@ pub(crate) enum Moved {
     Blocked,
     /// The connection is gone.
     Broken,
+    /// The target ended TLS with an alert: it does not accept what it was shown.
+    Alert,
 }
 
-/// Begins a connection to `address` and registers it under `token`, edge-triggered, once and for all.
-pub(crate) fn connect(epoll: &OwnedFd, address: SocketAddr, token: u64) -> Result<OwnedFd, Failure> {
+/// Begins a connection to `address`, from `source` if that is given, and registers it under `token`,
+/// edge-triggered, once and for all.
+pub(crate) fn connect(
+    epoll: &OwnedFd,
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    token: u64,
+) -> Result<OwnedFd, Failure> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))
         .map_err(failure_of)?;
     sockopt::set_tcp_nodelay(&socket, true).map_err(failure_of)?;
+    if let Some(source) = source {
+        rustix::net::bind(&socket, &SocketAddr::new(source, 0)).map_err(failure_of)?;
+    }
     match rustix::net::connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(error) => return Err(failure_of(error)),

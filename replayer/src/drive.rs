@@ -5,8 +5,11 @@
 //! registered once, edge-triggered; a request is one `send` and usually one `recv`. Bodies go through one
 //! buffer per thread and are not kept.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+mod turns;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
@@ -14,14 +17,15 @@ use std::time::Duration;
 
 use captures::{Failure, Offset, Outcome};
 use rustix::event::{Timespec, epoll};
+use rustls::ClientConnection;
 
-use crate::client::{self, Moved};
+use crate::ceiling::{self, Ceiling};
 use crate::clock::{Clock, thread_cpu};
-use crate::lane::{Lane, LaneKey, skipped};
+use crate::lane::{Active, Begun, Lane, LaneKey, skipped};
 use crate::ledger::{Batch, Meter, Told};
 use crate::plan::Plan;
-use crate::response::Step;
 use crate::schedule::Due;
+use crate::tls::Tls;
 
 /// How often a worker tells the ledger what it did.
 const TELL: Duration = Duration::from_millis(100);
@@ -34,6 +38,10 @@ const INTERRUPTED_DRAIN: Duration = Duration::from_secs(1);
 /// By how much the sending threads' priority is raised.
 const PRIORITY: i32 = -10;
 const BUFFER: usize = 64 << 10;
+/// At most so many connections are being made at a time by one worker: a listener's queue is short.
+const MAX_DIALLED: usize = 256;
+/// How soon what the ceiling holds back is looked at again.
+const HELD: Duration = Duration::from_millis(1);
 
 /// A stretch of the schedule, as the planner hands it to one worker.
 #[derive(Debug)]
@@ -43,9 +51,22 @@ pub(crate) struct Chunk {
     pub(crate) dues: Vec<Due>,
 }
 
+/// Where and how connections are made.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    /// Where to send: an address that has passed the check against the origin.
+    pub address: SocketAddr,
+    /// TLS, when the target speaks it.
+    pub tls: Option<Tls>,
+    /// Local addresses that connections come from, in turn; empty: what the system chooses.
+    pub sources: Vec<IpAddr>,
+}
+
 /// The limits of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
+    /// Whether a request waits for its recorded pause after the end of its predecessor.
+    pub(crate) think: bool,
     pub(crate) timeout: Duration,
     pub(crate) drain: Duration,
     pub(crate) max_connections: usize,
@@ -57,8 +78,9 @@ pub(crate) struct Worker<'run> {
     number: usize,
     plan: &'run Plan,
     clock: Clock,
-    address: SocketAddr,
+    wire: &'run Wire,
     limits: Limits,
+    ceiling: &'run Ceiling,
     stop: &'run AtomicBool,
     epoll: OwnedFd,
     lanes: Vec<Slot>,
@@ -72,6 +94,15 @@ pub(crate) struct Worker<'run> {
     planned: Vec<(u64, u64)>,
     outcomes: Vec<Outcome>,
     connects: Vec<(u64, Duration)>,
+    handshakes: Vec<(u64, Duration)>,
+    /// Connections that are being made, and lanes that wait until fewer are.
+    dialled: usize,
+    dialling: VecDeque<(u32, u64)>,
+    /// Turns that wait because the ceiling of the rate was reached.
+    held: VecDeque<(u32, u64)>,
+    /// Lanes whose users think, until then.
+    thinking: BinaryHeap<Reverse<(Offset, u32)>>,
+    next_source: usize,
     cpu: Duration,
 }
 
@@ -84,10 +115,20 @@ struct Slot {
 
 enum Link {
     Closed,
-    Connecting(OwnedFd),
+    Connecting {
+        socket: OwnedFd,
+        since: Offset,
+    },
+    /// TCP is there, TLS shakes hands since that moment.
+    Shaking {
+        socket: OwnedFd,
+        tls: Box<ClientConnection>,
+        since: Offset,
+    },
     /// `used`: it has carried an answer already.
     Open {
         socket: OwnedFd,
+        tls: Option<Box<ClientConnection>>,
         used: bool,
     },
 }
@@ -97,20 +138,22 @@ pub(crate) struct Task<'run> {
     pub(crate) number: usize,
     pub(crate) plan: &'run Plan,
     pub(crate) clock: Clock,
-    pub(crate) address: SocketAddr,
+    pub(crate) wire: &'run Wire,
     pub(crate) limits: Limits,
+    pub(crate) ceiling: &'run Ceiling,
     pub(crate) stop: &'run AtomicBool,
 }
 
 impl<'run> Worker<'run> {
     pub(crate) fn new(task: Task<'run>) -> std::io::Result<Self> {
-        let Task { number, plan, clock, address, limits, stop } = task;
+        let Task { number, plan, clock, wire, limits, ceiling, stop } = task;
         Ok(Self {
             number,
             plan,
             clock,
-            address,
+            wire,
             limits,
+            ceiling,
             stop,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             lanes: Vec::new(),
@@ -124,6 +167,12 @@ impl<'run> Worker<'run> {
             planned: Vec::new(),
             outcomes: Vec::new(),
             connects: Vec::new(),
+            handshakes: Vec::new(),
+            dialled: 0,
+            dialling: VecDeque::new(),
+            held: VecDeque::new(),
+            thinking: BinaryHeap::new(),
+            next_source: number,
             cpu: Duration::ZERO,
         })
     }
@@ -171,6 +220,7 @@ impl<'run> Worker<'run> {
                 self.dispatch(due);
             }
             self.expire(now);
+            self.take_up(now);
             if now >= next_tell {
                 next_tell = now.plus(TELL);
                 self.tell(now, false, ledger);
@@ -195,6 +245,12 @@ impl<'run> Worker<'run> {
             }
             if let Some((deadline, _, _)) = self.deadlines.front() {
                 wake = wake.min(*deadline);
+            }
+            if let Some(Reverse((until, _))) = self.thinking.peek() {
+                wake = wake.min(*until);
+            }
+            if !self.held.is_empty() {
+                wake = wake.min(now.plus(HELD));
             }
             let turn = self.clock.now();
             let second = self.meter.at(turn);
@@ -266,8 +322,18 @@ impl<'run> Worker<'run> {
             let now = self.clock.now();
             self.serial += 1;
             let is_head = |due: Due| plan.requests[due.request as usize].is_head;
-            if !lane.begin_next(now, self.limits.timeout, self.serial, is_head) {
-                return;
+            let think = self.limits.think;
+            let pause = |due: Due| {
+                let micros = if think { plan.requests[due.request as usize].think } else { 0 };
+                Duration::from_micros(u64::from(micros))
+            };
+            match lane.begin_next(now, self.limits.timeout, self.serial, is_head, pause) {
+                Begun::Turn => {}
+                Begun::Nothing => return,
+                Begun::Later(until) => {
+                    self.thinking.push(Reverse((until, index)));
+                    return;
+                }
             }
             self.waiting -= 1;
             if let Some(active) = &lane.active {
@@ -277,222 +343,6 @@ impl<'run> Worker<'run> {
             if self.set_off(index) {
                 return;
             }
-        }
-    }
-
-    /// Sends the active request or begins to connect; `false` when its turn ended by that.
-    fn set_off(&mut self, index: u32) -> bool {
-        match &self.lanes[index as usize].link {
-            Link::Open { .. } => self.write(index),
-            Link::Connecting(_) => true,
-            Link::Closed => {
-                if self.connections >= self.limits.max_connections {
-                    self.end_turn(index, Err(Failure::SkippedDescriptors));
-                    return false;
-                }
-                let slot = &mut self.lanes[index as usize];
-                slot.generation = slot.generation.wrapping_add(1);
-                let token = u64::from(slot.generation) << 32 | u64::from(index);
-                let now = self.clock.now();
-                match client::connect(&self.epoll, self.address, token) {
-                    Ok(socket) => {
-                        slot.link = Link::Connecting(socket);
-                        self.connections += 1;
-                        if let Some(active) = slot.lane.as_mut().and_then(|lane| lane.active.as_mut()) {
-                            active.connect_began = Some(now);
-                        }
-                        true
-                    }
-                    Err(failure) => {
-                        self.end_turn(index, Err(failure));
-                        false
-                    }
-                }
-            }
-        }
-    }
-
-    /// Writes what is left of the active request; `false` when its turn ended by that.
-    fn write(&mut self, index: u32) -> bool {
-        let slot = &mut self.lanes[index as usize];
-        let (Some(active), Link::Open { socket, used }) =
-            (slot.lane.as_mut().and_then(|lane| lane.active.as_mut()), &slot.link)
-        else {
-            return true;
-        };
-        let text = self.plan.text(&self.plan.requests[active.due.request as usize]);
-        while active.written < text.len() {
-            let now = self.clock.now();
-            match client::send(socket, &text[active.written..]) {
-                Moved::Bytes(count) => {
-                    let second = self.meter.at(now);
-                    if active.written == 0 {
-                        active.sent.get_or_insert(now);
-                        active.reused = *used;
-                        second.reused += u64::from(*used);
-                    }
-                    active.written += count;
-                    second.bytes_out += count as u64;
-                }
-                Moved::Blocked => break,
-                Moved::Broken => return self.on_broken(index),
-            }
-        }
-        true
-    }
-
-    fn on_event(&mut self, token: u64, flags: epoll::EventFlags, buffer: &mut [u8]) {
-        let index = u32::try_from(token & 0xFFFF_FFFF).unwrap_or(u32::MAX);
-        let Some(slot) = self.lanes.get_mut(index as usize) else { return };
-        if u64::from(slot.generation) != token >> 32 {
-            return;
-        }
-        if let Link::Connecting(_) = slot.link {
-            self.on_connected(index);
-            return;
-        }
-        if flags.contains(epoll::EventFlags::OUT) && !self.write(index) {
-            self.advance(index);
-            return;
-        }
-        let ends =
-            flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-        if ends || flags.contains(epoll::EventFlags::IN) {
-            self.read(index, ends, buffer);
-        }
-    }
-
-    fn on_connected(&mut self, index: u32) {
-        let now = self.clock.now();
-        let slot = &mut self.lanes[index as usize];
-        let Link::Connecting(socket) = &slot.link else { return };
-        match client::connected(socket) {
-            Ok(()) => {
-                self.meter.at(now).connections_opened += 1;
-                if let Link::Connecting(socket) = std::mem::replace(&mut slot.link, Link::Closed) {
-                    slot.link = Link::Open { socket, used: false };
-                }
-                if let Some(active) = slot.lane.as_mut().and_then(|lane| lane.active.as_mut()) {
-                    let took = active.connect_began.map_or(Duration::ZERO, |began| now.since(began));
-                    active.connecting += took;
-                    self.connects.push((now.second(), took));
-                }
-                if !self.write(index) {
-                    self.advance(index);
-                }
-            }
-            Err(failure) => {
-                self.close(index);
-                self.end_turn(index, Err(failure));
-                self.advance(index);
-            }
-        }
-    }
-
-    /// Receives what there is. `ends`: the target sends nothing more after it, so that no further event
-    /// will come, and the connection takes no other request.
-    fn read(&mut self, index: u32, ends: bool, buffer: &mut [u8]) {
-        loop {
-            let slot = &mut self.lanes[index as usize];
-            let Link::Open { socket, used } = &mut slot.link else { return };
-            let moved = client::receive(socket, buffer);
-            let active = slot.lane.as_mut().and_then(|lane| lane.active.as_mut());
-            let received = match moved {
-                Moved::Blocked => return,
-                Moved::Bytes(0) if active.as_ref().is_some_and(|active| active.reader.ends_at_close()) => {
-                    let status = active.map_or(0, |active| active.reader.status());
-                    self.close(index);
-                    self.end_turn(index, Ok(status));
-                    self.advance(index);
-                    return;
-                }
-                Moved::Bytes(0) | Moved::Broken => {
-                    if !self.on_broken(index) {
-                        self.advance(index);
-                    }
-                    return;
-                }
-                Moved::Bytes(received) => received,
-            };
-            let now = self.clock.now();
-            self.meter.at(now).bytes_in += received as u64;
-            let Some(active) = active.filter(|active| active.sent.is_some()) else {
-                // Bytes that nobody asked for: whatever they are, they are no answer.
-                if !self.on_broken(index) {
-                    self.advance(index);
-                }
-                return;
-            };
-            active.first_byte.get_or_insert(now);
-            active.received += received as u64;
-            match active.reader.feed(&buffer[..received]) {
-                Step::More => {
-                    if received < buffer.len() && !ends {
-                        return;
-                    }
-                }
-                Step::Complete(taken) => {
-                    *used = true;
-                    let status = active.reader.status();
-                    let text = self.plan.text(&self.plan.requests[active.due.request as usize]);
-                    let whole = taken == received && active.written == text.len();
-                    if !active.reader.keep_alive() || !whole || ends {
-                        self.close(index);
-                    }
-                    self.end_turn(index, Ok(status));
-                    self.advance(index);
-                    return;
-                }
-                Step::Invalid => {
-                    self.close(index);
-                    self.end_turn(index, Err(Failure::Invalid));
-                    self.advance(index);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The connection broke. A safe request that had just left on a kept-alive connection, and got no byte
-    /// back, is tried once more: the server closed as it left. Otherwise its turn ends; `false` then.
-    fn on_broken(&mut self, index: u32) -> bool {
-        let (plan, now) = (self.plan, self.clock.now());
-        let slot = &mut self.lanes[index as usize];
-        let was_used = matches!(slot.link, Link::Open { used: true, .. });
-        let retry = slot.lane.as_mut().and_then(|lane| lane.active.as_mut()).is_some_and(|active| {
-            let request = &plan.requests[active.due.request as usize];
-            let again = was_used && request.is_safe && active.crossed_a_close(now);
-            if again {
-                active.reset_for_retry(request.is_head);
-            }
-            again
-        });
-        self.close(index);
-        if retry {
-            self.meter.at(now).retried += 1;
-            return self.set_off(index);
-        }
-        self.end_turn(index, Err(Failure::Reset));
-        false
-    }
-
-    /// Ends the active request's turn, if there is one, and drops the lane when it has done all its work.
-    fn end_turn(&mut self, index: u32, result: Result<u16, Failure>) {
-        let now = self.clock.now();
-        let slot = &mut self.lanes[index as usize];
-        let Some(lane) = &mut slot.lane else { return };
-        let Some(request) =
-            lane.active.as_ref().map(|active| &self.plan.requests[active.due.request as usize])
-        else {
-            return;
-        };
-        if let Some(outcome) = lane.end(request, result, now) {
-            self.outcomes.push(outcome);
-            self.meter.on_flight(now, -1);
-            self.meter.at(now).completed += u64::from(!result.is_err_and(Failure::is_skip));
-        }
-        if request.is_last && lane.waiting.is_empty() {
-            self.remove(index);
         }
     }
 
@@ -506,26 +356,25 @@ impl<'run> Worker<'run> {
 
     fn close(&mut self, index: u32) {
         let slot = &mut self.lanes[index as usize];
-        if !matches!(std::mem::replace(&mut slot.link, Link::Closed), Link::Closed) {
+        let link = std::mem::replace(&mut slot.link, Link::Closed);
+        if !matches!(link, Link::Closed) {
             slot.generation = slot.generation.wrapping_add(1);
             self.connections -= 1;
         }
+        self.dialled -= usize::from(matches!(link, Link::Connecting { .. } | Link::Shaking { .. }));
     }
 
     /// Ends the turns that have lasted too long.
     fn expire(&mut self, now: Offset) {
         while let Some(&(deadline, index, serial)) = self.deadlines.front() {
-            let current = self.lanes[index as usize]
-                .lane
-                .as_ref()
-                .and_then(|lane| lane.active.as_ref())
-                .is_some_and(|active| active.serial == serial);
+            let current = self.current(index, serial).is_some();
             if current && deadline > now {
                 return;
             }
             self.deadlines.pop_front();
             if current {
-                let connecting = matches!(self.lanes[index as usize].link, Link::Connecting(_));
+                let link = &self.lanes[index as usize].link;
+                let connecting = !matches!(link, Link::Open { .. });
                 self.close(index);
                 self.end_turn(index, Err(if connecting { Failure::Unreachable } else { Failure::TimedOut }));
                 self.advance(index);
@@ -543,6 +392,39 @@ impl<'run> Worker<'run> {
                 self.remove(u32::try_from(index).unwrap_or(u32::MAX));
             }
         }
+    }
+
+    /// Takes up again what waited for the ceiling, for its user, or for fewer connections being made.
+    fn take_up(&mut self, now: Offset) {
+        while let Some(&Reverse((until, index))) = self.thinking.peek()
+            && until <= now
+        {
+            self.thinking.pop();
+            self.advance(index);
+        }
+        for _ in 0..self.held.len() {
+            let Some((index, serial)) = self.held.pop_front() else { break };
+            let Some(active) = self.current(index, serial) else { continue };
+            if now.since(active.ready.plus(active.connecting)) > ceiling::PATIENCE {
+                self.end_turn(index, Err(Failure::SkippedCeiling));
+                self.advance(index);
+            } else if !self.write(index) {
+                self.advance(index);
+            }
+        }
+        while self.dialled < MAX_DIALLED
+            && let Some((index, serial)) = self.dialling.pop_front()
+        {
+            if self.current(index, serial).is_some() && !self.set_off(index) {
+                self.advance(index);
+            }
+        }
+    }
+
+    /// The turn of a lane, if it is still this one.
+    fn current(&self, index: u32, serial: u64) -> Option<&Active> {
+        let active = self.lanes[index as usize].lane.as_ref()?.active.as_ref()?;
+        (active.serial == serial).then_some(active)
     }
 
     fn is_idle(&self) -> bool {
@@ -579,7 +461,7 @@ impl<'run> Worker<'run> {
             outcomes: std::mem::take(&mut self.outcomes),
             seconds: self.meter.take(now),
             connects: std::mem::take(&mut self.connects),
-            handshakes: Vec::new(),
+            handshakes: std::mem::take(&mut self.handshakes),
             finished,
         };
         // The ledger listens until every worker has finished.

@@ -2,19 +2,20 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use captures::{Histogram, Interval, Offset, Rate, RunEnd, RunWriter, Stage};
 
+use crate::ceiling::Ceiling;
 use crate::clock::{Clock, process_cpu};
-use crate::drive::{Chunk, Limits, Task, Worker};
+use crate::drive::{Chunk, Limits, Task, Wire, Worker};
 use crate::ledger::{Ledger, Told, Totals, Usage};
 use crate::machine;
 use crate::observe::Observer;
 use crate::plan::Plan;
+use crate::preview::Peak;
 use crate::schedule::{Due, Schedule, Unit, mix};
 use crate::stages::scale_at;
 use crate::verdict::Judge;
@@ -28,8 +29,13 @@ const LEAD: Duration = Duration::from_millis(200);
 /// How a plan is to be replayed.
 #[derive(Debug)]
 pub struct Config {
-    /// Where to send: an address that has passed the check against the origin.
-    pub address: SocketAddr,
+    /// Where and how connections are made.
+    pub wire: Wire,
+    /// The most requests that may leave within any second, reckoned by 100 ms; `None`: the plan's own peak.
+    pub ceiling: Option<Rate>,
+    /// Whether a request waits for its recorded pause after the end of its predecessor on the connection: a
+    /// slow target then slows its users down.
+    pub think: bool,
     /// The load over time.
     pub stages: Vec<Stage>,
     /// What fractions of the load are made of.
@@ -123,9 +129,14 @@ pub fn replay<W: Write>(
     on_settled: impl FnMut(Option<&Progress>, &[Interval]) -> Option<String>,
 ) -> Result<Finished, ReplayError> {
     let threads = config.threads.max(1);
+    // Ours to raise, too: the caller's flag is its own.
+    let halt = &AtomicBool::new(false);
     let schedule = Schedule::by(config.unit, plan, config.stages.clone(), config.seed);
     let clock = Clock::starting_in(LEAD);
+    let ceiling = Ceiling::new(config.ceiling.map(|rate| (rate.as_per_second() / 10.0).ceil() as u64));
+    let (ceiling, wire) = (&ceiling, config.wire.clone());
     let limits = Limits {
+        think: config.think,
         timeout: config.timeout,
         drain: config.drain,
         max_connections: (config.max_connections / threads).max(1),
@@ -134,7 +145,7 @@ pub fn replay<W: Write>(
     let mut workers = Vec::with_capacity(threads);
     for number in 0..threads {
         let limits = limits.clone();
-        let task = Task { number, plan, clock, address: config.address, limits, stop };
+        let task = Task { number, plan, clock, wire: &wire, limits, ceiling, stop: halt };
         workers.push(Worker::new(task).map_err(ReplayError::Start)?);
     }
     let (ledger_sender, ledger_receiver) = mpsc::channel();
@@ -163,11 +174,11 @@ pub fn replay<W: Write>(
         drop(ledger_sender);
         std::thread::Builder::new()
             .name("plan".to_owned())
-            .spawn_scoped(scope, move || plan_ahead(schedule, &senders, stop))
+            .spawn_scoped(scope, move || plan_ahead(schedule, &senders, ceiling, halt))
             .map_err(ReplayError::Start)?;
         Accounts {
             ledger: Ledger::new(threads, schedule.expected(), config.seed),
-            judge: Judge::new(config.stages.clone()),
+            judge: Judge::new(config.stages.clone(), config.ceiling.is_none()),
             clock,
             run,
             write_error: None,
@@ -175,21 +186,25 @@ pub fn replay<W: Write>(
             running: Some(running),
             usage_told: None,
             stopped_by: None,
+            halt,
         }
         .keep(&ledger_receiver, config, schedule.end(), stop, on_settled)
     })
 }
 
 /// Makes the schedule, window by window, a little ahead of the workers; their full queues hold it back.
-fn plan_ahead(schedule: &Schedule<'_>, senders: &[SyncSender<Chunk>], stop: &AtomicBool) {
+fn plan_ahead(schedule: &Schedule<'_>, senders: &[SyncSender<Chunk>], ceiling: &Ceiling, stop: &AtomicBool) {
+    let mut peak = Peak::default();
     let mut from = Offset::ZERO;
     while from < schedule.end() && !stop.load(Ordering::Relaxed) {
         let until = from.plus(WINDOW).min(schedule.end());
         let mut shares: Vec<Vec<Due>> = senders.iter().map(|_| Vec::new()).collect();
         for due in schedule.window(from, until) {
+            peak.on_due(due.at);
             let share = mix(schedule.connection_of(&due)) % senders.len() as u64;
             shares[usize::try_from(share).unwrap_or(0)].push(due);
         }
+        ceiling.on_peak(peak.most);
         for (sender, dues) in senders.iter().zip(shares) {
             // A worker that was stopped listens no more.
             let _ = sender.send(Chunk { until, dues });
@@ -198,7 +213,9 @@ fn plan_ahead(schedule: &Schedule<'_>, senders: &[SyncSender<Chunk>], stop: &Ato
     }
 }
 
-struct Accounts<W> {
+struct Accounts<'run, W> {
+    /// Ends the run at all workers.
+    halt: &'run AtomicBool,
     ledger: Ledger,
     judge: Judge,
     clock: Clock,
@@ -212,7 +229,7 @@ struct Accounts<W> {
     stopped_by: Option<String>,
 }
 
-impl<W: Write> Accounts<W> {
+impl<W: Write> Accounts<'_, W> {
     /// Books what the workers tell until all have finished; then closes the run.
     fn keep(
         mut self,
@@ -235,16 +252,19 @@ impl<W: Write> Accounts<W> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            if stop.load(Ordering::Relaxed) {
+                self.halt.store(true, Ordering::Relaxed);
+            }
             self.look_at_ourselves();
             if let Some(reason) = self.settle(config, end, &mut on_settled)
-                && !stop.swap(true, Ordering::Relaxed)
+                && !self.halt.swap(true, Ordering::Relaxed)
             {
                 self.stopped_by = Some(reason);
             }
         }
         self.settle(config, end, &mut on_settled);
         let elapsed = self.clock.now();
-        let interrupted = stop.load(Ordering::Relaxed) && elapsed < end;
+        let interrupted = self.halt.load(Ordering::Relaxed) && elapsed < end;
         let invalid_reason = self.judge.verdict(self.ledger.totals());
         let end = RunEnd { ended: elapsed, interrupted, invalid_reason, stopped_by: self.stopped_by };
         let totals = self.ledger.totals().clone();

@@ -34,6 +34,17 @@ pub(crate) struct Lane {
     pub(crate) last_done: Offset,
 }
 
+/// Whether a turn began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// The next request has its turn.
+    Turn,
+    /// Its user still thinks, until then.
+    Later(Offset),
+    /// Nothing waits, or something has its turn already.
+    Nothing,
+}
+
 /// The request whose turn it is.
 #[derive(Debug)]
 pub(crate) struct Active {
@@ -52,6 +63,8 @@ pub(crate) struct Active {
     pub(crate) reused: bool,
     pub(crate) written: usize,
     pub(crate) retried: bool,
+    /// Whether the ceiling of the rate let it pass.
+    pub(crate) admitted: bool,
     pub(crate) reader: ResponseReader,
 }
 
@@ -65,21 +78,29 @@ impl Lane {
         self.active.is_none() && self.waiting.is_empty()
     }
 
-    /// Gives the next waiting request its turn at `now`; whether there was one.
+    /// Gives the next waiting request its turn at `now`, no sooner than `pause` after the end of its
+    /// predecessor.
     pub(crate) fn begin_next(
         &mut self,
         now: Offset,
         timeout: Duration,
         serial: u64,
         is_head: impl Fn(Due) -> bool,
-    ) -> bool {
+        pause: impl Fn(Due) -> Duration,
+    ) -> Begun {
         if self.active.is_some() {
-            return false;
+            return Begun::Nothing;
         }
-        let Some(due) = self.waiting.pop_front() else { return false };
+        let Some(&due) = self.waiting.front() else { return Begun::Nothing };
+        let paused = if self.last_done == Offset::ZERO { Duration::ZERO } else { pause(due) };
+        let ready = due.at.max(self.last_done.plus(paused));
+        if !paused.is_zero() && ready > now {
+            return Begun::Later(ready);
+        }
+        self.waiting.pop_front();
         self.active = Some(Active {
             due,
-            ready: due.at.max(self.last_done),
+            ready,
             deadline: now.plus(timeout),
             serial,
             connect_began: None,
@@ -90,9 +111,10 @@ impl Lane {
             reused: false,
             written: 0,
             retried: false,
+            admitted: false,
             reader: ResponseReader::new(is_head(due)),
         });
-        true
+        Begun::Turn
     }
 
     /// Ends the turn of the active request; `None` when there is none.
@@ -150,11 +172,17 @@ impl Active {
         !self.retried && !self.reader.began() && self.sent.is_none_or(|sent| now.since(sent) < CROSSING)
     }
 
+    /// Whether the request never left on this try: no byte of it was taken.
+    pub(crate) const fn never_left(&self) -> bool {
+        !self.retried && self.sent.is_none()
+    }
+
     /// Forgets what happened on a connection that was closed as the request left, for its second try. The
     /// moment of its first byte stays: what came after is not the generator's lateness.
     pub(crate) fn reset_for_retry(&mut self, is_head: bool) {
         self.retried = true;
         self.written = 0;
+        self.admitted = false;
         self.connect_began = None;
         self.reader = ResponseReader::new(is_head);
     }
@@ -181,7 +209,11 @@ mod tests {
             ((500, 500, 510), (0, 0, 10, 10)),
         ];
         for (at, ((begin, sent, end), (wait, lag, response, latency))) in expected.into_iter().enumerate() {
-            assert!(lane.begin_next(Offset::from_millis(begin), Duration::from_secs(30), 1, |_| false));
+            let now = Offset::from_millis(begin);
+            assert_eq!(
+                lane.begin_next(now, Duration::from_secs(30), 1, |_| false, |_| Duration::ZERO),
+                Begun::Turn
+            );
             lane.active.as_mut().unwrap().sent = Some(Offset::from_millis(sent));
             let outcome = lane.end(&plan.requests[at], Ok(200), Offset::from_millis(end)).unwrap();
             assert_eq!(outcome.ready.since(outcome.due), Duration::from_millis(wait));
@@ -193,10 +225,27 @@ mod tests {
     }
 
     #[test]
+    fn a_user_who_thinks_is_not_hurried_by_a_slow_answer() {
+        let plan = plan_of([exchange(0, 0, 1), exchange(1, 105, 1)]);
+        let pause = |due: Due| Duration::from_micros(u64::from(plan.requests[due.request as usize].think));
+        let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
+        lane.waiting.extend([due(0, 0), due(105, 1)]);
+        let begin = |lane: &mut Lane, at| {
+            lane.begin_next(Offset::from_millis(at), Duration::from_secs(30), 1, |_| false, pause)
+        };
+        assert_eq!(begin(&mut lane, 0), Begun::Turn);
+        // The answer comes after 400 ms instead of the recorded 5: the recorded 100 ms of thinking follow it.
+        lane.end(&plan.requests[0], Ok(200), Offset::from_millis(400)).unwrap();
+        assert_eq!(begin(&mut lane, 400), Begun::Later(Offset::from_millis(500)));
+        assert_eq!(begin(&mut lane, 500), Begun::Turn);
+        assert_eq!(lane.active.as_ref().unwrap().ready, Offset::from_millis(500));
+    }
+
+    #[test]
     fn only_a_close_that_crossed_the_request_is_a_reason_to_try_again() {
         let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
         lane.waiting.push_back(due(10, 0));
-        lane.begin_next(Offset::from_millis(10), Duration::from_secs(30), 1, |_| false);
+        lane.begin_next(Offset::from_millis(10), Duration::from_secs(30), 1, |_| false, |_| Duration::ZERO);
         let active = lane.active.as_mut().unwrap();
         active.sent = Some(Offset::from_millis(10));
         assert!(active.crossed_a_close(Offset::from_millis(11)));
@@ -211,7 +260,7 @@ mod tests {
         let plan = plan_of([exchange(0, 0, 1)]);
         let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
         lane.waiting.push_back(due(10, 0));
-        lane.begin_next(Offset::from_millis(10), Duration::from_secs(30), 1, |_| false);
+        lane.begin_next(Offset::from_millis(10), Duration::from_secs(30), 1, |_| false, |_| Duration::ZERO);
         let active = lane.active.as_mut().unwrap();
         active.connecting = Duration::from_millis(7);
         active.sent = Some(Offset::from_millis(18));

@@ -5,6 +5,7 @@
 //! one epoll loop per thread with absolute due times (`drive`, `client`). Nothing here concludes anything
 //! about the target: that is the modeler's work. What is judged here is the generator itself.
 
+mod ceiling;
 mod client;
 mod clock;
 mod drive;
@@ -21,8 +22,10 @@ mod response;
 mod schedule;
 mod select;
 mod stages;
+mod tls;
 mod verdict;
 
+pub use drive::Wire;
 pub use engine::{Config, Finished, Progress, ReplayError, replay};
 pub use ledger::{Seen, Totals};
 pub use machine::allowed_connections;
@@ -30,10 +33,11 @@ pub use observe::{ObserveError, ObserveSource, Observer};
 pub use origin::{Conflict, Target, TargetError, origin_conflict};
 pub use plan::rewrite::{HostField, RewriteError, Rewrites, field_value, parse_field, parse_pair};
 pub use plan::{HeldBack, MARKER, Plan, PlanError, Planner, Rewriting, Share};
-pub use preview::{Preview, preview};
+pub use preview::{Preview, due_moments, preview};
 pub use profile::Profile;
 pub use schedule::Unit;
 pub use select::{MixError, RoutePattern, Selection, parse_mix};
 pub use stages::{
     Levels, StagesError, hold, parse_length, parse_scale, parse_stages, parse_stages_with, scale_at,
 };
+pub use tls::{Tls, TlsError, TlsFiles};

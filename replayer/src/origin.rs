@@ -14,6 +14,8 @@ use captures::CaptureHeader;
 /// Where requests are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    /// Whether it is reached by TLS.
+    pub secure: bool,
     /// The host as typed, without brackets or trailing dot, in lower case.
     pub host: String,
     /// The port.
@@ -22,60 +24,57 @@ pub struct Target {
     pub base_path: String,
 }
 
-/// Why a piece of text is no target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TargetError {
-    /// It is not like `http://host:port`.
-    Form,
-    /// It asks for TLS.
-    Tls,
-}
+/// Why a piece of text is no target: it is not like `http://host:port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetError;
 
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Form => write!(f, "is not a target"),
-            Self::Tls => write!(f, "asks for TLS, which replays do not speak yet"),
-        }
+        write!(f, "is not a target")
     }
 }
 
 impl TargetError {
     /// What to write instead.
     pub const fn mend(&self) -> &'static str {
-        match self {
-            Self::Form => "write e.g. http://staging.test:8080",
-            Self::Tls => "give the plain http:// address behind the TLS terminator",
-        }
+        "write e.g. http://staging.test:8080 or https://staging.test"
     }
 }
 
 impl std::error::Error for TargetError {}
 
+const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
+
 impl Target {
-    /// Reads `http://host[:port][/base/path]`.
+    /// Reads `http://host[:port][/base/path]` or the same with `https`.
     ///
     /// # Errors
-    /// When it is malformed, has credentials, a query or a fragment, or asks for TLS.
+    /// When it is malformed, has credentials, a query or a fragment.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
-        if lower.starts_with("https://") {
-            return Err(TargetError::Tls);
-        }
-        let rest = if lower.starts_with("http://") { &text[7..] } else { return Err(TargetError::Form) };
+        let (secure, rest) = if lower.starts_with("https://") {
+            (true, &text[8..])
+        } else if lower.starts_with("http://") {
+            (false, &text[7..])
+        } else {
+            return Err(TargetError);
+        };
         if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7F || matches!(byte, b'@' | b'?' | b'#' | b'\\'))
         {
-            return Err(TargetError::Form);
+            return Err(TargetError);
         }
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (host, port) = split_authority(authority).ok_or(TargetError::Form)?;
-        Ok(Self { host, port, base_path: path.trim_end_matches('/').to_owned() })
+        let (host, port) = split_authority(authority).ok_or(TargetError)?;
+        let port = port.unwrap_or(if secure { HTTPS } else { HTTP });
+        Ok(Self { secure, host, port, base_path: path.trim_end_matches('/').to_owned() })
     }
 
     /// As in a `Host` field.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+        let default = if self.secure { HTTPS } else { HTTP };
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 
     /// Every address of the target.
@@ -91,7 +90,7 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.base_path)
+        write!(f, "http{}://{}{}", if self.secure { "s" } else { "" }, self.authority(), self.base_path)
     }
 }
 
@@ -137,7 +136,13 @@ pub fn origin_conflict(
         .upstream
         .iter()
         .chain(recorded_authorities)
-        .find(|authority| split_authority(authority) == Some((target.host.clone(), target.port)))
+        .find(|authority| {
+            split_authority(authority).is_some_and(|(host, port)| {
+                // Without a port it may have been either scheme's.
+                let same_port = port.map_or(matches!(target.port, HTTP | HTTPS), |port| port == target.port);
+                host == target.host && same_port
+            })
+        })
         .map(|authority| Conflict::Named(authority.clone()))
 }
 
@@ -163,8 +168,8 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Host (lower case, no brackets, no trailing dot) and port (80 when there is none) of an authority.
-fn split_authority(authority: &str) -> Option<(String, u16)> {
+/// Host (lower case, no brackets, no trailing dot) and port, if there is one, of an authority.
+fn split_authority(authority: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
         (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
@@ -176,12 +181,12 @@ fn split_authority(authority: &str) -> Option<(String, u16)> {
         }
     };
     let port = match port {
-        None | Some("") => 80,
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok()?,
+        None | Some("") => None,
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
         Some(_) => return None,
     };
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    (!host.is_empty() && port != 0).then_some((host, port))
+    (!host.is_empty() && port != Some(0)).then_some((host, port))
 }
 
 #[cfg(test)]
@@ -239,6 +244,9 @@ mod tests {
             "http://shop.test",
             "http://SHOP.test.:80",
             "http://www.shop.test:8443",
+            "https://shop.test",
+            "https://www.shop.test:8443",
+            "https://127.0.0.1:9000",
         ] {
             check(target, true);
         }
@@ -253,7 +261,6 @@ mod tests {
 
     #[test]
     fn what_is_no_target_is_named() {
-        assert_eq!(Target::parse("https://shop.test"), Err(TargetError::Tls));
         for text in [
             "",
             "shop.test",
@@ -267,8 +274,15 @@ mod tests {
             "http://a:99999",
             "http://é",
         ] {
-            assert!(text == "http://é" || Target::parse(text) == Err(TargetError::Form), "{text}");
+            assert!(text == "http://é" || Target::parse(text) == Err(TargetError), "{text}");
         }
-        assert_eq!(Target::parse("http://[::1]:81/x/").unwrap().to_string(), "http://[::1]:81/x");
+        for (text, authority, shown) in [
+            ("http://[::1]:81/x/", "[::1]:81", "http://[::1]:81/x"),
+            ("https://Shop.test", "shop.test", "https://shop.test"),
+            ("https://shop.test:80", "shop.test:80", "https://shop.test:80"),
+        ] {
+            let target = Target::parse(text).unwrap();
+            assert_eq!((target.authority().as_str(), target.to_string().as_str()), (authority, shown));
+        }
     }
 }

@@ -58,6 +58,12 @@ pub fn preview(plan: &Plan, unit: Unit, stages: &[Stage], seed: u64, most: u64) 
     Some(preview)
 }
 
+/// Every due moment of the plan, in order: what arrivals at a target can be compared with.
+pub fn due_moments(plan: &Plan, unit: Unit, stages: &[Stage], seed: u64) -> Vec<Offset> {
+    let schedule = Schedule::by(unit, plan, stages.to_vec(), seed);
+    schedule.window(Offset::ZERO, schedule.end()).into_iter().map(|due| due.at).collect()
+}
+
 /// Finds the most moments within any 100 ms of an ascending series.
 #[derive(Debug, Default)]
 pub(crate) struct Peak {

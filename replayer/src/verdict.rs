@@ -15,6 +15,8 @@ const LAG_QUANTILE: f64 = 0.99;
 const LAG_ALLOWED: Duration = Duration::from_millis(2);
 const LAG_SHARE_OF_SERVICE: f64 = 0.1;
 const CPU_ALLOWED: f64 = 0.9;
+/// One of so many requests may be clipped by the plan's own ceiling.
+const CLIPPED: u64 = 1_000;
 /// A stage shorter of requests than this has no p99 worth a verdict.
 const ENOUGH: u64 = 500;
 
@@ -22,15 +24,17 @@ const ENOUGH: u64 = 500;
 #[derive(Debug)]
 pub(crate) struct Judge {
     stages: Vec<Stage>,
+    /// The ceiling of the rate is the plan's own: what it clips, we were late with.
+    own_ceiling: bool,
     per_stage: Vec<RouteInterval>,
     seconds: u64,
     busy_seconds: u64,
 }
 
 impl Judge {
-    pub(crate) fn new(stages: Vec<Stage>) -> Self {
+    pub(crate) fn new(stages: Vec<Stage>, own_ceiling: bool) -> Self {
         let per_stage = vec![RouteInterval::default(); stages.len()];
-        Self { stages, per_stage, seconds: 0, busy_seconds: 0 }
+        Self { stages, own_ceiling, per_stage, seconds: 0, busy_seconds: 0 }
     }
 
     /// Takes a settled delta of one second.
@@ -59,6 +63,12 @@ impl Judge {
             if skipped > 0 {
                 return Some(format!("{skipped} requests were skipped for want of {what}"));
             }
+        }
+        let clipped = totals.failures(Failure::SkippedCeiling);
+        if self.own_ceiling && clipped * CLIPPED > totals.planned {
+            return Some(format!(
+                "{clipped} requests were so late that to send them would have passed the plan's own peak"
+            ));
         }
         // One busy second may be a hiccup of the machine; two and more than a twentieth are a limit.
         if self.busy_seconds >= 2 && self.busy_seconds * 20 > self.seconds {
@@ -109,7 +119,7 @@ mod tests {
     use crate::stages::parse_stages;
 
     fn check(lag_ms: u64, service_ms: u64, late: u64, cpu: f64, expected: Option<&str>) {
-        let mut judge = Judge::new(parse_stages("=10s:1x").unwrap());
+        let mut judge = Judge::new(parse_stages("=10s:1x").unwrap(), true);
         let mut totals = Totals::default();
         for second in 0..10 {
             let mut interval = Interval { second, generator_cpu: cpu, ..Interval::default() };
@@ -136,7 +146,7 @@ mod tests {
                 totals.overall.lag.record(Duration::from_millis(if at < late { 30 } else { 0 }));
                 totals.overall.service.record(Duration::from_millis(5));
             }
-            let verdict = Judge::new(parse_stages("=1s:1x").unwrap()).verdict(&totals);
+            let verdict = Judge::new(parse_stages("=1s:1x").unwrap(), true).verdict(&totals);
             assert_eq!(verdict.is_some(), expected, "{late} late: {verdict:?}");
         }
     }

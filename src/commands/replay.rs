@@ -21,15 +21,17 @@ use serde_json::{Value, json};
 use crate::Globals;
 use crate::commands::files;
 use crate::complain::{Complaint, Exit, reason, say};
+use args::PacingArg;
 pub(crate) use args::ReplayArgs;
 use gate::Conclusions;
-use prepare::{Prepared, length, observer, prepare, reachable};
+use prepare::{Prepared, ceiling, length, observer, prepare, reachable, wire};
 
 /// Runs the command.
 pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint> {
     let timeout = length("--timeout", &args.sending.timeout)?;
     let thresholds = gate::thresholds("--threshold", &args.threshold)?;
     let limits = gate::limits(args)?;
+    let ceiling = ceiling(&args.sending)?;
     let Prepared { plan, target, addresses } = prepare(&args.source)?;
     let stages = load::stages(&args.load, &plan)?;
     let (unit, why_requests) = load::unit(args.sending.unit, &plan, &stages);
@@ -57,11 +59,13 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         held_back_ratio: plan.held_back_ratio(),
         configuration: configuration(args, &target, &addresses, threads, unit).to_string(),
     };
-    let address = reachable(&target, &addresses)?;
+    let wire = wire(&args.sending, &target, reachable(&target, &addresses)?)?;
     let observer = observer(&args.sending.observe)?;
     let writer = files::create_run(out, &run_header)?;
     let config = Config {
-        address,
+        wire,
+        ceiling,
+        think: args.sending.pacing == PacingArg::Think,
         stages,
         unit,
         seed: globals.seed,
@@ -116,11 +120,11 @@ fn plan_has_spike(stages: &[Stage]) -> bool {
 }
 
 /// The generator shares the machine with nobody's service, but with the machine's own work.
-fn default_threads() -> usize {
+pub(super) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
-fn stop_on_signals() -> Result<Arc<AtomicBool>, Complaint> {
+pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>, Complaint> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // A second signal ends the process at once.
@@ -170,6 +174,11 @@ fn configuration(
         "origin_is_safe": source.origin_is_safe,
         "threads": threads,
         "timeout": sending.timeout,
+        "ceiling": sending.ceiling,
+        "pacing": if sending.pacing == PacingArg::Think { "think" } else { "plan" },
+        "source_ip": sending.source_ip.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "sni": sending.sni,
+        "client_certificate": sending.client_cert.is_some(),
         "max_connections": sending.max_connections,
         "max_backlog": sending.max_backlog,
         "observe": sending.observe,

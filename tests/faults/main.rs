@@ -1,4 +1,4 @@
-//! The recorder under every fault that the project knows of, against what it promises: `make faults`.
+//! The recorder and the replayer under every fault that the project knows of, against what they promise: `make faults`.
 //!
 //! A row is a fault, a column a promise; rows and promises are those of the project's research on reliability.
 //! Each row runs the real binary three times under the same traffic: with recording off, with recording on, and
@@ -6,7 +6,7 @@
 //!
 //!     cargo test --test faults                   a few rows, briefly
 //!     cargo test --test faults -- --all          all of it; ends with 1 below the floor
-//!     cargo test --test faults -- --rows R1,R13  some rows in full; add --quick for a tenth of it
+//!     cargo test --test faults -- --rows R1,L13  some rows in full; add --quick for a tenth of it
 
 #![expect(clippy::print_stderr, reason = "says what it skips and how far it is")]
 #![expect(clippy::print_stdout, reason = "its output is its result")]
@@ -25,6 +25,7 @@ mod chaos;
 mod drive;
 mod mix;
 mod origin;
+mod replays;
 mod rows;
 mod scenario;
 mod subject;
@@ -105,7 +106,10 @@ fn main() -> ExitCode {
         table.push(id, title, cells);
         eprintln!("{} in {:.0} s", table.last(), began.elapsed().as_secs_f64());
     }
-    println!("{table}");
+    if table.last() != "" {
+        println!("{table}");
+    }
     let good = if all { table.count("holds") >= FLOOR } else { table.count("FAILS") == 0 };
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let replays = replays::run(all, named.as_deref());
+    if good && replays { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

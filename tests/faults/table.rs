@@ -27,7 +27,7 @@ impl Verdict {
         }
     }
 
-    const fn word(&self) -> &'static str {
+    pub(crate) const fn word(&self) -> &'static str {
         match self {
             Self::Holds(_) => "holds",
             Self::Fails(_) => "FAILS",
@@ -35,7 +35,7 @@ impl Verdict {
         }
     }
 
-    fn why(&self) -> &str {
+    pub(crate) fn why(&self) -> &str {
         match self {
             Self::Holds(why) | Self::Fails(why) | Self::Skipped(why) => why,
         }

@@ -48,12 +48,12 @@ pub(crate) struct ReplayArgs {
 }
 
 /// What is replayed, and where.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SourceArgs {
     /// Captures, or folders with files that end in .capture; read as one
     #[arg(value_name = "CAPTURE", required = true)]
     pub(crate) captures: Vec<PathBuf>,
-    /// Where to send, as http://HOST:PORT[/BASE]
+    /// Where to send, as http://HOST:PORT[/BASE] or https://HOST
     #[arg(long, value_name = "URL")]
     pub(crate) target: String,
     /// Also send methods that may change something at the target (POST, PUT, DELETE …)
@@ -116,6 +116,29 @@ pub(crate) struct SendingArgs {
     /// Sending threads [default: half of the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+    /// The most requests that may leave in a second, counted by 100 ms; what is above is skipped and counted
+    /// [default: the plan's own peak]
+    #[arg(long, value_name = "RATE")]
+    pub(crate) ceiling: Option<String>,
+    /// When a request follows another on its connection: at its planned moment, or no sooner than its recorded
+    /// pause after the answer
+    #[arg(long, value_enum, default_value_t = PacingArg::Plan)]
+    pub(crate) pacing: PacingArg,
+    /// A local address to send from; several take turns
+    #[arg(long, value_name = "IP")]
+    pub(crate) source_ip: Vec<std::net::IpAddr>,
+    /// Trust these certificates (PEM) instead of the system's, for an https target
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The name that an https target's certificate must bear [default: the target's host]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sni: Option<String>,
+    /// The certificate chain (PEM) to show to an https target
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
     /// The most connections at a time [default: what the descriptor limit allows]
     #[arg(long, value_name = "N")]
     pub(crate) max_connections: Option<usize>,
@@ -125,6 +148,15 @@ pub(crate) struct SendingArgs {
     /// Watch the target once a second: pid=N, cgroup=PATH or prometheus=URL[,name…]; may be repeated
     #[arg(long, value_name = "SOURCE")]
     pub(crate) observe: Vec<String>,
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PacingArg {
+    /// Its planned moment, and its predecessor on the connection
+    Plan,
+    /// The recorded pause after its predecessor's end, too: a slow target slows its users down
+    Think,
 }
 
 /// What fractions of the load are made of.

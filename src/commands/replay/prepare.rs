@@ -1,15 +1,16 @@
 //! From flags to a plan and a place to send it: reads the capture, refuses the recorded origin.
 
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use captures::{CaptureHeader, Offset};
+use captures::{CaptureHeader, Offset, Rate};
 use replayer::{
     HostField, ObserveSource, Observer, Plan, Planner, Rewrites, Rewriting, RoutePattern, Selection, Share,
-    Target,
+    Target, Tls, TlsError, TlsFiles, Wire,
 };
 
-use super::args::SourceArgs;
+use super::args::{SendingArgs, SourceArgs};
 use crate::commands::files;
 use crate::complain::{Complaint, Exit, reason, say};
 
@@ -23,7 +24,7 @@ pub(crate) struct Prepared {
 /// Reads what `args` name.
 pub(crate) fn prepare(args: &SourceArgs) -> Result<Prepared, Complaint> {
     let target = Target::parse(&args.target).map_err(|error| {
-        Complaint::new(Exit::Usage, format!("--target {}", args.target), &error, error.mend())
+        Complaint::new(Exit::Usage, format!("--target {}", args.target), error, error.mend())
     })?;
     let (header, plan) = load(args, &target)?;
     let addresses = target.resolve().map_err(|error| {
@@ -44,7 +45,7 @@ fn load(args: &SourceArgs, target: &Target) -> Result<(CaptureHeader, Plan), Com
     let rewriting = Rewriting {
         authority: target.authority(),
         base_path: target.base_path.clone(),
-        secure: false,
+        secure: target.secure,
         allow_unsafe: args.allow_unsafe,
         rewrites: rewrites(args)?,
     };
@@ -232,7 +233,9 @@ fn refuse_origin(
     let Some(conflict) = replayer::origin_conflict(header, plan.authorities(), target, addresses) else {
         return Ok(());
     };
-    let named = args.origin_is_safe.as_deref().and_then(|text| Target::parse(&format!("http://{text}")).ok());
+    let scheme = if target.secure { "https" } else { "http" };
+    let named =
+        args.origin_is_safe.as_deref().and_then(|text| Target::parse(&format!("{scheme}://{text}")).ok());
     if named.is_some_and(|named| (named.host, named.port) == (target.host.clone(), target.port)) {
         return Ok(());
     }
@@ -263,6 +266,62 @@ pub(crate) fn reachable(target: &Target, addresses: &[SocketAddr]) -> Result<Soc
         format!("cannot be reached: {why}"),
         "start the target, or check host and port",
     ))
+}
+
+/// Where and how connections are made.
+pub(crate) fn wire(args: &SendingArgs, target: &Target, address: SocketAddr) -> Result<Wire, Complaint> {
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Complaint::cannot_open(path, &error));
+    let wrong_family = args.source_ip.iter().find(|source| source.is_ipv4() != address.is_ipv4());
+    if let Some(source) = wrong_family {
+        let what = format!("cannot reach {address}");
+        let mend = "give addresses of the family of the target's";
+        return Err(Complaint::new(Exit::Usage, format!("--source-ip {source}"), what, mend));
+    }
+    let tls_flags = args.ca.is_some() || args.sni.is_some() || args.client_cert.is_some();
+    if !target.secure && tls_flags {
+        return Err(Complaint::new(
+            Exit::Usage,
+            target,
+            "does not ask for TLS, but --ca, --sni or --client-cert do",
+            "write https:// or leave them out",
+        ));
+    }
+    let tls = if target.secure {
+        let identity = match (&args.client_cert, &args.client_key) {
+            (Some(chain), Some(key)) => Some((read(chain)?, read(key)?)),
+            _ => None,
+        };
+        let files = TlsFiles { authority: args.ca.as_ref().map(read).transpose()?, identity };
+        let name = args.sni.as_deref().unwrap_or(&target.host);
+        let place = |error: &TlsError| match error {
+            TlsError::Name => format!("--sni {name}"),
+            TlsError::Authority => format!("--ca {}", args.ca.as_deref().unwrap_or(Path::new("")).display()),
+            TlsError::Identity { .. } => "--client-cert".to_owned(),
+            TlsError::NoRoots => target.to_string(),
+        };
+        Some(
+            Tls::new(name, &files)
+                .map_err(|error| Complaint::new(Exit::Usage, place(&error), &error, error.mend()))?,
+        )
+    } else {
+        None
+    };
+    Ok(Wire { address, tls, sources: args.source_ip.clone() })
+}
+
+/// The ceiling of the rate, if one is set.
+pub(crate) fn ceiling(args: &SendingArgs) -> Result<Option<Rate>, Complaint> {
+    let Some(text) = &args.ceiling else { return Ok(None) };
+    let number = text.strip_suffix("rps").or_else(|| text.strip_suffix("/s")).unwrap_or(text);
+    let rate = number.trim().parse().ok().filter(|rate: &f64| *rate >= 10.0).and_then(Rate::per_second);
+    rate.map(Some).ok_or_else(|| {
+        Complaint::new(
+            Exit::Usage,
+            format!("--ceiling {text}"),
+            "is no rate of 10 a second or more",
+            "write e.g. 500rps",
+        )
+    })
 }
 
 /// What is to be watched, looked at once.

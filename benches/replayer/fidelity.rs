@@ -1,0 +1,155 @@
+//! How true the moments are at which requests arrive.
+//!
+//! Deviation: arrival minus plan, with the least such offset that nobody is early; dispersion: variance over
+//! mean of the arrivals in 1 ms; KS: the largest distance between the distributions of gaps, arrived and planned.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use captures::Offset;
+use replayer::{Planner, Rewrites, Rewriting, Selection, Share, Unit};
+
+use crate::sink::Sink;
+use crate::support::{Recorded, now, pause, write_capture};
+
+const SECONDS: u64 = 5;
+const CONNECTIONS: u64 = 64;
+const ROUNDS: usize = 3;
+
+/// Prints it for constant rates and for a bursty capture at 1x and 10x.
+pub(crate) fn measure() {
+    println!("\narrivals at a server that stamps them ({ROUNDS} rounds each, {SECONDS} s; deviations in µs)");
+    println!(
+        "{:<28} {:>9} {:>9} {:>9} {:>11} {:>10} {:>8}",
+        "", "p50", "p99", "p99.9", "rate error", "dispersion", "KS"
+    );
+    for rate in [10_000_u64, 50_000] {
+        let even: Vec<Recorded> =
+            (0..rate * SECONDS).map(|at| recorded(at * 1_000_000_000 / rate, at)).collect();
+        for _ in 0..ROUNDS {
+            row(&format!("constant {rate} a second"), &even, "1x");
+        }
+    }
+    println!(
+        "goals: 10 k: p50 ≤ 50, p99 ≤ 250; 50 k: p50 ≤ 100, p99 ≤ 1000; rate error ≤ 0.01 %; dispersion ≤ 0.3"
+    );
+    let bursty = bursty();
+    for scale in ["1x", "10x"] {
+        for _ in 0..ROUNDS {
+            row(&format!("bursty capture at {scale}"), &bursty, scale);
+        }
+    }
+    println!("goal: KS ≤ 0.02");
+}
+
+fn recorded(nanos: u64, at: u64) -> Recorded {
+    Recorded {
+        arrived: Duration::from_nanos(nanos),
+        connection: at % CONNECTIONS,
+        method: "GET",
+        target: "/".to_owned(),
+        body: Vec::new(),
+    }
+}
+
+/// About a thousand a second: exponential gaps whose mean halves in every fifth 100 ms.
+fn bursty() -> Vec<Recorded> {
+    let (mut draw, mut at, mut requests) = (1_u64, 0.0_f64, Vec::new());
+    while at < SECONDS as f64 {
+        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let uniform = ((draw >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+        let mean = if (at * 10.0) as u64 % 5 == 4 { 0.0005 } else { 0.001 };
+        at += -uniform.ln() * mean;
+        let number = requests.len() as u64;
+        requests.push(Recorded { connection: number % 500, ..recorded((at * 1e9) as u64, number) });
+    }
+    requests
+}
+
+fn row(name: &str, requests: &[Recorded], scale: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("c.capture");
+    write_capture(&capture, requests);
+    let planned = planned(&capture, scale);
+    let sink = Sink::start();
+    let output = Command::new(env!("CARGO_BIN_EXE_highwater"))
+        .args(["replay", capture.to_str().unwrap(), "--scale", scale, "--threads", "1", "--quiet"])
+        .args(["--target", &format!("http://{}", sink.address), "--out"])
+        .arg(folder.path().join("r.run"))
+        .output()
+        .unwrap();
+    let patience = now();
+    let mut arrivals = Vec::new();
+    while arrivals.len() < planned.len() && patience.elapsed() < Duration::from_secs(2) {
+        pause(Duration::from_millis(60));
+        let more = sink.take();
+        if arrivals.is_empty() {
+            arrivals = more;
+        }
+    }
+    if arrivals.len() != planned.len() {
+        println!(
+            "{name:<28} {} of {} requests arrived: {}",
+            arrivals.len(),
+            planned.len(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        return;
+    }
+    let mut deviations: Vec<f64> =
+        arrivals.iter().zip(&planned).map(|(arrived, due)| arrived - due).collect();
+    let least = deviations.iter().copied().fold(f64::INFINITY, f64::min);
+    deviations.iter_mut().for_each(|deviation| *deviation = (*deviation - least) * 1e6);
+    deviations.sort_by(f64::total_cmp);
+    let quantile = |share: f64| deviations[((deviations.len() - 1) as f64 * share) as usize];
+    let length = |moments: &[f64]| moments[moments.len() - 1] - moments[0];
+    println!(
+        "{name:<28} {:>9.0} {:>9.0} {:>9.0} {:>10.4} % {:>10.3} {:>8.4}{}",
+        quantile(0.5),
+        quantile(0.99),
+        quantile(0.999),
+        100.0 * (length(&planned) / length(&arrivals) - 1.0).abs(),
+        dispersion(&arrivals),
+        ks(&gaps(&arrivals), &gaps(&planned)),
+        if output.status.code() == Some(5) { "  (the run calls itself invalid)" } else { "" },
+    );
+}
+
+/// The due moments of the plan that the program makes of the capture.
+fn planned(capture: &Path, scale: &str) -> Vec<f64> {
+    let rewriting = Rewriting {
+        authority: "sink".to_owned(),
+        base_path: String::new(),
+        secure: false,
+        allow_unsafe: false,
+        rewrites: Rewrites::default(),
+    };
+    let mut planner = Planner::new(rewriting, Selection::ALL);
+    let reader = captures::CaptureReader::open(std::fs::File::open(capture).unwrap()).unwrap();
+    reader.for_each(|exchange| planner.add(&exchange.unwrap()));
+    let plan = planner.finish(Share::ALL).unwrap();
+    let stages = replayer::hold(replayer::parse_scale(scale).unwrap(), plan.span());
+    replayer::due_moments(&plan, Unit::Session, &stages, 1).into_iter().map(Offset::as_secs_f64).collect()
+}
+
+fn dispersion(moments: &[f64]) -> f64 {
+    let mut bins = vec![0.0_f64; (moments[moments.len() - 1] * 1e3) as usize + 1];
+    moments.iter().for_each(|at| bins[(at * 1e3) as usize] += 1.0);
+    let mean = bins.iter().sum::<f64>() / bins.len() as f64;
+    bins.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / bins.len() as f64 / mean
+}
+
+fn gaps(moments: &[f64]) -> Vec<f64> {
+    let mut gaps: Vec<f64> = moments.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort_by(f64::total_cmp);
+    gaps
+}
+
+/// Kolmogorov's and Smirnov's distance between two sorted samples. Gaps are compared to the microsecond: a
+/// constant rate has one gap only, and no clock hits it to the nanosecond.
+fn ks(one: &[f64], other: &[f64]) -> f64 {
+    let share =
+        |sample: &[f64], at: f64| sample.partition_point(|&gap| gap <= at) as f64 / sample.len() as f64;
+    one.iter().chain(other).map(|&at| (share(one, at) - share(other, at)).abs()).fold(0.0, f64::max)
+}

@@ -1,0 +1,325 @@
+//! The turn of one request on its connection: connect, shake hands, send, receive, end.
+
+use std::time::Duration;
+
+use captures::{Failure, Offset};
+use rustix::event::epoll;
+
+use super::{Link, MAX_DIALLED, Slot, Worker};
+use crate::client::{self, Moved};
+use crate::lane::Active;
+use crate::response::Step;
+use crate::tls;
+
+impl Slot {
+    /// The request whose turn it is.
+    fn active(&mut self) -> Option<&mut Active> {
+        self.lane.as_mut().and_then(|lane| lane.active.as_mut())
+    }
+}
+
+impl Worker<'_> {
+    /// Sends the active request or begins to connect; `false` when its turn ended by that.
+    pub(super) fn set_off(&mut self, index: u32) -> bool {
+        match &self.lanes[index as usize].link {
+            Link::Open { .. } => self.write(index),
+            Link::Connecting { .. } | Link::Shaking { .. } => true,
+            Link::Closed if self.dialled >= MAX_DIALLED => {
+                let now = self.clock.now();
+                if let Some(active) = self.lanes[index as usize].active() {
+                    // Time without a free connection, from here on.
+                    active.connect_began.get_or_insert(now);
+                    let serial = active.serial;
+                    self.dialling.push_back((index, serial));
+                }
+                true
+            }
+            Link::Closed => {
+                if self.connections >= self.limits.max_connections {
+                    self.end_turn(index, Err(Failure::SkippedDescriptors));
+                    return false;
+                }
+                let slot = &mut self.lanes[index as usize];
+                slot.generation = slot.generation.wrapping_add(1);
+                let token = u64::from(slot.generation) << 32 | u64::from(index);
+                let now = self.clock.now();
+                let sources = &self.wire.sources;
+                let source = (!sources.is_empty()).then(|| sources[self.next_source % sources.len()]);
+                self.next_source = self.next_source.wrapping_add(1);
+                match client::connect(&self.epoll, self.wire.address, source, token) {
+                    Ok(socket) => {
+                        slot.link = Link::Connecting { socket, since: now };
+                        self.connections += 1;
+                        self.dialled += 1;
+                        if let Some(active) = slot.active() {
+                            active.connect_began.get_or_insert(now);
+                        }
+                        true
+                    }
+                    Err(failure) => {
+                        self.end_turn(index, Err(failure));
+                        false
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what is left of the active request; `false` when its turn ended by that.
+    pub(super) fn write(&mut self, index: u32) -> bool {
+        let slot = &mut self.lanes[index as usize];
+        let (Some(active), Link::Open { socket, tls, used }) =
+            (slot.lane.as_mut().and_then(|lane| lane.active.as_mut()), &mut slot.link)
+        else {
+            return true;
+        };
+        if let Some(tls) = tls.as_deref_mut()
+            && tls::flush(tls, socket).is_err()
+        {
+            return self.on_broken(index);
+        }
+        let text = self.plan.text(&self.plan.requests[active.due.request as usize]);
+        while active.written < text.len() {
+            let now = self.clock.now();
+            if active.written == 0 && !active.admitted {
+                active.admitted = self.ceiling.admits(now);
+                if !active.admitted {
+                    let serial = active.serial;
+                    self.held.push_back((index, serial));
+                    return true;
+                }
+            }
+            let left = &text[active.written..];
+            let moved = match tls.as_deref_mut() {
+                None => client::send(socket, left),
+                Some(tls) => tls::send(tls, socket, left),
+            };
+            match moved {
+                Moved::Bytes(count) => {
+                    let second = self.meter.at(now);
+                    if active.written == 0 {
+                        active.sent.get_or_insert(now);
+                        active.reused = *used;
+                        second.reused += u64::from(*used);
+                    }
+                    active.written += count;
+                    second.bytes_out += count as u64;
+                }
+                Moved::Blocked => break,
+                Moved::Broken | Moved::Alert => return self.on_broken(index),
+            }
+        }
+        true
+    }
+
+    pub(super) fn on_event(&mut self, token: u64, flags: epoll::EventFlags, buffer: &mut [u8]) {
+        let index = u32::try_from(token & 0xFFFF_FFFF).unwrap_or(u32::MAX);
+        let Some(slot) = self.lanes.get_mut(index as usize) else { return };
+        if u64::from(slot.generation) != token >> 32 {
+            return;
+        }
+        match slot.link {
+            Link::Connecting { .. } => return self.on_connected(index),
+            Link::Shaking { .. } => return self.on_shaking(index, flags, buffer),
+            Link::Open { .. } | Link::Closed => {}
+        }
+        if flags.contains(epoll::EventFlags::OUT) && !self.write(index) {
+            self.advance(index);
+            return;
+        }
+        let ends =
+            flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+        if ends || flags.contains(epoll::EventFlags::IN) {
+            self.read(index, ends, buffer);
+        }
+    }
+
+    fn on_connected(&mut self, index: u32) {
+        let now = self.clock.now();
+        let slot = &mut self.lanes[index as usize];
+        let Link::Connecting { socket, .. } = &slot.link else { return };
+        if let Err(failure) = client::connected(socket) {
+            return self.give_up(index, failure);
+        }
+        let Link::Connecting { socket, since } = std::mem::replace(&mut slot.link, Link::Closed) else {
+            return;
+        };
+        self.meter.at(now).connections_opened += 1;
+        self.connects.push((now.second(), now.since(since)));
+        let Some(of_target) = &self.wire.tls else {
+            slot.link = Link::Open { socket, tls: None, used: false };
+            return self.on_open(index, now);
+        };
+        match of_target.begin() {
+            Some(tls) => {
+                slot.link = Link::Shaking { socket, tls, since: now };
+                self.shake(index);
+            }
+            None => {
+                // Put back, so that it is closed and counted like any other.
+                slot.link = Link::Connecting { socket, since };
+                self.give_up(index, Failure::Tls);
+            }
+        }
+    }
+
+    fn on_shaking(&mut self, index: u32, flags: epoll::EventFlags, buffer: &mut [u8]) {
+        self.shake(index);
+        // What came together with the end of the handshake is announced by no further event.
+        if flags.contains(epoll::EventFlags::IN)
+            && let Link::Open { .. } = self.lanes[index as usize].link
+        {
+            self.read(index, false, buffer);
+        }
+    }
+
+    fn shake(&mut self, index: u32) {
+        let slot = &mut self.lanes[index as usize];
+        let Link::Shaking { socket, tls, .. } = &mut slot.link else { return };
+        match tls::shake(tls, socket) {
+            Ok(false) => {}
+            Err(failure) => self.give_up(index, failure),
+            Ok(true) => {
+                let now = self.clock.now();
+                if let Link::Shaking { socket, tls, since } = std::mem::replace(&mut slot.link, Link::Closed)
+                {
+                    self.handshakes.push((now.second(), now.since(since)));
+                    slot.link = Link::Open { socket, tls: Some(tls), used: false };
+                    self.on_open(index, now);
+                }
+            }
+        }
+    }
+
+    /// A connection is ready for requests.
+    fn on_open(&mut self, index: u32, now: Offset) {
+        self.dialled -= 1;
+        if let Some(active) = self.lanes[index as usize].active() {
+            active.connecting += active.connect_began.take().map_or(Duration::ZERO, |began| now.since(began));
+        }
+        if !self.write(index) {
+            self.advance(index);
+        }
+    }
+
+    /// A connection could not be made: the turn that waited for it ends.
+    fn give_up(&mut self, index: u32, failure: Failure) {
+        self.close(index);
+        self.end_turn(index, Err(failure));
+        self.advance(index);
+    }
+
+    /// Receives what there is. `ends`: the target sends nothing more after it, so that no further event
+    /// will come, and the connection takes no other request.
+    fn read(&mut self, index: u32, ends: bool, buffer: &mut [u8]) {
+        loop {
+            let slot = &mut self.lanes[index as usize];
+            let Link::Open { socket, tls, used } = &mut slot.link else { return };
+            let secure = tls.is_some();
+            let moved = match tls.as_deref_mut() {
+                None => client::receive(socket, buffer),
+                Some(tls) => tls::receive(tls, socket, buffer),
+            };
+            let active = slot.lane.as_mut().and_then(|lane| lane.active.as_mut());
+            let received = match moved {
+                Moved::Blocked => return,
+                Moved::Alert => return self.give_up(index, Failure::Tls),
+                Moved::Bytes(0) if active.as_ref().is_some_and(|active| active.reader.ends_at_close()) => {
+                    let status = active.map_or(0, |active| active.reader.status());
+                    self.close(index);
+                    self.end_turn(index, Ok(status));
+                    self.advance(index);
+                    return;
+                }
+                Moved::Bytes(0) | Moved::Broken => {
+                    if !self.on_broken(index) {
+                        self.advance(index);
+                    }
+                    return;
+                }
+                Moved::Bytes(received) => received,
+            };
+            let now = self.clock.now();
+            self.meter.at(now).bytes_in += received as u64;
+            let Some(active) = active.filter(|active| active.sent.is_some()) else {
+                // Bytes that nobody asked for: whatever they are, they are no answer.
+                if !self.on_broken(index) {
+                    self.advance(index);
+                }
+                return;
+            };
+            active.first_byte.get_or_insert(now);
+            active.received += received as u64;
+            match active.reader.feed(&buffer[..received]) {
+                Step::More => {
+                    // TLS may hold more than one read took.
+                    if received < buffer.len() && !ends && !secure {
+                        return;
+                    }
+                }
+                Step::Complete(taken) => {
+                    *used = true;
+                    let status = active.reader.status();
+                    let text = self.plan.text(&self.plan.requests[active.due.request as usize]);
+                    let whole = taken == received && active.written == text.len();
+                    if !active.reader.keep_alive() || !whole || ends {
+                        self.close(index);
+                    }
+                    self.end_turn(index, Ok(status));
+                    self.advance(index);
+                    return;
+                }
+                Step::Invalid => {
+                    self.close(index);
+                    self.end_turn(index, Err(Failure::Invalid));
+                    self.advance(index);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The connection broke. A request of which no byte was taken, or a safe one that had just left on a
+    /// kept-alive connection and got no byte back (the server closed as it left, and never read it), is tried
+    /// once more, which is counted. Otherwise its turn ends; `false` then.
+    fn on_broken(&mut self, index: u32) -> bool {
+        let (plan, now) = (self.plan, self.clock.now());
+        let slot = &mut self.lanes[index as usize];
+        let was_used = matches!(slot.link, Link::Open { used: true, .. });
+        let retry = slot.active().is_some_and(|active| {
+            let request = &plan.requests[active.due.request as usize];
+            let again = was_used && (active.never_left() || (request.is_safe && active.crossed_a_close(now)));
+            if again {
+                active.reset_for_retry(request.is_head);
+            }
+            again
+        });
+        self.close(index);
+        if retry {
+            self.meter.at(now).retried += 1;
+            return self.set_off(index);
+        }
+        self.end_turn(index, Err(Failure::Reset));
+        false
+    }
+
+    /// Ends the active request's turn, if there is one, and drops the lane when it has done all its work.
+    pub(super) fn end_turn(&mut self, index: u32, result: Result<u16, Failure>) {
+        let now = self.clock.now();
+        let slot = &mut self.lanes[index as usize];
+        let Some(lane) = &mut slot.lane else { return };
+        let Some(request) =
+            lane.active.as_ref().map(|active| &self.plan.requests[active.due.request as usize])
+        else {
+            return;
+        };
+        if let Some(outcome) = lane.end(request, result, now) {
+            self.outcomes.push(outcome);
+            self.meter.on_flight(now, -1);
+            self.meter.at(now).completed += u64::from(!result.is_err_and(Failure::is_skip));
+        }
+        if request.is_last && lane.waiting.is_empty() {
+            self.remove(index);
+        }
+    }
+}
