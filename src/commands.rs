@@ -3,6 +3,7 @@
 pub(crate) mod arrival;
 pub(crate) mod capacity;
 pub(crate) mod compare;
+pub(crate) mod correlate;
 pub(crate) mod cut;
 pub(crate) mod demo;
 pub(crate) mod export;

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use commands::{
-    capacity, compare, cut, export, forecast, import, inspect, model, record, replay, report, sniff,
+    capacity, compare, correlate, cut, export, forecast, import, inspect, model, record, replay, report, sniff,
 };
 use complain::Complaint;
 use journal::LogFormat;
@@ -65,6 +65,7 @@ enum Command {
     Sniff(Box<sniff::SniffArgs>),
     Import(Box<import::ImportArgs>),
     Inspect(inspect::InspectArgs),
+    Correlate(correlate::CorrelateArgs),
     Cut(Box<cut::CutArgs>),
     Export(Box<export::ExportArgs>),
     Replay(Box<replay::ReplayArgs>),
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
         Command::Cut(args) => cut::run(args, &globals),
         Command::Export(args) => export::run(args, &globals),
         Command::Inspect(args) => inspect::run(args, &globals),
+        Command::Correlate(args) => correlate::run(args, &globals),
         Command::Replay(args) => replay::run(args, &globals),
         Command::Capacity(args) => capacity::run(args, &globals),
         Command::Compare(args) => compare::run(args, &globals),

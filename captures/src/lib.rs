@@ -5,6 +5,7 @@
 
 mod capture;
 mod codec;
+pub mod coding;
 mod digest;
 mod error;
 mod exchange;

@@ -20,7 +20,6 @@
 
 mod assembly;
 mod clock;
-mod coding;
 mod config;
 mod connection;
 mod error;

@@ -8,6 +8,7 @@
 mod ceiling;
 mod client;
 mod clock;
+pub mod correlate;
 mod drive;
 mod engine;
 mod lane;

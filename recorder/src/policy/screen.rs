@@ -7,10 +7,10 @@
 use captures::{Body, Exchange, Header};
 
 use super::{Filters, SamplingRatio};
-use crate::coding;
 use crate::config::Policy;
 use crate::forwarded::Network;
 use crate::session::{Origin, Sessions};
+use captures::coding;
 
 /// What becomes of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

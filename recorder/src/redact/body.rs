@@ -14,7 +14,7 @@ use super::escape::Escape;
 use super::masker::Masker;
 use super::pseudonym::keyed;
 use super::text::{Look, Shown};
-use crate::coding;
+use captures::coding;
 
 /// A body may hold so many times more than it is long, and no more than [`LONGEST`].
 const RATIO: usize = 100;

@@ -3,7 +3,7 @@
 use captures::{Body, Exchange, Header, Response, Version};
 
 use super::*;
-use crate::coding;
+use captures::coding;
 
 const KEY: [u8; 32] = [7; 32];
 const SECRET: &str = "S3cretOfMine9";

@@ -5,10 +5,11 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use captures::Header;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use flate2::{Compression, Decompress, FlushDecompress, Status};
+
+use crate::exchange::Header;
 
 /// As many codings may lie over one another.
 const STACKED: usize = 4;
@@ -19,37 +20,39 @@ const BROTLI_QUALITY: u32 = 4;
 
 /// One content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coding {
+pub enum Coding {
+    /// RFC 1952.
     Gzip,
     /// `deflate` as it was meant: with the head and the checksum of zlib.
     Zlib,
     /// `deflate` as many understood it.
     RawDeflate,
+    /// RFC 7932.
     Brotli,
+    /// RFC 8878.
     Zstd,
 }
 
 /// What a coded body holds.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Decoded {
+pub struct Decoded {
     /// The content, or the first of it.
-    pub(crate) content: Vec<u8>,
+    pub content: Vec<u8>,
     /// Whether that is all.
-    pub(crate) is_whole: bool,
+    pub is_whole: bool,
     /// In the order in which they were put on; which `deflate` it was is known now.
-    pub(crate) codings: Vec<Coding>,
+    pub codings: Vec<Coding>,
 }
 
 /// The whole content of a body whose `Content-Encoding` is `named`; `None` when it has an unknown coding, is
 /// damaged or cut, or is longer than `limit`. Without a coding (or with `identity`) it is the body itself.
-#[cfg(test)]
-pub(crate) fn decode(named: &[u8], body: &[u8], limit: usize) -> Option<Vec<u8>> {
+pub fn decode(named: &[u8], body: &[u8], limit: usize) -> Option<Vec<u8>> {
     decode_start(&codings(named)?, body, limit).filter(|found| found.is_whole).map(|found| found.content)
 }
 
 /// The codings of a `Content-Encoding` in the order in which they were put on; `None` when one is unknown or
 /// they are too many.
-pub(crate) fn codings(named: &[u8]) -> Option<Vec<Coding>> {
+pub fn codings(named: &[u8]) -> Option<Vec<Coding>> {
     let mut found = Vec::new();
     for name in named.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
         let coding = match name.to_ascii_lowercase().as_slice() {
@@ -66,7 +69,7 @@ pub(crate) fn codings(named: &[u8]) -> Option<Vec<Coding>> {
 }
 
 /// The codings that the fields of a message name, however many fields do.
-pub(crate) fn codings_of(headers: &[Header]) -> Option<Vec<Coding>> {
+pub fn codings_of(headers: &[Header]) -> Option<Vec<Coding>> {
     let mut found = Vec::new();
     for header in headers.iter().filter(|header| header.is("content-encoding")) {
         found.extend(codings(&header.value)?);
@@ -76,7 +79,7 @@ pub(crate) fn codings_of(headers: &[Header]) -> Option<Vec<Coding>> {
 
 /// As much of the content as there is in a body that may be cut; `None` when that is nothing at all, or when
 /// it is longer than `limit`.
-pub(crate) fn decode_start(codings: &[Coding], body: &[u8], limit: usize) -> Option<Decoded> {
+pub fn decode_start(codings: &[Coding], body: &[u8], limit: usize) -> Option<Decoded> {
     let mut found = Decoded { content: Vec::new(), is_whole: true, codings: codings.to_vec() };
     for (at, coding) in found.codings.iter_mut().enumerate().rev() {
         let input = if at + 1 == codings.len() { body } else { &found.content };
@@ -103,7 +106,7 @@ pub(crate) fn decode_start(codings: &[Coding], body: &[u8], limit: usize) -> Opt
 ///
 /// # Errors
 /// When an encoder has no memory.
-pub(crate) fn encode(codings: &[Coding], content: &[u8]) -> io::Result<Vec<u8>> {
+pub fn encode(codings: &[Coding], content: &[u8]) -> io::Result<Vec<u8>> {
     let mut coded = content.to_vec();
     for coding in codings {
         coded = coding.encode(&coded)?;

@@ -1,0 +1,26 @@
+//! Finds the values that an answer gave and a later request of the same session sent back, and binds them.
+//!
+//! ```text
+//! exchanges ─▶ Finder ─▶ Found (rules, with evidence) ─▶ Binder ─▶ bindings of a plan ─▶ patches, per session copy
+//! ```
+//!
+//! An answer and a request are taken apart into named pieces (`answer`, `asked`); a value that occurs in both is
+//! a *candidate*, and evidence over the whole capture decides whether it is a token or a coincidence (`evidence`).
+//! Values are compared as hashes: nothing of a capture is kept but names, and masked captures work as well as
+//! others, since equal secrets have equal pseudonyms.
+//!
+//! Everything here is pure. What grows is bounded, and what fell over a bound is counted.
+
+mod answer;
+mod asked;
+mod evidence;
+mod find;
+mod memory;
+mod pattern;
+mod rules;
+mod track;
+mod value;
+
+pub use find::{Finder, Found, Overflow};
+pub use pattern::{Extractor, GivenKind, Part, PatternError, Place, PlaceKind};
+pub use rules::{ANY_ROUTE, Evidence, Injection, Missing, Rule, RuleSet};

@@ -1,0 +1,425 @@
+//! Reads a capture once and proposes rules.
+//!
+//! Every value that came and went is counted under its *candidate*: this extractor of that route's answers, into
+//! this place of that route's requests. At the end each candidate is weighed (`evidence`). Where a value has several
+//! proposed origins, the surest one gets it, and of equally sure ones the first.
+
+use std::collections::HashMap;
+
+use captures::{Exchange, route_into};
+
+use crate::correlate::answer::Given;
+use crate::correlate::evidence::{Case, THRESHOLD, are_related, confidence, is_id_name};
+use crate::correlate::memory::Source;
+use crate::correlate::pattern::{Extractor, GivenKind, Place, PlaceKind};
+use crate::correlate::rules::{ANY_ROUTE, Evidence, Injection, Missing, Rule, RuleSet};
+use crate::correlate::track::{Match, Tracker, Visitor, received};
+use crate::correlate::value::{ByHash, Hashes, Strength, hash};
+
+/// The most routes, extractors and candidates that are told apart.
+const MAX_ROUTES: usize = 4_096;
+const MAX_PATTERNS: usize = 1 << 16;
+const MAX_CANDIDATES: usize = 1 << 16;
+/// The most targets whose answers are compared when they are asked again.
+const MAX_REVISITS: usize = 1 << 20;
+/// So many different values and sessions of one candidate are counted exactly.
+const MAX_COUNTED: usize = 256;
+/// The most combinations of origins of one value.
+const MAX_CHOICES: usize = 1 << 16;
+
+/// What fell over a bound while a capture was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overflow {
+    /// Values that were forgotten: a binding to an older answer may have been missed.
+    pub values: u64,
+    /// Places and routes that were not told apart.
+    pub places: u64,
+}
+
+/// What was found in a capture.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The rules.
+    pub rules: RuleSet,
+    /// The exchanges that were read.
+    pub exchanges: u64,
+    /// Values that were sent back, bound or not.
+    pub matches: u64,
+    /// Candidates that were weighed and found too light.
+    pub rejected: u64,
+    /// What fell over a bound.
+    pub overflow: Overflow,
+    pub(crate) joined: ByHash<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    pattern: u64,
+    from: u32,
+    place: u64,
+    to: u32,
+    is_token: bool,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    key: Key,
+    place: Place,
+    is_related: bool,
+    bindings: u64,
+    created: u64,
+    sessions: Hashes,
+    values: Hashes,
+    example: (u64, u64),
+    example_length: usize,
+    /// Values for which this is the origin of choice.
+    chosen: u64,
+}
+
+/// Looks for bindings in a capture.
+#[derive(Default)]
+pub struct Finder {
+    tracker: Tracker,
+    text: Vec<u8>,
+    exchanges: u64,
+    book: Book,
+}
+
+/// What is counted.
+#[derive(Default)]
+struct Book {
+    routes: HashMap<String, u32>,
+    route_names: Vec<String>,
+    patterns: ByHash<Extractor>,
+    candidates: Vec<Candidate>,
+    by_key: HashMap<Key, u32>,
+    /// The origins that one value had at a time, and how often.
+    choices: HashMap<Vec<u32>, u64>,
+    choice_order: Vec<Vec<u32>>,
+    revisits: ByHash<u64>,
+    /// By route and extractor: how often the same target gave another value, and the same.
+    changes: ByHash<(u64, u64)>,
+    matches: u64,
+    overflow: u64,
+    /// Of the exchange at hand.
+    to: u32,
+    target: u64,
+    exchange: u64,
+}
+
+impl Finder {
+    /// With nothing read yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in the next exchange, in the order in which they ended.
+    pub fn add(&mut self, exchange: &Exchange) {
+        self.exchanges += 1;
+        received(exchange, &mut self.text);
+        let route = self.book.route(&exchange.request.method, &exchange.request.target);
+        self.book.to = route;
+        self.book.exchange = exchange.id.0;
+        self.book.target = hash(hash(3, &exchange.request.method), &exchange.request.target);
+        self.tracker.observe(exchange, &self.text, 0, route, &mut self.book);
+    }
+
+    /// Weighs what was read.
+    pub fn finish(self) -> Found {
+        let overflow = Overflow { values: self.tracker.overflow(), places: self.book.overflow };
+        let matches = self.book.matches;
+        let (rules, rejected) = self.book.weigh(&self.tracker);
+        Found {
+            rules,
+            exchanges: self.exchanges,
+            matches,
+            rejected,
+            overflow,
+            joined: self.tracker.joined().clone(),
+        }
+    }
+}
+
+impl Book {
+    fn route(&mut self, method: &[u8], target: &[u8]) -> u32 {
+        let mut name = String::new();
+        route_into(&mut name, method, target);
+        if let Some(&number) = self.routes.get(&name) {
+            return number;
+        }
+        if self.route_names.len() >= MAX_ROUTES {
+            self.overflow += 1;
+            return u32::MAX;
+        }
+        let number = u32::try_from(self.route_names.len()).unwrap_or(u32::MAX);
+        self.route_names.push(name.clone());
+        self.routes.insert(name, number);
+        number
+    }
+
+    fn route_name(&self, number: u32) -> &str {
+        self.route_names.get(number as usize).map_or(ANY_ROUTE, String::as_str)
+    }
+
+    /// The candidate of a source and the field at hand, if they can belong together.
+    fn candidate(&mut self, source: &Source, found: &Match<'_>) -> Option<u32> {
+        let extractor = self.patterns.get(&source.pattern)?;
+        let field = found.field;
+        let is_token = found.strength == Strength::Token;
+        // A cookie is the session's, whichever answer sets it and wherever it is sent.
+        let of_jar = extractor.kind == GivenKind::Cookie;
+        let to_jar = of_jar && field.kind == PlaceKind::Cookie;
+        if to_jar && extractor.name.as_bytes() != field.name.as_ref() {
+            return None;
+        }
+        if field.kind == PlaceKind::Referer && !is_token && source.before != hash_before(field.before) {
+            return None;
+        }
+        let name = String::from_utf8_lossy(&field.name).into_owned();
+        let place = Place { kind: field.kind, name };
+        let to = if to_jar || field.kind == PlaceKind::Referer { u32::MAX } else { self.to };
+        let from = if of_jar { u32::MAX } else { source.route };
+        let key = Key { pattern: source.pattern, from, place: place.hash(), to, is_token };
+        let at = match self.by_key.get(&key) {
+            Some(&at) => at,
+            None if self.candidates.len() >= MAX_CANDIDATES => {
+                self.overflow += 1;
+                return None;
+            }
+            None => {
+                let route = self.route_name(self.to);
+                let is_related = are_related(
+                    [self.route_name(source.route), &extractor.name],
+                    [route, if place.kind == PlaceKind::Segment { "" } else { &place.name }],
+                ) && (place.kind == PlaceKind::Segment || is_id_name(&place.name));
+                let at = u32::try_from(self.candidates.len()).unwrap_or(u32::MAX);
+                self.candidates.push(Candidate {
+                    key,
+                    place,
+                    is_related,
+                    bindings: 0,
+                    created: 0,
+                    sessions: Hashes::default(),
+                    values: Hashes::default(),
+                    example: (source.exchange, self.exchange),
+                    example_length: found.length,
+                    chosen: 0,
+                });
+                self.by_key.insert(key, at);
+                at
+            }
+        };
+        let extractor = self.patterns.get(&source.pattern)?;
+        let candidate = &self.candidates[at as usize];
+        let fits = is_token || fits_identifier(extractor, source, found, candidate);
+        fits.then_some(at)
+    }
+
+    fn weigh(mut self, tracker: &Tracker) -> (RuleSet, u64) {
+        let weighed: Vec<Option<Evidence>> =
+            (0..self.candidates.len()).map(|at| self.evidence(at, tracker)).collect();
+        for choice in &self.choice_order {
+            let count = self.choices.get(choice).copied().unwrap_or(0);
+            let best = choice
+                .iter()
+                .filter_map(|&at| weighed[at as usize].as_ref().map(|evidence| (at, evidence.confidence)))
+                .reduce(|best, next| if next.1 > best.1 + 1e-9 { next } else { best });
+            if let Some((at, _)) = best {
+                self.candidates[at as usize].chosen += count;
+            }
+        }
+        let mut rules: Vec<Rule> = Vec::new();
+        let mut by_source: HashMap<(u64, u32), usize> = HashMap::new();
+        let mut rejected = 0;
+        for (candidate, evidence) in self.candidates.iter().zip(weighed) {
+            let Some(evidence) = evidence else {
+                rejected += 1;
+                continue;
+            };
+            if candidate.chosen == 0 {
+                continue;
+            }
+            let Some(extractor) = self.patterns.get(&candidate.key.pattern) else { continue };
+            let injection = Injection {
+                route: self.route_name(candidate.key.to).to_owned(),
+                place: candidate.place.clone(),
+            };
+            let source = (candidate.key.pattern, candidate.key.from);
+            if let Some(&at) = by_source.get(&source) {
+                let rule: &mut Rule = &mut rules[at];
+                if !rule.into.contains(&injection) {
+                    rule.into.push(injection);
+                }
+                if let Some(known) = &mut rule.evidence {
+                    known.bindings += evidence.bindings;
+                    known.sessions = known.sessions.max(evidence.sessions);
+                    known.values = known.values.max(evidence.values);
+                    known.confidence = known.confidence.max(evidence.confidence);
+                }
+                continue;
+            }
+            let route = self.route_name(candidate.key.from).to_owned();
+            let name =
+                if route == ANY_ROUTE { extractor.to_string() } else { format!("{extractor} of {route}") };
+            by_source.insert(source, rules.len());
+            rules.push(Rule {
+                name,
+                route,
+                extractor: extractor.clone(),
+                into: vec![injection],
+                newest: false,
+                missing: Missing::Recorded,
+                evidence: Some(evidence),
+            });
+        }
+        rules.sort_by(|a, b| {
+            let rank =
+                |rule: &Rule| rule.evidence.as_ref().map_or((0.0, 0), |it| (it.confidence, it.bindings));
+            rank(b)
+                .partial_cmp(&rank(a))
+                .unwrap_or(std::cmp::Ordering::Equal)
+                .then_with(|| a.name.cmp(&b.name))
+        });
+        (RuleSet { rules }, rejected)
+    }
+
+    /// What speaks for a candidate; `None` when that is too little.
+    fn evidence(&self, at: usize, tracker: &Tracker) -> Option<Evidence> {
+        let candidate = &self.candidates[at];
+        let extractor = self.patterns.get(&candidate.key.pattern)?;
+        let shared = sorted(&candidate.values).iter().filter(|&&value| tracker.is_shared(value)).count();
+        let (changed, unchanged) = self
+            .changes
+            .get(&change_key(candidate.key.pattern, candidate.key.from))
+            .copied()
+            .unwrap_or_default();
+        let mut evidence = Evidence {
+            confidence: 0.0,
+            bindings: candidate.bindings,
+            sessions: candidate.sessions.len() as u64,
+            values: candidate.values.len() as u64,
+            shared_ratio: shared as f64 / candidate.values.len().max(1) as f64,
+            changed,
+            unchanged,
+            created_ratio: candidate.created as f64 / candidate.bindings.max(1) as f64,
+            example: candidate.example,
+            example_length: candidate.example_length,
+        };
+        if candidate.bindings == 0 {
+            return None;
+        }
+        let case = Case {
+            given: extractor.kind,
+            given_name: &extractor.name,
+            place: candidate.place.kind,
+            place_name: &candidate.place.name,
+            strength: if candidate.key.is_token { Strength::Token } else { Strength::Id },
+        };
+        evidence.confidence = confidence(&case, &evidence);
+        (evidence.confidence >= THRESHOLD).then_some(evidence)
+    }
+}
+
+/// Whether an identifier of this source can be meant by the field: it stands behind the same path, or the names and
+/// routes have to do with one another.
+pub(crate) fn fits_identifier_places(
+    extractor: &Extractor,
+    source: &Source,
+    found: &Match<'_>,
+    is_related: bool,
+) -> bool {
+    let field = found.field;
+    if field.before.is_empty() {
+        let same_field = extractor.kind == GivenKind::Input
+            && matches!(field.kind, PlaceKind::Form | PlaceKind::Multipart)
+            && extractor.name.as_bytes() == field.name.as_ref();
+        return same_field || (is_related && extractor.kind != GivenKind::Input);
+    }
+    if source.before != 0 {
+        return source.before == hash_before(field.before);
+    }
+    is_related
+}
+
+fn fits_identifier(extractor: &Extractor, source: &Source, found: &Match<'_>, candidate: &Candidate) -> bool {
+    source.is_created && fits_identifier_places(extractor, source, found, candidate.is_related)
+}
+
+pub(crate) fn hash_before(path: &[u8]) -> u64 {
+    if path.is_empty() { 0 } else { hash(0x6C69_6E6B, path) }
+}
+
+fn change_key(pattern: u64, route: u32) -> u64 {
+    hash(pattern, &route.to_le_bytes())
+}
+
+fn sorted(set: &Hashes) -> Vec<u64> {
+    let mut all: Vec<u64> = set.iter().copied().collect();
+    all.sort_unstable();
+    all
+}
+
+fn count_into(set: &mut Hashes, value: u64) {
+    if set.len() < MAX_COUNTED {
+        set.insert(value);
+    }
+}
+
+impl Visitor for Book {
+    fn on_match(&mut self, session: u64, found: &Match<'_>) {
+        self.matches += 1;
+        let mut choice = Vec::new();
+        for source in found.sources {
+            let Some(at) = self.candidate(source, found) else { continue };
+            if choice.contains(&at) {
+                continue;
+            }
+            choice.push(at);
+            let candidate = &mut self.candidates[at as usize];
+            candidate.bindings += 1;
+            candidate.created += u64::from(source.is_created);
+            count_into(&mut candidate.sessions, session);
+            count_into(&mut candidate.values, found.value);
+        }
+        if choice.is_empty() {
+            return;
+        }
+        if let Some(count) = self.choices.get_mut(&choice) {
+            *count += 1;
+        } else if self.choices.len() >= MAX_CHOICES {
+            self.overflow += 1;
+        } else {
+            self.choice_order.push(choice.clone());
+            self.choices.insert(choice, 1);
+        }
+    }
+
+    fn on_given(&mut self, source: &Source, value: u64, given: &Given<'_>) {
+        if !self.patterns.contains_key(&source.pattern) {
+            if self.patterns.len() >= MAX_PATTERNS {
+                self.overflow += 1;
+                return;
+            }
+            let name = String::from_utf8_lossy(given.name).into_owned();
+            self.patterns
+                .insert(source.pattern, Extractor { kind: given.kind, name, part: given.part.owned() });
+        }
+        if given.kind == GivenKind::Cookie {
+            return;
+        }
+        let place = hash(self.target ^ source.pattern, &source.ordinal.to_le_bytes());
+        if let Some(known) = self.revisits.get_mut(&place) {
+            let key = change_key(source.pattern, source.route);
+            if self.changes.len() < MAX_PATTERNS || self.changes.contains_key(&key) {
+                let (changed, unchanged) = self.changes.entry(key).or_default();
+                *(if *known == value { unchanged } else { changed }) += 1;
+            }
+            *known = value;
+        } else if self.revisits.len() < MAX_REVISITS {
+            self.revisits.insert(place, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
