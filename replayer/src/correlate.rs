@@ -11,16 +11,28 @@
 //!
 //! Everything here is pure. What grows is bounded, and what fell over a bound is counted.
 
+mod accounts;
 mod answer;
 mod asked;
+pub(crate) mod bind;
 mod evidence;
 mod find;
+pub(crate) mod links;
+pub(crate) mod live;
 mod memory;
 mod pattern;
+mod render;
 mod rules;
+mod take;
+mod template;
 mod track;
 mod value;
 
+pub use accounts::is_same_field;
+pub use bind::Binder;
 pub use find::{Finder, Found, Overflow};
+pub use links::Making;
+pub use live::Applied;
 pub use pattern::{Extractor, GivenKind, Part, PatternError, Place, PlaceKind};
-pub use rules::{ANY_ROUTE, Evidence, Injection, Missing, Rule, RuleSet};
+pub use rules::{ANY_ROUTE, Evidence, Injection, Missing, Rule, RuleSet, SetRule};
+pub use template::{Table, Template, TemplateError};

@@ -5,6 +5,7 @@
 //! registered once, edge-triggered; a request is one `send` and usually one `recv`. Bodies go through one
 //! buffer per thread and are not kept.
 
+mod given;
 mod turns;
 
 use std::cmp::Reverse;
@@ -21,6 +22,8 @@ use rustls::ClientConnection;
 
 use crate::ceiling::{self, Ceiling};
 use crate::clock::{Clock, thread_cpu};
+use crate::correlate::links::NONE;
+use crate::correlate::live::{Live, Turn};
 use crate::lane::{Active, Begun, Lane, LaneKey, skipped};
 use crate::ledger::{Batch, Meter, Told};
 use crate::plan::Plan;
@@ -104,6 +107,11 @@ pub(crate) struct Worker<'run> {
     thinking: BinaryHeap<Reverse<(Offset, u32)>>,
     next_source: usize,
     cpu: Duration,
+    live: Live<'run>,
+    /// Texts of requests that have ended, for the next ones.
+    texts: Vec<Vec<u8>>,
+    /// Lanes whose waiting may be over.
+    woken: Vec<u32>,
 }
 
 /// A lane and its connection. `generation` tells the events of this connection from those of its forerunners.
@@ -136,6 +144,7 @@ enum Link {
 /// What a worker works on.
 pub(crate) struct Task<'run> {
     pub(crate) number: usize,
+    pub(crate) threads: usize,
     pub(crate) plan: &'run Plan,
     pub(crate) clock: Clock,
     pub(crate) wire: &'run Wire,
@@ -146,7 +155,7 @@ pub(crate) struct Task<'run> {
 
 impl<'run> Worker<'run> {
     pub(crate) fn new(task: Task<'run>) -> std::io::Result<Self> {
-        let Task { number, plan, clock, wire, limits, ceiling, stop } = task;
+        let Task { number, threads, plan, clock, wire, limits, ceiling, stop } = task;
         Ok(Self {
             number,
             plan,
@@ -174,6 +183,9 @@ impl<'run> Worker<'run> {
             thinking: BinaryHeap::new(),
             next_source: number,
             cpu: Duration::ZERO,
+            live: Live::new(plan, number, threads),
+            texts: Vec::new(),
+            woken: Vec::new(),
         })
     }
 
@@ -221,6 +233,7 @@ impl<'run> Worker<'run> {
             }
             self.expire(now);
             self.take_up(now);
+            self.advance_woken();
             if now >= next_tell {
                 next_tell = now.plus(TELL);
                 self.tell(now, false, ledger);
@@ -228,6 +241,7 @@ impl<'run> Worker<'run> {
             if now >= next_sweep {
                 next_sweep = now.plus(IDLE / 10);
                 self.close_idle(now);
+                self.live.sweep(now);
             }
             let over = planned_all && queue.is_empty() && (now >= horizon || interrupted);
             if over && (self.is_idle() || now >= give_up) {
@@ -259,6 +273,7 @@ impl<'run> Worker<'run> {
             woken = self.clock.now();
             for event in &events {
                 self.on_event(event.data.u64(), event.flags, &mut buffer);
+                self.advance_woken();
             }
         }
     }
@@ -287,8 +302,11 @@ impl<'run> Worker<'run> {
             _ => self.planned.push((second, 1)),
         }
         let request = &self.plan.requests[due.request as usize];
+        self.live.on_due(due, request);
         if self.waiting >= self.limits.max_backlog {
-            self.outcomes.push(skipped(due, request, Failure::SkippedBacklog, self.clock.now()));
+            let now = self.clock.now();
+            self.outcomes.push(skipped(due, request, Failure::SkippedBacklog, now));
+            self.wake(due, None, now);
             return;
         }
         let key = LaneKey { copy: due.copy, lap: due.lap, connection: request.connection };
@@ -319,7 +337,17 @@ impl<'run> Worker<'run> {
         loop {
             let slot = &mut self.lanes[index as usize];
             let Some(lane) = &mut slot.lane else { return };
+            let Some(next) = lane.waiting.front().copied().filter(|_| lane.active.is_none()) else { return };
+            let request = &plan.requests[next.request as usize];
             let now = self.clock.now();
+            let given = match self.live.turn(next, request, index) {
+                Turn::Ready(given) => given,
+                Turn::Wait => return,
+                Turn::Skip => {
+                    self.skip_unbound(index, now);
+                    continue;
+                }
+            };
             self.serial += 1;
             let is_head = |due: Due| plan.requests[due.request as usize].is_head;
             let think = self.limits.think;
@@ -327,7 +355,7 @@ impl<'run> Worker<'run> {
                 let micros = if think { plan.requests[due.request as usize].think } else { 0 };
                 Duration::from_micros(u64::from(micros))
             };
-            match lane.begin_next(now, self.limits.timeout, self.serial, is_head, pause) {
+            match lane.begin_next(now, given, self.limits.timeout, self.serial, is_head, pause) {
                 Begun::Turn => {}
                 Begun::Nothing => return,
                 Begun::Later(until) => {
@@ -336,7 +364,13 @@ impl<'run> Worker<'run> {
                 }
             }
             self.waiting -= 1;
-            if let Some(active) = &lane.active {
+            if let Some(active) = &mut lane.active {
+                active.keep = self.live.keep(request);
+                if request.links != NONE {
+                    let mut text = self.texts.pop().unwrap_or_default();
+                    let is_patched = self.live.text(next, request, plan.text(request), &mut text);
+                    active.patched = is_patched.then_some(text);
+                }
                 self.meter.on_flight(now, 1);
                 self.deadlines.push_back((active.deadline, index, active.serial));
             }
@@ -462,6 +496,7 @@ impl<'run> Worker<'run> {
             seconds: self.meter.take(now),
             connects: std::mem::take(&mut self.connects),
             handshakes: std::mem::take(&mut self.handshakes),
+            applied: self.live.take_applied(),
             finished,
         };
         // The ledger listens until every worker has finished.

@@ -145,7 +145,7 @@ pub fn replay<W: Write>(
     let mut workers = Vec::with_capacity(threads);
     for number in 0..threads {
         let limits = limits.clone();
-        let task = Task { number, plan, clock, wire: &wire, limits, ceiling, stop: halt };
+        let task = Task { number, threads, plan, clock, wire: &wire, limits, ceiling, stop: halt };
         workers.push(Worker::new(task).map_err(ReplayError::Start)?);
     }
     let (ledger_sender, ledger_receiver) = mpsc::channel();

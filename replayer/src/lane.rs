@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use captures::{Bytes, Failure, Offset, Outcome};
 
+use crate::correlate::live::Keep;
 use crate::plan::PlannedRequest;
 use crate::response::ResponseReader;
 use crate::schedule::Due;
@@ -66,6 +67,11 @@ pub(crate) struct Active {
     /// Whether the ceiling of the rate let it pass.
     pub(crate) admitted: bool,
     pub(crate) reader: ResponseReader,
+    /// What is sent instead of the planned text, where values are bound.
+    pub(crate) patched: Option<Vec<u8>>,
+    /// What is kept of the answer, and how much of it is wanted.
+    pub(crate) keep: Keep,
+    pub(crate) kept: Vec<u8>,
 }
 
 impl Lane {
@@ -83,6 +89,8 @@ impl Lane {
     pub(crate) fn begin_next(
         &mut self,
         now: Offset,
+        // When the answers that it needs were there.
+        given: Offset,
         timeout: Duration,
         serial: u64,
         is_head: impl Fn(Due) -> bool,
@@ -93,7 +101,7 @@ impl Lane {
         }
         let Some(&due) = self.waiting.front() else { return Begun::Nothing };
         let paused = if self.last_done == Offset::ZERO { Duration::ZERO } else { pause(due) };
-        let ready = due.at.max(self.last_done.plus(paused));
+        let ready = due.at.max(self.last_done.plus(paused)).max(given);
         if !paused.is_zero() && ready > now {
             return Begun::Later(ready);
         }
@@ -113,6 +121,9 @@ impl Lane {
             retried: false,
             admitted: false,
             reader: ResponseReader::new(is_head(due)),
+            patched: None,
+            keep: Keep::Nothing,
+            kept: Vec::new(),
         });
         Begun::Turn
     }
@@ -185,6 +196,7 @@ impl Active {
         self.admitted = false;
         self.connect_began = None;
         self.reader = ResponseReader::new(is_head);
+        self.kept.clear();
     }
 }
 
@@ -211,7 +223,7 @@ mod tests {
         for (at, ((begin, sent, end), (wait, lag, response, latency))) in expected.into_iter().enumerate() {
             let now = Offset::from_millis(begin);
             assert_eq!(
-                lane.begin_next(now, Duration::from_secs(30), 1, |_| false, |_| Duration::ZERO),
+                lane.begin_next(now, Offset::ZERO, Duration::from_secs(30), 1, |_| false, |_| Duration::ZERO),
                 Begun::Turn
             );
             lane.active.as_mut().unwrap().sent = Some(Offset::from_millis(sent));
@@ -231,7 +243,14 @@ mod tests {
         let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
         lane.waiting.extend([due(0, 0), due(105, 1)]);
         let begin = |lane: &mut Lane, at| {
-            lane.begin_next(Offset::from_millis(at), Duration::from_secs(30), 1, |_| false, pause)
+            lane.begin_next(
+                Offset::from_millis(at),
+                Offset::ZERO,
+                Duration::from_secs(30),
+                1,
+                |_| false,
+                pause,
+            )
         };
         assert_eq!(begin(&mut lane, 0), Begun::Turn);
         // The answer comes after 400 ms instead of the recorded 5: the recorded 100 ms of thinking follow it.
@@ -245,7 +264,14 @@ mod tests {
     fn only_a_close_that_crossed_the_request_is_a_reason_to_try_again() {
         let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
         lane.waiting.push_back(due(10, 0));
-        lane.begin_next(Offset::from_millis(10), Duration::from_secs(30), 1, |_| false, |_| Duration::ZERO);
+        lane.begin_next(
+            Offset::from_millis(10),
+            Offset::ZERO,
+            Duration::from_secs(30),
+            1,
+            |_| false,
+            |_| Duration::ZERO,
+        );
         let active = lane.active.as_mut().unwrap();
         active.sent = Some(Offset::from_millis(10));
         assert!(active.crossed_a_close(Offset::from_millis(11)));
@@ -260,7 +286,14 @@ mod tests {
         let plan = plan_of([exchange(0, 0, 1)]);
         let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
         lane.waiting.push_back(due(10, 0));
-        lane.begin_next(Offset::from_millis(10), Duration::from_secs(30), 1, |_| false, |_| Duration::ZERO);
+        lane.begin_next(
+            Offset::from_millis(10),
+            Offset::ZERO,
+            Duration::from_secs(30),
+            1,
+            |_| false,
+            |_| Duration::ZERO,
+        );
         let active = lane.active.as_mut().unwrap();
         active.connecting = Duration::from_millis(7);
         active.sent = Some(Offset::from_millis(18));

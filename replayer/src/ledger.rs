@@ -12,6 +12,7 @@ use captures::{
     RouteInterval,
 };
 
+use crate::correlate::Applied;
 use crate::schedule::mix;
 
 /// At most this many failed outcomes, and about as many ordinary ones (never more than twice), are kept whole.
@@ -40,6 +41,8 @@ pub(crate) struct Batch {
     pub(crate) connects: Vec<(u64, Duration)>,
     /// How long each TLS handshake took, with its second.
     pub(crate) handshakes: Vec<(u64, Duration)>,
+    /// How often each rule was applied; empty when none was.
+    pub(crate) applied: Vec<Applied>,
     /// The worker is done: nothing will follow.
     pub(crate) finished: bool,
 }
@@ -105,6 +108,10 @@ pub struct Totals {
     pub overall: RouteInterval,
     /// The same for each route, by its number.
     pub routes: Vec<RouteInterval>,
+    /// How many answers had the status of the recorded one, for each route by its number.
+    pub same_status: Vec<Sameness>,
+    /// How often each rule was applied, in the order of [`crate::Plan::rules`].
+    pub rules: Vec<Applied>,
     /// Connections opened.
     pub connections_opened: u64,
     /// Requests sent a second time, because a kept-alive connection was closed as they left.
@@ -167,7 +174,45 @@ impl Seen {
     }
 }
 
+/// How many answers did what the recorded ones did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sameness {
+    /// Those that did.
+    pub same: u64,
+    /// All planned requests whose recording has an answer; one without an answer now is not the same.
+    pub compared: u64,
+}
+
+impl Sameness {
+    /// The share of those that did, in `0..=1`; 1 when there was nothing to compare.
+    pub fn ratio(&self) -> f64 {
+        if self.compared == 0 { 1.0 } else { self.same as f64 / self.compared as f64 }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self { same: self.same + more.same, compared: self.compared + more.compared }
+    }
+}
+
 impl Totals {
+    /// Over all routes.
+    pub fn same_status_overall(&self) -> Sameness {
+        self.same_status.iter().fold(Sameness::default(), |sum, of| sum.plus(*of))
+    }
+
+    fn compare(&mut self, outcome: &Outcome) {
+        let Some(recorded) = outcome.recorded_status else { return };
+        let route = usize::from(outcome.route);
+        if self.same_status.len() <= route {
+            self.same_status.resize(route + 1, Sameness::default());
+        }
+        let of = &mut self.same_status[route];
+        of.compared += 1;
+        of.same += u64::from(outcome.result == Ok(recorded));
+    }
+
     fn add(&mut self, delta: &RouteInterval) {
         self.overall.merge(delta);
         let route = usize::from(delta.route);
@@ -246,6 +291,12 @@ impl Ledger {
         for outcome in batch.outcomes {
             self.on_outcome(&outcome);
         }
+        let rules = &mut self.totals.rules;
+        rules.resize(rules.len().max(batch.applied.len()), Applied::default());
+        for (total, more) in rules.iter_mut().zip(batch.applied) {
+            total.bound += more.bound;
+            total.missing += more.missing;
+        }
         for of_clock in batch.seconds {
             let open = self.second(of_clock.second);
             open.delta.completed += of_clock.completed;
@@ -284,6 +335,7 @@ impl Ledger {
     }
 
     fn on_outcome(&mut self, outcome: &Outcome) {
+        self.totals.compare(outcome);
         self.second(outcome.due.second()).delta.route_mut(outcome.route).count(outcome);
         let drawn = mix(self.seed ^ mix(outcome.due.as_nanos() ^ outcome.exchange.0))
             .is_multiple_of(self.sample_every);

@@ -28,7 +28,7 @@ mod verdict;
 
 pub use drive::Wire;
 pub use engine::{Config, Finished, Progress, ReplayError, replay};
-pub use ledger::{Seen, Totals};
+pub use ledger::{Sameness, Seen, Totals};
 pub use machine::allowed_connections;
 pub use observe::{ObserveError, ObserveSource, Observer};
 pub use origin::{Conflict, Target, TargetError, origin_conflict};

@@ -15,6 +15,9 @@ use std::time::Duration;
 
 use captures::{Exchange, ExchangeId, Offset, Rate, Routes, header_value, route_of};
 
+use crate::correlate::bind::Binding;
+use crate::correlate::links::{self, Links, NONE, RuleNote, groups};
+use crate::correlate::{Binder, Found, Making, Missing, RuleSet};
 use crate::select::{Selection, busiest};
 use rewrite::Rewrites;
 use text::{is_safe, request_text};
@@ -70,6 +73,9 @@ pub struct Plan {
     share: Share,
     held_back: Vec<(HeldBack, u64)>,
     authorities: Vec<String>,
+    links: Links,
+    /// For each connection, what it is bound to: requests of one group are one thread's work.
+    groups: Vec<u32>,
     /// By route: how many times as often it is sent as it was recorded.
     pub(crate) factors: Vec<f64>,
     /// The mean number of recorded sessions that went on at a time.
@@ -97,6 +103,8 @@ pub(crate) struct PlannedRequest {
     pub(crate) is_last: bool,
     /// The pause, in microseconds, between the recorded end of its predecessor on the connection and its arrival.
     pub(crate) think: u32,
+    /// Where its bindings are; [`NONE`] in a session without.
+    pub(crate) links: u32,
     text_at: usize,
     text_length: usize,
 }
@@ -175,7 +183,6 @@ impl PlanError {
 impl std::error::Error for PlanError {}
 
 /// Collects exchanges, in any order, into a [`Plan`].
-#[derive(Debug)]
 pub struct Planner {
     rewriting: Rewriting,
     selection: Selection,
@@ -190,6 +197,10 @@ pub struct Planner {
     held_back: BTreeMap<(u64, HeldBack), u64>,
     authorities: std::collections::BTreeSet<String>,
     too_large: bool,
+    binder: Option<Binder>,
+    rules: Vec<RuleNote>,
+    making: Making,
+    bindings: HashMap<ExchangeId, Vec<Binding>>,
 }
 
 /// Texts up to this size are looked up, so that equal ones are kept once.
@@ -210,7 +221,27 @@ impl Planner {
             held_back: BTreeMap::new(),
             authorities: std::collections::BTreeSet::new(),
             too_large: false,
+            binder: None,
+            rules: Vec::new(),
+            making: Making::default(),
+            bindings: HashMap::new(),
         }
+    }
+
+    /// Binds requests to the answers that give their values, by `rules`. Exchanges must then be added in the order in
+    /// which they ended; `found` is what was found in the same capture before.
+    #[must_use]
+    pub fn bound_by(mut self, rules: &RuleSet, found: Option<&Found>, mut making: Making) -> Self {
+        making.templates = rules.sets.iter().map(|set| set.template.clone()).collect();
+        self.making = making;
+        self.rules = rules
+            .rules
+            .iter()
+            .map(|rule| RuleNote { name: rule.name.clone(), missing: rule.missing })
+            .chain(rules.sets.iter().map(|set| RuleNote { name: set.name(), missing: Missing::Recorded }))
+            .collect();
+        self.binder = (!(rules.rules.is_empty() && rules.sets.is_empty())).then(|| Binder::new(rules, found));
+        self
     }
 
     /// Plans one exchange, or holds it back.
@@ -224,12 +255,20 @@ impl Planner {
             return;
         }
         let route = route_of(&exchange.request.method, &exchange.request.target);
-        let session = numbered(&mut self.sessions, exchange.session.0);
+        let root = self.binder.as_ref().map_or(exchange.session.0, |binder| binder.session(exchange));
+        let session = numbered(&mut self.sessions, root);
         let text = if self.selection.takes(&route) {
             request_text(exchange, &self.rewriting, session)
         } else {
             Err(HeldBack::Route)
         };
+        if let Some(binder) = &mut self.binder {
+            let sent = text.as_ref().ok().map(|text| (text.as_slice(), self.rewriting.base_path.len()));
+            let bindings = binder.add(exchange, sent);
+            if !bindings.is_empty() {
+                self.bindings.insert(exchange.id, bindings);
+            }
+        }
         let text = match text {
             Ok(text) => text,
             Err(reason) => {
@@ -268,6 +307,7 @@ impl Planner {
             is_safe: is_safe(&exchange.request.method),
             is_last: false,
             think: 0,
+            links: NONE,
             text_at,
             text_length,
         };
@@ -324,6 +364,8 @@ impl Planner {
         let connections = renumbered(&mut requests, |request| &mut request.connection);
         let factors = self.routes.names().iter().map(|route| self.selection.factor(route)).collect();
         let stretches = stretches(&requests, sessions);
+        let links = links::compile(&mut requests, sessions, self.bindings, self.rules, self.making);
+        let groups = groups(&requests, connections as usize);
         Ok(Plan {
             text: self.text,
             users: users(&stretches, span),
@@ -336,6 +378,8 @@ impl Planner {
             share,
             held_back,
             authorities: self.authorities.into_iter().collect(),
+            links,
+            groups,
             factors,
         })
     }
@@ -530,6 +574,15 @@ impl Plan {
     /// The authorities that recorded requests were addressed to, in lower case.
     pub fn authorities(&self) -> &[String] {
         &self.authorities
+    }
+
+    pub(crate) const fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// A number that is equal for connections which one thread must drive.
+    pub(crate) fn group(&self, connection: u32) -> u32 {
+        self.groups[connection as usize]
     }
 
     /// The bytes of a request.

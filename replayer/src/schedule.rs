@@ -23,12 +23,15 @@
 
 use captures::{Offset, Stage};
 
+use crate::correlate::links::NONE;
 use crate::plan::Plan;
 use crate::stages::scale_at;
 
 /// The largest shift of a copy, and the share of the span that bounds it too.
 const MAX_SHIFT_NANOS: u64 = 30_000_000_000;
 const MAX_SHIFT_SHARE: u64 = 20;
+/// The number of the lap of sessions that begin with the run.
+pub(crate) const FIRST_LAP: u32 = 2;
 
 /// One request of one copy, with its due moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +62,9 @@ pub(crate) struct Schedule<'plan> {
     seed: u64,
     span: u64,
     largest_shift: u64,
+    /// For each session, the least and the largest shift of its copies. A session with bindings stays within one
+    /// repetition of the capture: torn in two, it would lack its login.
+    shifts: Vec<(i64, i64)>,
     /// Fractions are made of single requests, not of whole sessions.
     by_request: bool,
     /// The most times that any route is sent as often as it was recorded, and at least 1.
@@ -81,9 +87,20 @@ impl<'plan> Schedule<'plan> {
         }
         let span = u64::try_from(plan.span().as_nanos()).unwrap_or(u64::MAX).max(1);
         let largest_shift = (span / MAX_SHIFT_SHARE).min(MAX_SHIFT_NANOS);
+        let shifts = shifts(plan, span, largest_shift);
         let by_request = unit == Unit::Request;
         let most_factor = plan.factors.iter().copied().fold(1.0, f64::max);
-        Self { plan, stages, seed, span, largest_shift, by_request, most_factor, places: places(plan, seed) }
+        Self {
+            plan,
+            stages,
+            seed,
+            span,
+            largest_shift,
+            shifts,
+            by_request,
+            most_factor,
+            places: places(plan, seed),
+        }
     }
 
     /// The end of the last stage.
@@ -121,8 +138,8 @@ impl<'plan> Schedule<'plan> {
                             at,
                             copy,
                             request: u32::try_from(index).unwrap_or(u32::MAX),
-                            // Laps begin at −1: the tail of sessions that began before the run.
-                            lap: u32::try_from(lap + 2).unwrap_or(0),
+                            // Laps begin before 0: the tail of sessions that began before the run.
+                            lap: u32::try_from(lap + i128::from(FIRST_LAP)).unwrap_or(0),
                         });
                     }
                 }
@@ -143,9 +160,9 @@ impl<'plan> Schedule<'plan> {
         (spans / self.plan.copies_at_1x() * self.plan.rate().as_per_second()).round() as u64
     }
 
-    /// A number that all requests of one connection share.
+    /// A number that all requests of one connection share, and those that are bound to one another's answers.
     pub(crate) fn connection_of(&self, due: &Due) -> u64 {
-        let connection = self.plan.requests[due.request as usize].connection;
+        let connection = self.plan.group(self.plan.requests[due.request as usize].connection);
         mix(u64::from(due.copy) << 32 | u64::from(due.lap)) ^ u64::from(connection)
     }
 
@@ -167,10 +184,11 @@ impl<'plan> Schedule<'plan> {
             return 0;
         }
         let draw = mix(self.seed ^ mix(u64::from(copy) << 32 | u64::from(session)));
-        let width = u128::from(2 * self.largest_shift + 1);
+        let (least, largest) = self.shifts[session as usize];
+        let width = u128::from(largest.abs_diff(least)) + 1;
         // The high half of the product is uniform in 0..width.
         let place = (u128::from(draw) * width) >> 64;
-        i128::try_from(place).unwrap_or(0) - i128::from(self.largest_shift)
+        i128::try_from(place).unwrap_or(0) + i128::from(least)
     }
 
     /// The scale above which the copy of the session, or of the request, takes part.
@@ -186,6 +204,18 @@ impl<'plan> Schedule<'plan> {
         let place = self.places[session as usize] + f64::from(copy) * 0.618_033_988_749_894_9;
         f64::from(copy) + place.fract()
     }
+}
+
+/// By how much each session may be moved.
+fn shifts(plan: &Plan, span: u64, largest: u64) -> Vec<(i64, i64)> {
+    let signed = |nanos: u64| i64::try_from(nanos).unwrap_or(i64::MAX);
+    let mut shifts = vec![(-signed(largest), signed(largest)); plan.sessions() as usize];
+    for request in plan.requests.iter().filter(|request| request.links != NONE) {
+        let (least, most) = &mut shifts[request.session as usize];
+        *least = (*least).max(-signed(request.arrived));
+        *most = (*most).min(signed(span - 1 - request.arrived.min(span - 1)));
+    }
+    shifts
 }
 
 /// Sessions in a seeded order, each at the middle of the stretch that its requests take up of `0..1`: a

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &CapacityArgs, globals: &Globals) -> Result<(), Complain
     let objective = Objective::parse(&args.slo)
         .map_err(|error| Complaint::new(Exit::Usage, format!("--slo {}", args.slo), &error, error.mend()))?;
     let plateau = length("--plateau", &args.plateau)?;
-    let prepared = prepared(args, plateau)?;
+    let prepared = prepared(args, plateau, globals.seed)?;
     let mut search = search(args, &prepared.plan)?;
     std::fs::create_dir(&args.out).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => Complaint::new(
@@ -133,14 +133,14 @@ pub(crate) fn run(args: &CapacityArgs, globals: &Globals) -> Result<(), Complain
 }
 
 /// The capture, its busiest stretch if it is longer than a plateau and none was named.
-fn prepared(args: &CapacityArgs, plateau: Duration) -> Result<Prepared, Complaint> {
-    let whole = prepare(&args.source)?;
+fn prepared(args: &CapacityArgs, plateau: Duration, seed: u64) -> Result<Prepared, Complaint> {
+    let whole = prepare(&args.source, seed)?;
     let named = args.source.from.is_some() || args.source.to.is_some() || args.source.busiest.is_some();
     if named || whole.plan.span() <= plateau.mul_f64(1.1) {
         return Ok(whole);
     }
     let busiest = SourceArgs { busiest: Some(args.plateau.clone()), ..args.source.clone() };
-    let prepared = prepare(&busiest)?;
+    let prepared = prepare(&busiest, seed)?;
     say!(
         "of {:.0} s the busiest {} are replayed: 1x is {}",
         whole.plan.span().as_secs_f64(),

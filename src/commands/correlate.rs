@@ -1,5 +1,6 @@
 //! `highwater correlate`: says which values of answers later requests send back, and writes them down as rules.
 
+pub(crate) mod data;
 pub(crate) mod file;
 
 use std::fmt::Write as _;
@@ -35,7 +36,7 @@ pub(crate) struct CorrelateArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &CorrelateArgs, globals: &Globals) -> Result<(), Complaint> {
-    let found = find(&args.captures)?;
+    let found = find(&args.captures, true)?;
     if let Some(path) = &args.out {
         let text = file::written(&found.rules, &files::named(&args.captures));
         std::fs::write(path, text).map_err(|error| Complaint::cannot_write(path, &error))?;
@@ -47,15 +48,15 @@ pub(crate) fn run(args: &CorrelateArgs, globals: &Globals) -> Result<(), Complai
     files::to_stdout(|out| out.write_all(shown.as_bytes()))
 }
 
-/// Looks for bindings in captures.
-pub(crate) fn find(captures: &[PathBuf]) -> Result<Found, Complaint> {
+/// Looks for bindings in captures. `tells` of damage: a replay that reads the captures again says it then.
+pub(crate) fn find(captures: &[PathBuf], tells: bool) -> Result<Found, Complaint> {
     let mut reader = files::open_captures(captures)?;
     let mut finder = Finder::new();
     for exchange in reader.by_ref() {
         let exchange: Exchange = exchange.map_err(|error| files::not_a_set(&error))?;
         finder.add(&exchange);
     }
-    if let Some((path, first)) = reader.damage().first() {
+    if let Some((path, first)) = reader.damage().first().filter(|_| tells) {
         say!("highwater: {}: {first}; the rest is looked into", path.display());
     }
     let found = finder.finish();
@@ -93,6 +94,9 @@ fn as_text(found: &Found, args: &CorrelateArgs) -> String {
         }
         let _ = writeln!(text, "        {}", reasons(rule));
     }
+    for set in &found.rules.sets {
+        let _ = writeln!(text, "\n  made  {}", files::plain(&set.name()));
+    }
     text
 }
 
@@ -114,7 +118,7 @@ fn reasons(rule: &Rule) -> String {
     }
     if evidence.changed + evidence.unchanged > 0 {
         let asked = evidence.changed + evidence.unchanged;
-        reasons.push(format!("new in {} of {asked} answers to a repeated request", evidence.changed));
+        reasons.push(format!("another one in {} of {asked} answers to a repeated request", evidence.changed));
     }
     if evidence.created_ratio > 0.0 {
         reasons.push(format!("{:.0} % created by a request of the session", evidence.created_ratio * 100.0));
@@ -129,6 +133,11 @@ fn as_json(found: &Found) -> Value {
         "exchanges": found.exchanges,
         "matches": found.matches,
         "rejected": found.rejected,
+        "sets": found.rules.sets.iter().map(|set| json!({
+            "request": set.route,
+            "put": set.place.to_string(),
+            "value": set.text,
+        })).collect::<Vec<_>>(),
         "forgotten_values": found.overflow.values,
         "forgotten_places": found.overflow.places,
         "rules": found.rules.rules.iter().map(|rule| json!({

@@ -1,6 +1,7 @@
 //! `highwater replay`: a capture, a target and a load in; a run out.
 
 pub(super) mod args;
+mod bindings;
 mod gate;
 pub(super) mod load;
 mod planned;
@@ -31,8 +32,9 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let timeout = length("--timeout", &args.sending.timeout)?;
     let thresholds = gate::thresholds("--threshold", &args.threshold)?;
     let limits = gate::limits(args)?;
+    let expected = args.expect.as_deref().map(bindings::Expected::parse).transpose()?;
     let ceiling = ceiling(&args.sending)?;
-    let Prepared { plan, target, addresses } = prepare(&args.source)?;
+    let Prepared { plan, target, addresses } = prepare(&args.source, globals.seed)?;
     let stages = load::stages(&args.load, &plan)?;
     let (unit, why_requests) = load::unit(args.sending.unit, &plan, &stages);
     if !globals.quiet {
@@ -112,7 +114,8 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let conclusions =
         if judged { gate::conclude(&files::read_run(out)?, &thresholds) } else { Conclusions::default() };
     gate::write_for_ci(args, &plan, &finished, &conclusions)?;
-    conclude(args, globals, &plan, &finished, &conclusions, out)
+    conclude(args, globals, &plan, &finished, &conclusions, out)?;
+    expected.map_or(Ok(()), |expected| expected.gate(&finished.totals, out))
 }
 
 fn plan_has_spike(stages: &[Stage]) -> bool {
@@ -172,6 +175,10 @@ fn configuration(
         "auth": source.auth.is_some(),
         "allow_unsafe": source.allow_unsafe,
         "origin_is_safe": source.origin_is_safe,
+        "correlate": !source.no_correlate,
+        "rules": source.rules,
+        "data": source.data,
+        "login": source.login,
         "threads": threads,
         "timeout": sending.timeout,
         "ceiling": sending.ceiling,

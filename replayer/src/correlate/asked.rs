@@ -68,7 +68,7 @@ pub(crate) enum Base64 {
 impl Base64 {
     const ALL: [Self; 4] = [Self::Standard, Self::StandardNoPad, Self::UrlSafe, Self::UrlSafeNoPad];
 
-    fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Standard => STANDARD.decode(text),
             Self::StandardNoPad => STANDARD_NO_PAD.decode(text),

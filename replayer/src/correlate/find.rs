@@ -6,9 +6,11 @@
 
 use std::collections::HashMap;
 
-use captures::{Exchange, route_into};
+use captures::{Exchange, Offset, route_into};
 
+use crate::correlate::accounts::Accounts;
 use crate::correlate::answer::Given;
+use crate::correlate::asked::Field;
 use crate::correlate::evidence::{Case, THRESHOLD, are_related, confidence, is_id_name};
 use crate::correlate::memory::Source;
 use crate::correlate::pattern::{Extractor, GivenKind, Place, PlaceKind};
@@ -49,6 +51,8 @@ pub struct Found {
     pub rejected: u64,
     /// What fell over a bound.
     pub overflow: Overflow,
+    /// Fields of requests that carry a password, with their routes.
+    pub logins: Vec<Injection>,
     pub(crate) joined: ByHash<u64>,
 }
 
@@ -68,6 +72,8 @@ struct Candidate {
     is_related: bool,
     bindings: u64,
     created: u64,
+    /// The answers that gave a value.
+    sources: Hashes,
     sessions: Hashes,
     values: Hashes,
     example: (u64, u64),
@@ -96,11 +102,14 @@ struct Book {
     /// The origins that one value had at a time, and how often.
     choices: HashMap<Vec<u32>, u64>,
     choice_order: Vec<Vec<u32>>,
-    revisits: ByHash<u64>,
-    /// By route and extractor: how often the same target gave another value, and the same.
+    /// The value that a target gave last, and to which session.
+    revisits: ByHash<(u64, u64)>,
+    /// By route and extractor: how often the same target gave another value, and how often another session the same.
+    /// That one session is given the same value again is the way of tokens too.
     changes: ByHash<(u64, u64)>,
     matches: u64,
     overflow: u64,
+    accounts: Accounts,
     /// Of the exchange at hand.
     to: u32,
     target: u64,
@@ -122,19 +131,25 @@ impl Finder {
         self.book.exchange = exchange.id.0;
         self.book.target = hash(hash(3, &exchange.request.method), &exchange.request.target);
         self.tracker.observe(exchange, &self.text, 0, route, &mut self.book);
+        let status = exchange.response.as_ref().map_or(0, |response| response.status);
+        let name = self.book.route_name(route).to_owned();
+        self.book.accounts.on_request(&name, (200..400).contains(&status));
     }
 
     /// Weighs what was read.
-    pub fn finish(self) -> Found {
+    pub fn finish(mut self) -> Found {
         let overflow = Overflow { values: self.tracker.overflow(), places: self.book.overflow };
         let matches = self.book.matches;
-        let (rules, rejected) = self.book.weigh(&self.tracker);
+        let accounts = std::mem::take(&mut self.book.accounts);
+        let (mut rules, rejected) = self.book.weigh(&self.tracker);
+        rules.sets = accounts.sets;
         Found {
             rules,
             exchanges: self.exchanges,
             matches,
             rejected,
             overflow,
+            logins: accounts.logins,
             joined: self.tracker.joined().clone(),
         }
     }
@@ -199,6 +214,7 @@ impl Book {
                     is_related,
                     bindings: 0,
                     created: 0,
+                    sources: Hashes::default(),
                     sessions: Hashes::default(),
                     values: Hashes::default(),
                     example: (source.exchange, self.exchange),
@@ -229,7 +245,7 @@ impl Book {
             }
         }
         let mut rules: Vec<Rule> = Vec::new();
-        let mut by_source: HashMap<(u64, u32), usize> = HashMap::new();
+        let mut by_source: HashMap<(u64, u32, bool), usize> = HashMap::new();
         let mut rejected = 0;
         for (candidate, evidence) in self.candidates.iter().zip(weighed) {
             let Some(evidence) = evidence else {
@@ -244,7 +260,7 @@ impl Book {
                 route: self.route_name(candidate.key.to).to_owned(),
                 place: candidate.place.clone(),
             };
-            let source = (candidate.key.pattern, candidate.key.from);
+            let source = (candidate.key.pattern, candidate.key.from, candidate.key.is_token);
             if let Some(&at) = by_source.get(&source) {
                 let rule: &mut Rule = &mut rules[at];
                 if !rule.into.contains(&injection) {
@@ -268,6 +284,7 @@ impl Book {
                 extractor: extractor.clone(),
                 into: vec![injection],
                 newest: false,
+                created: !candidate.key.is_token,
                 missing: Missing::Recorded,
                 evidence: Some(evidence),
             });
@@ -280,7 +297,7 @@ impl Book {
                 .unwrap_or(std::cmp::Ordering::Equal)
                 .then_with(|| a.name.cmp(&b.name))
         });
-        (RuleSet { rules }, rejected)
+        (RuleSet { rules, sets: Vec::new() }, rejected)
     }
 
     /// What speaks for a candidate; `None` when that is too little.
@@ -305,7 +322,9 @@ impl Book {
             example: candidate.example,
             example_length: candidate.example_length,
         };
-        if candidate.bindings == 0 {
+        // What is created is something else each time.
+        let is_constant = !candidate.key.is_token && 2 * candidate.values.len() <= candidate.sources.len();
+        if candidate.bindings == 0 || is_constant {
             return None;
         }
         let case = Case {
@@ -366,6 +385,10 @@ fn count_into(set: &mut Hashes, value: u64) {
 }
 
 impl Visitor for Book {
+    fn on_field(&mut self, _session: u64, field: &Field<'_>, _at: Offset) {
+        self.accounts.on_field(field);
+    }
+
     fn on_match(&mut self, session: u64, found: &Match<'_>) {
         self.matches += 1;
         let mut choice = Vec::new();
@@ -378,6 +401,7 @@ impl Visitor for Book {
             let candidate = &mut self.candidates[at as usize];
             candidate.bindings += 1;
             candidate.created += u64::from(source.is_created);
+            count_into(&mut candidate.sources, source.exchange);
             count_into(&mut candidate.sessions, session);
             count_into(&mut candidate.values, found.value);
         }
@@ -394,7 +418,7 @@ impl Visitor for Book {
         }
     }
 
-    fn on_given(&mut self, source: &Source, value: u64, given: &Given<'_>) {
+    fn on_given(&mut self, session: u64, source: &Source, value: u64, given: &Given<'_>) {
         if !self.patterns.contains_key(&source.pattern) {
             if self.patterns.len() >= MAX_PATTERNS {
                 self.overflow += 1;
@@ -408,15 +432,18 @@ impl Visitor for Book {
             return;
         }
         let place = hash(self.target ^ source.pattern, &source.ordinal.to_le_bytes());
-        if let Some(known) = self.revisits.get_mut(&place) {
+        if let Some((known, whose)) = self.revisits.get_mut(&place) {
+            let (is_same, is_other) = (*known == value, *whose != session);
+            (*known, *whose) = (value, session);
             let key = change_key(source.pattern, source.route);
-            if self.changes.len() < MAX_PATTERNS || self.changes.contains_key(&key) {
+            if (!is_same || is_other)
+                && (self.changes.len() < MAX_PATTERNS || self.changes.contains_key(&key))
+            {
                 let (changed, unchanged) = self.changes.entry(key).or_default();
-                *(if *known == value { unchanged } else { changed }) += 1;
+                *(if is_same { unchanged } else { changed }) += 1;
             }
-            *known = value;
         } else if self.revisits.len() < MAX_REVISITS {
-            self.revisits.insert(place, value);
+            self.revisits.insert(place, (value, session));
         }
     }
 }

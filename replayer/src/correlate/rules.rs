@@ -1,6 +1,7 @@
 //! What was found, or what somebody wrote by hand: which value of which answers goes where in which requests.
 
 use crate::correlate::pattern::{Extractor, Place};
+use crate::correlate::template::Template;
 
 /// The word for any route.
 pub const ANY_ROUTE: &str = "*";
@@ -54,6 +55,9 @@ pub struct Rule {
     /// Whether a request takes the newest value of its session, even where the recorded one differs; else only a
     /// value that was the same in the recording is bound.
     pub newest: bool,
+    /// Whether only identifiers are bound that the answer seems to have created: of the numbers in a list that
+    /// everybody sees, the one that is this session's own.
+    pub created: bool,
     /// What to do without the value.
     pub missing: Missing,
     /// Why it was proposed; `None` for what somebody wrote.
@@ -73,9 +77,9 @@ pub struct Evidence {
     pub values: u64,
     /// The share of those values that other sessions were given or sent as well, in `0..=1`.
     pub shared_ratio: f64,
-    /// How often the same target gave another value, and the same, when it was asked again.
+    /// How often the same target gave another value when it was asked again.
     pub changed: u64,
-    /// See `changed`.
+    /// How often it gave the same one to another session.
     pub unchanged: u64,
     /// The share of the bindings whose answer seems to have created the value, in `0..=1`.
     pub created_ratio: f64,
@@ -90,4 +94,27 @@ pub struct Evidence {
 pub struct RuleSet {
     /// The rules, best first.
     pub rules: Vec<Rule>,
+    /// Values that are made.
+    pub sets: Vec<SetRule>,
+}
+
+/// A value that no answer gives: it is made for each copy of a session. Wherever the session sends the recorded value
+/// again as a whole field, it sends the made one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRule {
+    /// The requests, by their route; `*` for all.
+    pub route: String,
+    /// The place in them.
+    pub place: Place,
+    /// The template as it was written.
+    pub text: String,
+    /// What makes the value.
+    pub template: Template,
+}
+
+impl SetRule {
+    /// A name for people.
+    pub fn name(&self) -> String {
+        format!("{} of {} = {}", self.place, self.route, self.text)
+    }
 }

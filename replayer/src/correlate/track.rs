@@ -12,14 +12,14 @@
 
 use std::collections::VecDeque;
 
-use captures::{Exchange, coding, header_value};
+use captures::{Exchange, Offset, coding, header_value};
 
 use crate::correlate::answer::{Given, path_and_query, walk_body, walk_head};
 use crate::correlate::asked::{self, Field, Inside};
 use crate::correlate::evidence::is_id_name;
 use crate::correlate::memory::{Change, Memory, Source};
 use crate::correlate::pattern::{GivenKind, PartRef, PlaceKind, pattern_hash};
-use crate::correlate::value::{ByHash, Strength, hash, strength};
+use crate::correlate::value::{ByHash, Hashes, Strength, hash, strength};
 
 /// The most values that are told apart by the session they were given to.
 const MAX_OWNED: usize = 1 << 20;
@@ -47,10 +47,12 @@ pub(crate) struct Match<'a> {
 
 /// What a tracker tells of one exchange.
 pub(crate) trait Visitor {
+    /// The request has a field.
+    fn on_field(&mut self, _session: u64, _field: &Field<'_>, _at: Offset) {}
     /// The request sends a value that an answer gave.
     fn on_match(&mut self, session: u64, found: &Match<'_>);
     /// The answer gives a value; `describe` names its place.
-    fn on_given(&mut self, source: &Source, value: u64, given: &Given<'_>);
+    fn on_given(&mut self, session: u64, source: &Source, value: u64, given: &Given<'_>);
 }
 
 /// One value of the answer at hand.
@@ -80,6 +82,8 @@ pub(crate) struct Tracker {
     ordinals: ByHash<u32>,
     items: Vec<Item>,
     own: Vec<(u64, u64)>,
+    /// Extractors whose every value is followed, whatever it looks like.
+    always: Hashes,
 }
 
 impl Tracker {
@@ -97,8 +101,9 @@ impl Tracker {
         &self.joined
     }
 
-    pub(crate) fn with_joined(joined: ByHash<u64>) -> Self {
-        Self { joined, ..Self::default() }
+    /// For a second look: with sessions that turned out to be others, and extractors of which every value counts.
+    pub(crate) fn again(joined: ByHash<u64>, always: Hashes) -> Self {
+        Self { joined, always, ..Self::default() }
     }
 
     /// Whether a token was given to more than one session.
@@ -120,13 +125,14 @@ impl Tracker {
         let mut memory = self.sessions.remove(&session).unwrap_or_default();
         self.remembered -= memory.len().min(self.remembered);
         self.own.clear();
-        let own = &mut self.own;
-        let owners = &mut self.owners;
+        let (own, owners) = (&mut self.own, &mut self.owners);
+        let looks_at_all = !self.always.is_empty();
         asked::walk(text, skip, &mut |field| {
+            visitor.on_field(session, field, exchange.arrived);
             let name = name_hash(last_word(&field.name));
             asked::values(field, &mut |value, inside| {
                 let strength = strength(value);
-                if strength == Strength::Plain {
+                if strength == Strength::Plain && (!looks_at_all || value.is_empty()) {
                     return;
                 }
                 let number = hash(SEED, value);
@@ -213,7 +219,7 @@ impl Tracker {
         let follows = is_safe && follows_a_change(path, &memory.changes);
         self.ordinals.clear();
         self.items.clear();
-        let (ordinals, items) = (&mut self.ordinals, &mut self.items);
+        let (ordinals, items, always) = (&mut self.ordinals, &mut self.items, &self.always);
         let from = exchange.response_began.unwrap_or(exchange.ended);
         let mut take = |given: Given<'_>| {
             let pattern = pattern_hash(given.kind, given.name, &given.part);
@@ -221,7 +227,8 @@ impl Tracker {
             let this = *ordinal;
             *ordinal += 1;
             let strength = strength(given.value);
-            if strength == Strength::Plain || (is_etag(&given) && is_safe) {
+            let is_wanted = always.contains(&pattern) && !given.value.is_empty();
+            if (strength == Strength::Plain || (is_etag(&given) && is_safe)) && !is_wanted {
                 return;
             }
             let before = if given.before.is_empty() { 0 } else { hash(SEED, given.before) };
@@ -244,7 +251,7 @@ impl Tracker {
                 kind: given.kind,
                 name: name_hash(last_word(given.name)),
             });
-            visitor.on_given(&source, value, &given);
+            visitor.on_given(session, &source, value, &given);
         };
         walk_head(
             response.headers.iter().map(|header| (header.name.as_slice(), header.value.as_slice())),
@@ -273,8 +280,9 @@ impl Tracker {
             }
         }
         for item in &self.items {
-            if item.strength == Strength::Token {
-                if memory.has_sent(item.value) {
+            let is_wanted = self.always.contains(&item.source.pattern);
+            if item.strength == Strength::Token || (is_wanted && item.strength == Strength::Plain) {
+                if memory.has_sent(item.value) && !is_wanted {
                     continue;
                 }
                 let is_created = !is_safe || (follows && !memory.was_given(item.value));
@@ -293,7 +301,8 @@ impl Tracker {
             } else {
                 item.is_id_place
             };
-            if is_created && item.is_id_place && !is_echo {
+            let is_created = is_created && item.is_id_place && !is_echo;
+            if is_created || is_wanted {
                 memory.give(item.value, Source { is_created, ..item.source });
             }
         }

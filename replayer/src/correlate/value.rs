@@ -82,7 +82,7 @@ pub(crate) fn strength(value: &[u8]) -> Strength {
 fn number(value: &[u8], digits: usize, marks: usize) -> Strength {
     match (marks, digits) {
         (0, LONG_NUMBER..=40) => Strength::Token,
-        (0, 1..LONG_NUMBER) => Strength::Id,
+        (0, 1..LONG_NUMBER) if value.iter().any(|&byte| byte != b'0') => Strength::Id,
         // Two long numbers in one value: no date is as long.
         (1.., 20..=64) if !value.contains(&b':') => Strength::Token,
         _ => Strength::Plain,
@@ -203,7 +203,6 @@ mod tests {
             "user@example.com",
             "127.0.0.1",
             "10.0.0.1:8080",
-            "password1and",
             "no-cache",
             "image/webp",
         ] {

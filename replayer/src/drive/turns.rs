@@ -7,9 +7,13 @@ use rustix::event::epoll;
 
 use super::{Link, MAX_DIALLED, Slot, Worker};
 use crate::client::{self, Moved};
+use crate::correlate::live::{Keep, keep_piece};
 use crate::lane::Active;
 use crate::response::Step;
 use crate::tls;
+
+/// So many buffers for texts with bound values are kept for reuse.
+const MAX_TEXTS: usize = 256;
 
 impl Slot {
     /// The request whose turn it is.
@@ -78,7 +82,8 @@ impl Worker<'_> {
         {
             return self.on_broken(index);
         }
-        let text = self.plan.text(&self.plan.requests[active.due.request as usize]);
+        let planned = self.plan.text(&self.plan.requests[active.due.request as usize]);
+        let text = active.patched.as_deref().unwrap_or(planned);
         while active.written < text.len() {
             let now = self.clock.now();
             if active.written == 0 && !active.admitted {
@@ -252,6 +257,7 @@ impl Worker<'_> {
             active.received += received as u64;
             match active.reader.feed(&buffer[..received]) {
                 Step::More => {
+                    keep_piece(&mut active.kept, active.keep, &buffer[..received]);
                     // TLS may hold more than one read took.
                     if received < buffer.len() && !ends && !secure {
                         return;
@@ -260,8 +266,10 @@ impl Worker<'_> {
                 Step::Complete(taken) => {
                     *used = true;
                     let status = active.reader.status();
-                    let text = self.plan.text(&self.plan.requests[active.due.request as usize]);
-                    let whole = taken == received && active.written == text.len();
+                    keep_piece(&mut active.kept, active.keep, &buffer[..taken]);
+                    let planned = self.plan.text(&self.plan.requests[active.due.request as usize]);
+                    let length = active.patched.as_ref().map_or(planned.len(), Vec::len);
+                    let whole = taken == received && active.written == length;
                     if !active.reader.keep_alive() || !whole || ends {
                         self.close(index);
                     }
@@ -313,6 +321,12 @@ impl Worker<'_> {
         else {
             return;
         };
+        let (mut due, mut kept) = (None, None);
+        if let Some(active) = &mut lane.active {
+            due = Some(active.due);
+            kept = (active.keep != Keep::Nothing && result.is_ok()).then(|| std::mem::take(&mut active.kept));
+            self.texts.extend(active.patched.take().filter(|_| self.texts.len() < MAX_TEXTS));
+        }
         if let Some(outcome) = lane.end(request, result, now) {
             self.outcomes.push(outcome);
             self.meter.on_flight(now, -1);
@@ -320,6 +334,9 @@ impl Worker<'_> {
         }
         if request.is_last && lane.waiting.is_empty() {
             self.remove(index);
+        }
+        if let Some(due) = due {
+            self.wake(due, kept.as_deref(), now);
         }
     }
 }

@@ -8,12 +8,20 @@
 //! into = [{ request = "POST /login", put = "form csrf" }]
 //! missing = "recorded"               # or "skip", or "end-session"
 //! newest = false                     # true: also where the recorded value differs
+//! created = false                    # true: only identifiers that the answer created
+//!
+//! [[set]]                            # a value that no answer gives
+//! request = "POST /register"
+//! put = "form email"
+//! value = "user-{{seq}}@example.com" # {{unique}} {{recorded}} {{uuid}} {{seq}} {{now+1h}} {{file:users.csv:email}}
 //! ```
 
 use std::fmt::Write;
 use std::path::Path;
 
-use replayer::correlate::{ANY_ROUTE, Injection, Missing, PatternError, Rule, RuleSet};
+use replayer::correlate::{
+    ANY_ROUTE, Injection, Missing, PatternError, Rule, RuleSet, SetRule, Table, Template,
+};
 use serde::Deserialize;
 
 use crate::complain::{Complaint, Exit};
@@ -23,6 +31,17 @@ use crate::complain::{Complaint, Exit};
 struct File {
     #[serde(default)]
     rule: Vec<Written>,
+    #[serde(default)]
+    set: Vec<Set>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Set {
+    #[serde(default = "any")]
+    request: String,
+    put: String,
+    value: String,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +56,8 @@ struct Written {
     missing: Option<String>,
     #[serde(default)]
     newest: bool,
+    #[serde(default)]
+    created: bool,
 }
 
 #[derive(Deserialize)]
@@ -51,10 +72,10 @@ fn any() -> String {
     ANY_ROUTE.to_owned()
 }
 
-/// The rules in a file.
-pub(crate) fn read(path: &Path) -> Result<RuleSet, Complaint> {
+/// The rules in a file; its templates may refer to `tables`.
+pub(crate) fn read(path: &Path, tables: &[Table]) -> Result<RuleSet, Complaint> {
     let text = std::fs::read_to_string(path).map_err(|error| Complaint::cannot_open(path, &error))?;
-    parse(&text).map_err(|wrong| Complaint::new(Exit::Input, path.display(), wrong.what, wrong.mend))
+    parse(&text, tables).map_err(|wrong| Complaint::new(Exit::Input, path.display(), wrong.what, wrong.mend))
 }
 
 #[derive(Debug)]
@@ -63,7 +84,7 @@ struct Wrong {
     mend: String,
 }
 
-fn parse(text: &str) -> Result<RuleSet, Wrong> {
+fn parse(text: &str, tables: &[Table]) -> Result<RuleSet, Wrong> {
     let file: File = toml::from_str(text).map_err(|error| Wrong {
         what: format!("line {}: {}", line_of(text, error.span()), error.message()),
         mend: "`highwater correlate CAPTURE --out FILE` writes one to begin with".to_owned(),
@@ -75,7 +96,17 @@ fn parse(text: &str) -> Result<RuleSet, Wrong> {
                 .map_err(|wrong| Wrong { what: format!("rule {}: {}", at + 1, wrong.what), ..wrong })?,
         );
     }
-    Ok(RuleSet { rules })
+    let mut sets = Vec::new();
+    for (at, set) in file.set.into_iter().enumerate() {
+        let wrong = |what: &dyn std::fmt::Display, mend: &str| Wrong {
+            what: format!("set {}: {what}", at + 1),
+            mend: mend.to_owned(),
+        };
+        let template = Template::parse(&set.value, tables).map_err(|error| wrong(&error, error.mend()))?;
+        let place = set.put.parse().map_err(|error: PatternError| wrong(&error, error.mend()))?;
+        sets.push(SetRule { route: set.request, place, text: set.value, template });
+    }
+    Ok(RuleSet { rules, sets })
 }
 
 fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
@@ -116,6 +147,7 @@ fn rule(written: Written) -> Result<Rule, Wrong> {
         extractor: written.take.parse().map_err(wrong)?,
         into,
         newest: written.newest,
+        created: written.created,
         missing,
         evidence: None,
     })
@@ -152,9 +184,17 @@ pub(crate) fn written(rules: &RuleSet, captures: &str) -> String {
         if rule.missing != Missing::Recorded {
             let _ = writeln!(text, "missing = {}", quoted(rule.missing.as_str()));
         }
-        if rule.newest {
-            let _ = writeln!(text, "newest = true");
+        for (word, is_so) in [("newest", rule.newest), ("created", rule.created)] {
+            if is_so {
+                let _ = writeln!(text, "{word} = true");
+            }
         }
+    }
+    for set in &rules.sets {
+        let _ = writeln!(text, "\n[[set]]");
+        let _ = writeln!(text, "request = {}", quoted(&set.route));
+        let _ = writeln!(text, "put = {}", quoted(&set.place.to_string()));
+        let _ = writeln!(text, "value = {}", quoted(&set.text));
     }
     text
 }
@@ -190,14 +230,19 @@ mod tests {
             into = [{ request = "GET /orders/{}", put = "segment 2" }, { put = "query order_id" }]
             missing = "end-session"
             newest = true
+            created = true
             [[rule]]
             take = "cookie sid"
             into = [{ put = "cookie sid" }]
+            [[set]]
+            request = "POST /register"
+            put = "form email"
+            value = "u-{{seq}}@x.test"
         "#;
-        let rules = parse(text).unwrap();
+        let rules = parse(text, &[]).unwrap();
         assert_eq!(rules.rules[1].name, "cookie sid");
         assert_eq!(rules.rules[0].missing, Missing::EndSession);
-        assert_eq!(parse(&written(&rules, "x.capture")).unwrap(), rules);
+        assert_eq!(parse(&written(&rules, "x.capture"), &[]).unwrap(), rules);
     }
 
     #[test]
@@ -217,8 +262,10 @@ mod tests {
                 "rule 1: missing = \"x\" is no policy",
             ),
         ] {
-            assert_eq!(parse(text).unwrap_err().what, what);
+            assert_eq!(parse(text, &[]).unwrap_err().what, what);
         }
-        assert!(parse("[[rule]]\ntook = 1").unwrap_err().what.starts_with("line 2: unknown field `took`"));
+        assert!(
+            parse("[[rule]]\ntook = 1", &[]).unwrap_err().what.starts_with("line 2: unknown field `took`")
+        );
     }
 }

@@ -27,6 +27,9 @@ pub(crate) struct ReplayArgs {
     /// 'observe:cpu<85% for 2m'; exits 99 when it does not
     #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
     pub(super) threshold: Vec<String>,
+    /// What the answers must do: 'recorded-status' (99 % of them) or 'recorded-status>=97%'; exits 99 when they do not
+    #[arg(long, value_name = "WHAT")]
+    pub(super) expect: Option<String>,
     /// Thresholds that end the run when they are broken for 10 s, or for as long as they say
     #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
     pub(super) abort_on: Vec<String>,
@@ -62,6 +65,19 @@ pub(crate) struct SourceArgs {
     /// Replay against the recorded origin all the same; names it, so that no typing error can
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) origin_is_safe: Option<String>,
+    /// Do not look for values that requests carry from earlier answers: send them as they were recorded
+    #[arg(long, conflicts_with = "rules")]
+    pub(crate) no_correlate: bool,
+    /// Bind values by this file, as `highwater correlate --out` writes it, instead of by what is found
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Option<PathBuf>,
+    /// Data that rules refer to as {{file:NAME:COLUMN}}: CSV with a head line, or JSONL; a row for each copy of a session
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: Vec<PathBuf>,
+    /// Log in with these credentials, as masked captures hold none: CSV or JSONL with columns named like the fields
+    /// (username, password …), a row for each copy of a session; fewer rows are shared
+    #[arg(long, value_name = "FILE")]
+    pub(crate) login: Option<PathBuf>,
     /// Only what arrived from then on: a time since the recording began (90s, 2h) or a timestamp
     #[arg(long, value_name = "WHEN", conflicts_with = "busiest")]
     pub(crate) from: Option<String>,

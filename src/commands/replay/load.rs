@@ -70,7 +70,9 @@ pub(crate) fn unit(arg: UnitArg, plan: &Plan, stages: &[Stage]) -> (Unit, Option
     let fractions = stages.iter().any(|stage| !stage.is_hold() || fraction(stage.from));
     match (arg, plan.coarse()) {
         (UnitArg::Request, _) => (Unit::Request, None),
-        (UnitArg::Auto, Some(why)) if fractions || plan.mix_is_changed() => (Unit::Request, Some(why)),
+        (UnitArg::Auto, Some(why)) if (fractions && plan.bound_values() == 0) || plan.mix_is_changed() => {
+            (Unit::Request, Some(why))
+        }
         (UnitArg::Auto | UnitArg::Session, _) => (Unit::Session, None),
     }
 }

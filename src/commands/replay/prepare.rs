@@ -11,6 +11,7 @@ use replayer::{
 };
 
 use super::args::{SendingArgs, SourceArgs};
+use super::bindings;
 use crate::commands::files;
 use crate::complain::{Complaint, Exit, reason, say};
 
@@ -22,11 +23,11 @@ pub(crate) struct Prepared {
 }
 
 /// Reads what `args` name.
-pub(crate) fn prepare(args: &SourceArgs) -> Result<Prepared, Complaint> {
+pub(crate) fn prepare(args: &SourceArgs, seed: u64) -> Result<Prepared, Complaint> {
     let target = Target::parse(&args.target).map_err(|error| {
         Complaint::new(Exit::Usage, format!("--target {}", args.target), error, error.mend())
     })?;
-    let (header, plan) = load(args, &target)?;
+    let (header, plan) = load(args, &target, seed)?;
     let addresses = target.resolve().map_err(|error| {
         Complaint::new(
             Exit::Unreachable,
@@ -40,7 +41,7 @@ pub(crate) fn prepare(args: &SourceArgs) -> Result<Prepared, Complaint> {
 }
 
 /// Reads the capture into a plan. Damage is stepped over, and said.
-fn load(args: &SourceArgs, target: &Target) -> Result<(CaptureHeader, Plan), Complaint> {
+fn load(args: &SourceArgs, target: &Target, seed: u64) -> Result<(CaptureHeader, Plan), Complaint> {
     let mut reader = files::open_captures(&args.captures)?;
     let rewriting = Rewriting {
         authority: target.authority(),
@@ -49,7 +50,8 @@ fn load(args: &SourceArgs, target: &Target) -> Result<(CaptureHeader, Plan), Com
         allow_unsafe: args.allow_unsafe,
         rewrites: rewrites(args)?,
     };
-    let mut planner = Planner::new(rewriting, selection(args, reader.header())?);
+    let planner = Planner::new(rewriting, selection(args, reader.header())?);
+    let mut planner = bindings::bound(planner, args, seed)?;
     for exchange in reader.by_ref() {
         planner.add(&exchange.map_err(|error| files::not_a_set(&error))?);
     }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Globals;
 use crate::commands::files;
+use crate::commands::replay::bindings;
 use crate::complain::say;
 
 /// The first lines: what will be sent, what is held back, and what that means.
@@ -30,6 +31,7 @@ pub(super) fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
             held_back.chain(filtered).collect::<Vec<_>>().join(", ")
         );
     }
+    bindings::introduce(plan);
     let seconds: f64 = stages.iter().map(|stage| stage.end.since(stage.begin).as_secs_f64()).sum();
     let highest = stages.iter().map(|stage| stage.from.max(stage.to)).fold(0.0, f64::max);
     say!(
@@ -152,6 +154,7 @@ pub(super) fn summary(plan: &Plan, totals: &Totals, elapsed: Duration, end: &Run
         totals.bytes_in,
         totals.cpu.as_secs_f64() * 1e6 / totals.sent().max(1) as f64
     );
+    bindings::summary(&mut text, plan, totals);
     let mut ranked: Vec<(&String, &RouteInterval)> = plan.routes().iter().zip(&totals.routes).collect();
     ranked.sort_by_key(|(name, route)| (std::cmp::Reverse(route.total()), *name));
     let _ = writeln!(text, "  {:>9} {:>8} {:>11} {:>11}  route", "requests", "errors", "p50", "p99");
@@ -216,10 +219,13 @@ pub(super) fn shown(plan: &Plan, finished: &Finished) -> Value {
             "mean": seen.mean(), "min": seen.least, "max": seen.most, "last": seen.last, "seconds": seen.count,
         }))).collect::<Map<_, _>>(),
         "unobserved": totals.unobserved,
+        "same_status_ratio": totals.same_status_overall().ratio(),
+        "bindings": bindings::shown(plan, totals),
         "held_back_ratio": plan.held_back_ratio(),
         "rate_at_1x_per_second": plan.rate().as_per_second(),
         "routes": plan.routes().iter().zip(&totals.routes).map(|(name, route)| json!({
             "route": name,
+            "same_status_ratio": totals.same_status.get(usize::from(route.route)).map(replayer::Sameness::ratio),
             "requests": route.total(),
             "errors": route.errors(),
             "response_ms": quantiles(&route.response),

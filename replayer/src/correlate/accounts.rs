@@ -1,0 +1,146 @@
+//! Sees which requests log in or make an account, and which values no two copies may share.
+//!
+//! A replay of five copies makes five accounts: their names must differ, or the target refuses four of them. A key
+//! that makes a request idempotent must differ too, or the target answers four of five from memory.
+
+use crate::correlate::asked::Field;
+use crate::correlate::pattern::{Place, PlaceKind};
+use crate::correlate::rules::{ANY_ROUTE, Injection, SetRule};
+use crate::correlate::template::Template;
+
+/// The most such places.
+const MAX_PLACES: usize = 256;
+
+#[derive(Default)]
+pub(crate) struct Accounts {
+    pub(crate) sets: Vec<SetRule>,
+    pub(crate) logins: Vec<Injection>,
+    /// Of the request at hand.
+    fields: Vec<Place>,
+    has_password: bool,
+}
+
+impl Accounts {
+    pub(crate) fn on_field(&mut self, field: &Field<'_>) {
+        match field.kind {
+            PlaceKind::Header if field.name.ends_with(b"idempotency-key") => {
+                let text = if field.value.len() == 36 { "{{uuid}}" } else { "{{unique}}" };
+                self.set(ANY_ROUTE, place(field), text);
+            }
+            PlaceKind::Form | PlaceKind::Json | PlaceKind::Multipart if field.value.len() <= 256 => {
+                self.has_password |= is_one_of(&field.name, &PASSWORDS);
+                if is_one_of(&field.name, &NAMES) || is_one_of(&field.name, &PASSWORDS) {
+                    self.fields.push(place(field));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The request at hand is over; `went_well`: its answer says so.
+    pub(crate) fn on_request(&mut self, route: &str, went_well: bool) {
+        let fields = std::mem::take(&mut self.fields);
+        if !std::mem::take(&mut self.has_password) {
+            return;
+        }
+        let makes_account = went_well && route.starts_with("POST ") && makes_account(route);
+        for place in fields {
+            if makes_account && !is_one_of(place.name.as_bytes(), &PASSWORDS) {
+                self.set(route, place.clone(), "{{unique}}");
+            }
+            let injection = Injection { route: route.to_owned(), place };
+            if self.logins.len() < MAX_PLACES && !self.logins.contains(&injection) {
+                self.logins.push(injection);
+            }
+        }
+    }
+
+    fn set(&mut self, route: &str, place: Place, text: &str) {
+        let is_known = self.sets.iter().any(|set| set.route == route && set.place == place);
+        if let Ok(template) = Template::parse(text, &[])
+            && !is_known
+            && self.sets.len() < MAX_PLACES
+        {
+            self.sets.push(SetRule { route: route.to_owned(), place, text: text.to_owned(), template });
+        }
+    }
+}
+
+/// What a password's field is called, and what the name of an account is.
+pub(crate) const PASSWORDS: [&str; 10] = [
+    "password",
+    "passwd",
+    "pass",
+    "pwd",
+    "passphrase",
+    "password1",
+    "password2",
+    "passwordconfirmation",
+    "pin",
+    "p",
+];
+pub(crate) const NAMES: [&str; 12] = [
+    "email",
+    "mail",
+    "emailaddress",
+    "username",
+    "user",
+    "login",
+    "userid",
+    "name",
+    "nick",
+    "nickname",
+    "phone",
+    "u",
+];
+
+fn place(field: &Field<'_>) -> Place {
+    Place { kind: field.kind, name: String::from_utf8_lossy(&field.name).into_owned() }
+}
+
+fn makes_account(route: &str) -> bool {
+    let route = route.to_ascii_lowercase();
+    let words =
+        ["register", "registration", "signup", "sign-up", "sign_up", "join", "enroll", "accounts", "users"];
+    route.split(['/', ' ']).any(|segment| words.contains(&segment))
+}
+
+/// Whether a column of data is meant for a field: their names are the same, or both are words for a password or both for
+/// the name of an account.
+pub fn is_same_field(field: &str, column: &str) -> bool {
+    let last = last_word(field);
+    last == last_word(column)
+        || (PASSWORDS.contains(&last.as_str()) && last_word(column) == "password")
+        || (NAMES.contains(&last.as_str())
+            && matches!(last_word(column).as_str(), "username" | "user" | "email" | "login"))
+}
+
+/// Whether a field's name, of `user[email]` and `/user/email` the last word, is one of `names`.
+pub(crate) fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+    names.contains(&last_word(&String::from_utf8_lossy(name)).as_str())
+}
+
+fn last_word(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    let last = name.trim_end_matches(']').rsplit(['/', '[', '.', ':']).next().unwrap_or_default();
+    last.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_find_their_fields() {
+        for (field, column, is_same) in [
+            ("user[email]", "email", true),
+            ("/credentials/password", "Password", true),
+            ("passwd", "password", true),
+            ("login", "username", true),
+            ("password", "username", false),
+            ("quantity", "email", false),
+        ] {
+            assert_eq!(is_same_field(field, column), is_same, "{field} {column}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Values that no answer gives: made for each copy of a session, or taken from a file of data.
+//!
+//! `{{unique}}` is the recorded value made different in every copy, `{{recorded}}` the recorded value itself,
+//! `{{uuid}}` a random UUID (version 4), `{{seq}}` a number that counts up, `{{now}}` or `{{now+1h}}` a moment in the
+//! notation of the recorded value, `{{file:NAME:COLUMN}}` a field of a row that belongs to this copy of the session.
+
+use std::fmt;
+
+use crate::schedule::mix;
+use crate::stages::parse_length;
+
+/// A table of data: one row for each copy of a session; fewer rows are shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// What it is called in templates.
+    pub name: String,
+    /// The names of its columns.
+    pub columns: Vec<String>,
+    /// Its rows, each as long as there are columns.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// A text with places for values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Recorded,
+    Unique,
+    Uuid,
+    Seq,
+    /// Seconds after now.
+    Now(i64),
+    /// The table, and the column in it.
+    File(usize, usize),
+}
+
+/// Why a text is no template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateError {
+    /// There is no such generator.
+    Unknown(String),
+    /// There is no such table of data, or no such column in it.
+    NoColumn(String),
+    /// `{{` without `}}`.
+    Open,
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(word) => write!(f, "{{{{{word}}}}} makes nothing"),
+            Self::NoColumn(word) => write!(f, "{{{{{word}}}}} names no column of a data file"),
+            Self::Open => write!(f, "{{{{ lacks its }}}}"),
+        }
+    }
+}
+
+impl TemplateError {
+    /// What to do about it.
+    pub const fn mend(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => {
+                "there are {{unique}}, {{recorded}}, {{uuid}}, {{seq}}, {{now}}, {{now+1h}}, {{file:NAME:COLUMN}}"
+            }
+            Self::NoColumn(_) => "give the file with --data FILE; its first line names the columns",
+            Self::Open => "write it like user-{{seq}}@example.com",
+        }
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+/// For whom a value is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whose {
+    pub(crate) seed: u64,
+    pub(crate) copy: u32,
+    /// Counted from 0.
+    pub(crate) lap: u32,
+    pub(crate) session: u32,
+    pub(crate) sessions: u32,
+    /// Tells the values of one session apart.
+    pub(crate) slot: u32,
+    /// A number that nobody else has.
+    pub(crate) seq: u64,
+    /// Now, in milliseconds since 1970-01-01 UTC.
+    pub(crate) now_ms: i64,
+}
+
+impl Template {
+    /// Reads a template that may refer to `tables`.
+    ///
+    /// # Errors
+    /// When it names what there is not.
+    pub fn parse(text: &str, tables: &[Table]) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let (word, after) = after.split_once("}}").ok_or(TemplateError::Open)?;
+            parts.push(Piece::Text(before.to_owned()));
+            parts.push(piece(word.trim(), tables)?);
+            rest = after;
+        }
+        parts.push(Piece::Text(rest.to_owned()));
+        parts.retain(|part| !matches!(part, Piece::Text(text) if text.is_empty()));
+        Ok(Self { parts })
+    }
+
+    /// The value for one copy of a session, where the recording had `recorded`.
+    pub(crate) fn value(&self, recorded: &[u8], whose: &Whose, tables: &[Table]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for part in &self.parts {
+            match part {
+                Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Piece::Recorded => out.extend_from_slice(recorded),
+                Piece::Unique => unique(recorded, whose, &mut out),
+                Piece::Uuid => out.extend_from_slice(uuid(whose).as_bytes()),
+                Piece::Seq => out.extend_from_slice(whose.seq.to_string().as_bytes()),
+                Piece::Now(after) => {
+                    out.extend_from_slice(moment(recorded, whose.now_ms + after * 1_000).as_bytes())
+                }
+                Piece::File(table, column) => {
+                    let rows = tables.get(*table).map_or(&[][..], |table| &table.rows);
+                    if let Some(row) = rows.get(row_of(whose, rows.len())) {
+                        out.extend_from_slice(row[*column].as_bytes());
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+fn piece(word: &str, tables: &[Table]) -> Result<Piece, TemplateError> {
+    let unknown = || TemplateError::Unknown(word.to_owned());
+    Ok(match word {
+        "recorded" => Piece::Recorded,
+        "unique" => Piece::Unique,
+        "uuid" => Piece::Uuid,
+        "seq" => Piece::Seq,
+        "now" => Piece::Now(0),
+        _ => {
+            if let Some(place) = word.strip_prefix("file:") {
+                let no_column = || TemplateError::NoColumn(word.to_owned());
+                let (name, column) = place.rsplit_once(':').ok_or_else(no_column)?;
+                let table = tables.iter().position(|table| table.name == name).ok_or_else(no_column)?;
+                let column =
+                    tables[table].columns.iter().position(|known| known == column).ok_or_else(no_column)?;
+                return Ok(Piece::File(table, column));
+            }
+            let shift = word.strip_prefix("now").ok_or_else(unknown)?.trim();
+            let (sign, length) = match (shift.strip_prefix('+'), shift.strip_prefix('-')) {
+                (Some(length), _) => (1, length),
+                (_, Some(length)) => (-1, length),
+                _ => return Err(unknown()),
+            };
+            let length = parse_length(length.trim()).map_err(|_| unknown())?;
+            Piece::Now(sign * i64::try_from(length.as_secs()).unwrap_or(0))
+        }
+    })
+}
+
+/// Which row belongs to a copy of a session.
+fn row_of(whose: &Whose, rows: usize) -> usize {
+    let copies = u64::from(whose.copy) + u64::from(whose.lap) * 7_919;
+    let number = copies * u64::from(whose.sessions) + u64::from(whose.session);
+    usize::try_from(number % (rows.max(1) as u64)).unwrap_or(0)
+}
+
+/// The recorded value, with the numbers of copy and lap in it; the first copy keeps it as it was.
+fn unique(recorded: &[u8], whose: &Whose, out: &mut Vec<u8>) {
+    if whose.copy == 0 && whose.lap == 0 {
+        out.extend_from_slice(recorded);
+        return;
+    }
+    let at = recorded.iter().position(|&byte| byte == b'@').unwrap_or(recorded.len());
+    out.extend_from_slice(&recorded[..at]);
+    out.extend_from_slice(format!("c{}l{}", whose.copy, whose.lap).as_bytes());
+    out.extend_from_slice(&recorded[at..]);
+}
+
+fn uuid(whose: &Whose) -> String {
+    let low = mix(whose.seed ^ mix(u64::from(whose.copy) << 32 | u64::from(whose.session)));
+    let high = mix(low ^ mix(u64::from(whose.lap) << 32 | u64::from(whose.slot)));
+    let low = mix(high);
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xFFFF,
+        high & 0xFFF,
+        (low >> 48) & 0x3FFF | 0x8000,
+        low & 0xFFFF_FFFF_FFFF
+    )
+}
+
+/// A moment in the notation of the recorded value: seconds or milliseconds since 1970, a date, or a date with a time.
+fn moment(recorded: &[u8], at_ms: i64) -> String {
+    let (days, of_day) = (at_ms.div_euclid(86_400_000), at_ms.rem_euclid(86_400_000));
+    let (year, month, day) = civil(days);
+    if recorded.iter().all(u8::is_ascii_digit) && !recorded.is_empty() {
+        return if recorded.len() >= 13 { at_ms.to_string() } else { (at_ms / 1_000).to_string() };
+    }
+    let date = format!("{year:04}-{month:02}-{day:02}");
+    if recorded.len() == 10 {
+        return date;
+    }
+    let (hours, minutes, seconds) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1_000 % 60);
+    let between = if recorded.get(10) == Some(&b' ') { ' ' } else { 'T' };
+    let mut text = format!("{date}{between}{hours:02}:{minutes:02}");
+    let has = |at: usize, byte: u8| recorded.get(at) == Some(&byte);
+    if recorded.is_empty() || has(16, b':') {
+        text.push_str(&format!(":{seconds:02}"));
+    }
+    if has(19, b'.') {
+        text.push_str(&format!(".{:03}", of_day % 1_000));
+    }
+    if recorded.is_empty() || recorded.ends_with(b"Z") || recorded[10.min(recorded.len())..].contains(&b'+') {
+        text.push('Z');
+    }
+    text
+}
+
+/// Year, month and day of a number of days after 1970-01-01 in the Gregorian calendar.
+///
+/// Source: Howard Hinnant, *chrono-Compatible Low-Level Date Algorithms*, `civil_from_days`.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// 2026-11-26 12:34:56.789 UTC, by `date -u -d @1795696496`.
+    const NOW_MS: i64 = 1_795_696_496_789;
+
+    fn whose(copy: u32, lap: u32, session: u32) -> Whose {
+        Whose { seed: 1, copy, lap, session, sessions: 2, slot: 0, seq: 41, now_ms: NOW_MS }
+    }
+
+    fn users() -> Table {
+        let row = |name: &str| vec![name.to_owned(), format!("{name}@example.com")];
+        Table {
+            name: "users.csv".to_owned(),
+            columns: vec!["name".to_owned(), "email".to_owned()],
+            rows: vec![row("ann"), row("bob"), row("cid")],
+        }
+    }
+
+    fn made(template: &str, recorded: &str, whose: &Whose) -> String {
+        let tables = [users()];
+        let value = Template::parse(template, &tables).unwrap().value(recorded.as_bytes(), whose, &tables);
+        String::from_utf8(value).unwrap()
+    }
+
+    #[test]
+    fn a_value_is_made_in_the_notation_of_the_recorded_one() {
+        for (template, recorded, expected) in [
+            ("user-{{seq}}@x.test", "", "user-41@x.test"),
+            ("{{unique}}", "ann@x.test", "annc3l1@x.test"),
+            ("{{unique}}", "ann", "annc3l1"),
+            ("{{recorded}}!", "ann", "ann!"),
+            ("{{now}}", "2024-01-02", "2026-11-26"),
+            ("{{now+1h}}", "2024-01-02T03:04:05Z", "2026-11-26T13:34:56Z"),
+            ("{{now}}", "2024-01-02T03:04:05.678Z", "2026-11-26T12:34:56.789Z"),
+            ("{{now}}", "2024-01-02 03:04", "2026-11-26 12:34"),
+            ("{{now-1m}}", "1700000000", "1795696436"),
+            ("{{now}}", "1700000000123", "1795696496789"),
+            ("{{file:users.csv:email}}", "x", "bob@example.com"),
+        ] {
+            assert_eq!(made(template, recorded, &whose(3, 1, 0)), expected, "{template} of {recorded}");
+        }
+        assert_eq!(made("{{unique}}", "ann", &whose(0, 0, 1)), "ann");
+    }
+
+    #[test]
+    fn copies_get_rows_and_uuids_of_their_own() {
+        let names: Vec<String> = [(0, 0), (0, 1), (1, 0), (1, 1)]
+            .map(|(copy, session)| made("{{file:users.csv:name}}", "", &whose(copy, 0, session)))
+            .to_vec();
+        assert_eq!(names, ["ann", "bob", "cid", "ann"]);
+        let uuids: BTreeSet<String> =
+            (0..1_000).map(|copy| made("{{uuid}}", "", &whose(copy, copy % 3, copy % 7))).collect();
+        assert_eq!(uuids.len(), 1_000);
+        assert!(uuids.iter().all(|uuid| uuid.len() == 36 && uuid.as_bytes()[14] == b'4'));
+    }
+
+    #[test]
+    fn what_makes_nothing_is_refused() {
+        assert_eq!(Template::parse("{{uid}}", &[]), Err(TemplateError::Unknown("uid".to_owned())));
+        assert_eq!(Template::parse("{{file:a:b}}", &[]), Err(TemplateError::NoColumn("file:a:b".to_owned())));
+        assert_eq!(Template::parse("x{{", &[]), Err(TemplateError::Open));
+    }
+}

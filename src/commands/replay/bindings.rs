@@ -1,0 +1,182 @@
+//! How a replay binds values to the answers that give them, and what it says of that.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use replayer::correlate::{self, Injection, Making, RuleSet, SetRule, Table, Template};
+use replayer::{Plan, Planner, Totals};
+use serde_json::{Value, json};
+
+use crate::commands::correlate::{data, file, find};
+use crate::commands::files;
+use crate::commands::replay::args::SourceArgs;
+use crate::complain::{Complaint, Exit, say};
+
+/// A rule with missing values is named; so many of them.
+const NAMED: usize = 8;
+
+/// The planner, with the rules of a file, or those that are found in the captures.
+pub(super) fn bound(planner: Planner, args: &SourceArgs, seed: u64) -> Result<Planner, Complaint> {
+    let mut tables = args.data.iter().map(|path| data::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let credentials = args.login.as_deref().map(data::read).transpose()?;
+    tables.extend(credentials.clone());
+    let started_ms = jiff::Timestamp::now().as_millisecond();
+    let making = Making { tables, seed, started_ms, templates: Vec::new() };
+    if args.no_correlate && args.login.is_none() {
+        return Ok(planner);
+    }
+    // Also with rules of somebody's own: it tells which recorded sessions are one.
+    let found = find(&args.captures, false)?;
+    let mut rules = match &args.rules {
+        Some(path) => file::read(path, &making.tables)?,
+        None if args.no_correlate => RuleSet::default(),
+        None => found.rules.clone(),
+    };
+    if let (Some(path), Some(table)) = (&args.login, &credentials) {
+        let sets = logins(table, &found.logins, &making.tables);
+        if sets.is_empty() {
+            return Err(Complaint::new(
+                Exit::Input,
+                path.display(),
+                format!("no column ({}) is a field of a login in the capture", table.columns.join(", ")),
+                "name the columns like the fields, e.g. username and password",
+            ));
+        }
+        rules
+            .sets
+            .retain(|set| !sets.iter().any(|login| (&login.route, &login.place) == (&set.route, &set.place)));
+        rules.sets.extend(sets);
+    }
+    Ok(planner.bound_by(&rules, Some(&found), making))
+}
+
+/// Puts the columns of `table` into the fields of logins that are called like them.
+fn logins(table: &Table, fields: &[Injection], tables: &[Table]) -> Vec<SetRule> {
+    let mut sets = Vec::new();
+    for Injection { route, place } in fields {
+        let column = table.columns.iter().find(|column| correlate::is_same_field(&place.name, column));
+        let text = column.map(|column| format!("{{{{file:{}:{column}}}}}", table.name));
+        if let Some(text) = text
+            && let Ok(template) = Template::parse(&text, tables)
+        {
+            sets.push(SetRule { route: route.clone(), place: place.clone(), text, template });
+        }
+    }
+    sets
+}
+
+pub(super) fn introduce(plan: &Plan) {
+    if plan.bound_values() > 0 {
+        say!(
+            "{} values in requests are bound to answers by {} rules; `highwater correlate` shows them",
+            plan.bound_values(),
+            plan.rules().count()
+        );
+    }
+    if plan.unplanned_bindings() > 0 {
+        say!(
+            "warning: {} values would come from answers to requests that are held back: they are sent as recorded",
+            plan.unplanned_bindings()
+        );
+    }
+}
+
+pub(super) fn summary(text: &mut String, plan: &Plan, totals: &Totals) {
+    let same = totals.same_status_overall();
+    if same.compared > 0 {
+        let _ = writeln!(
+            text,
+            "  {} of {} answers had the recorded status ({:.2} %)",
+            same.same,
+            same.compared,
+            same.ratio() * 100.0
+        );
+    }
+    let (bound, missing) =
+        totals.rules.iter().fold((0, 0), |sum, rule| (sum.0 + rule.bound, sum.1 + rule.missing));
+    if bound + missing == 0 {
+        return;
+    }
+    let _ = writeln!(text, "  {bound} values bound to answers, {missing} missing");
+    let mut lacking: Vec<_> =
+        plan.rules().zip(&totals.rules).filter(|(_, applied)| applied.missing > 0).collect();
+    lacking.sort_by_key(|(name, applied)| (std::cmp::Reverse(applied.missing), *name));
+    for (name, applied) in lacking.into_iter().take(NAMED) {
+        let all = applied.bound + applied.missing;
+        let _ = writeln!(text, "    missing {} of {all}: {}", applied.missing, files::plain(name));
+    }
+}
+
+pub(super) fn shown(plan: &Plan, totals: &Totals) -> Value {
+    let sum = |of: fn(&replayer::correlate::Applied) -> u64| totals.rules.iter().map(of).sum::<u64>();
+    json!({
+        "bound": sum(|rule| rule.bound),
+        "missing": sum(|rule| rule.missing),
+        "unplanned": plan.unplanned_bindings(),
+        "rules": plan.rules().zip(&totals.rules).map(|(name, applied)| json!({
+            "rule": name,
+            "bound": applied.bound,
+            "missing": applied.missing,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// What the answers must do.
+pub(super) struct Expected {
+    least: f64,
+}
+
+impl Expected {
+    /// Of `recorded-status`, or `recorded-status>=97%`.
+    pub(super) fn parse(text: &str) -> Result<Self, Complaint> {
+        let rest = text.trim().strip_prefix("recorded-status").map(str::trim);
+        let least = match rest {
+            Some("") => Some(99.0),
+            Some(rest) => {
+                rest.strip_prefix(">=").and_then(|rest| rest.trim().strip_suffix('%')?.trim().parse().ok())
+            }
+            None => None,
+        };
+        match least.filter(|least| (0.0..=100.0).contains(least)) {
+            Some(least) => Ok(Self { least: least / 100.0 }),
+            None => Err(Complaint::new(
+                Exit::Usage,
+                format!("--expect {text}"),
+                "is no expectation",
+                "write it like 'recorded-status' or 'recorded-status>=97%'",
+            )),
+        }
+    }
+
+    /// Whether enough answers had the recorded status.
+    pub(super) fn gate(&self, totals: &Totals, out: &Path) -> Result<(), Complaint> {
+        let same = totals.same_status_overall();
+        if same.ratio() >= self.least {
+            return Ok(());
+        }
+        Err(Complaint::new(
+            Exit::Gate,
+            out.display(),
+            format!(
+                "{:.2} % of the answers had the recorded status, not {:.2} %",
+                same.ratio() * 100.0,
+                self.least * 100.0
+            ),
+            "the summary says which routes and rules fell short; `highwater correlate` shows what is bound",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expectation_names_its_share() {
+        assert_eq!(Expected::parse("recorded-status").unwrap().least, 0.99);
+        assert_eq!(Expected::parse("recorded-status >= 97.5%").unwrap().least, 0.975);
+        for wrong in ["recorded", "recorded-status>5", "recorded-status>=101%", ""] {
+            assert!(Expected::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

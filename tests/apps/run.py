@@ -1,0 +1,344 @@
+"""Records real applications through `highwater record`, resets them, and replays the recordings.
+
+    tests/apps/run.py HIGHWATER WORK_FOLDER [APP…]
+
+For each application: what a naive replay reaches (no value bound), then 1x and 5x with bindings found by itself.
+Reached is the share of the answers that have the status of the recorded ones. Objects are what the database holds
+afterwards, above what it held before. Everything runs on loopback, on ports that the machine chooses; PostgreSQL is
+a cluster of its own in the work folder. `make apps` installs what this needs.
+"""
+
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+
+HERE = pathlib.Path(__file__).resolve().parent
+HIGHWATER = os.path.abspath(sys.argv[1])
+WORK = pathlib.Path(sys.argv[2]).resolve()
+GOREPLAY = os.environ.get("GOREPLAY")
+POSTGRES = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def until(what, condition):
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"apps: waited a minute in vain for {what}")
+
+
+def listens(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Process:
+    """A child in a group of its own, that ends with the block."""
+
+    def __init__(self, port, *command, **options):
+        log = open(WORK / "processes.log", "ab")
+        command = [str(word) for word in command]
+        self.child = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **options)
+        self.port = port
+
+    def __enter__(self):
+        until(f"port {self.port}", lambda: self.child.poll() is not None or listens(self.port))
+        if self.child.poll() is not None:
+            raise SystemExit(f"apps: a process ended at once; see {WORK}/processes.log")
+        return self
+
+    def __exit__(self, *_):
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.child.poll() is None:
+                os.killpg(self.child.pid, number)
+                try:
+                    self.child.wait(15)
+                except subprocess.TimeoutExpired:
+                    pass
+
+
+class Database:
+    """A PostgreSQL cluster."""
+
+    def __init__(self):
+        self.port, self.folder = free_port(), WORK / "postgres"
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        self.as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        if self.as_user:
+            shutil.chown(self.folder, "postgres")
+        self.run(POSTGRES / "initdb", "-D", self.folder / "data", "-A", "trust", "-U", "postgres")
+        command = [POSTGRES / "postgres", "-D", self.folder / "data", "-h", "127.0.0.1", "-k", self.folder]
+        command += ["-p", self.port, "-c", "fsync=off", "-c", "max_connections=200"]
+        self.process = Process(self.port, *self.as_user, *command)
+
+    def run(self, *command):
+        command = self.as_user + [str(word) for word in command]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/tmp")
+
+    def sql(self, database, query):
+        command = ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-Atc", query, database]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def renew(self, database, template=None):
+        self.sql("postgres", f'drop database if exists "{database}" with (force)')
+        self.sql("postgres", f'create database "{database}"' + (f' template "{template}"' if template else ""))
+
+
+class Client:
+    """A scripted client with cookies, redirects, and a connection that is kept."""
+
+    def __init__(self, base):
+        self.address, self.headers, self.cookies = base, {}, {}
+        self.connection = http.client.HTTPConnection(base.split("//", 1)[1], timeout=30)
+
+    def __call__(self, method, path, form=None, data=None):
+        headers, body = dict(self.headers), None
+        if form is not None:
+            body, headers["Content-Type"] = urllib.parse.urlencode(form), "application/x-www-form-urlencoded"
+        if data is not None:
+            body, headers["Content-Type"] = json.dumps(data), "application/json"
+        if self.cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        self.connection.request(method, path, body, headers)
+        answer = self.connection.getresponse()
+        text = answer.read().decode()
+        for cookie in answer.msg.get_all("Set-Cookie", []):
+            name, value = cookie.split(";", 1)[0].split("=", 1)
+            self.cookies[name] = value
+        if answer.status >= 400:
+            raise SystemExit(f"apps: {method} {path}: {answer.status}: {text[:300]}")
+        self.address = path
+        if answer.status in (301, 302, 303):
+            return self("GET", re.sub("^https?://[^/]*", "", answer.headers["Location"]))
+        return text
+
+
+def between(text, before, after):
+    return text.split(before, 1)[1].split(after, 1)[0]
+
+
+class Django:
+    name = "Django admin, PostgreSQL, Chromium"
+
+    def __init__(self, database):
+        self.database = database
+        self.environment = dict(os.environ, SHOP_DB_HOST="127.0.0.1", SHOP_DB_PORT=str(database.port))
+        # A copy, because Django writes its migrations beside the models.
+        self.folder = WORK / "django"
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(HERE / "django", self.folder)
+        manage = [WORK / "venv/bin/python", self.folder / "manage.py"]
+        database.renew("django_template")
+        made = dict(self.environment, SHOP_DB="django_template", DJANGO_SUPERUSER_PASSWORD="pa55word")
+        for command in (["makemigrations", "shop"], ["migrate"], ["createsuperuser", "--noinput", "--username=admin", "--email=admin@example.com"]):
+            subprocess.run([str(word) for word in manage + command], env=made, check=True, stdout=subprocess.DEVNULL)
+
+    def reset(self):
+        self.database.renew("django", "django_template")
+
+    def serve(self, port):
+        environment = dict(self.environment, SHOP_DB="django", PYTHONPATH=str(self.folder))
+        command = [WORK / "venv/bin/gunicorn", "-b", f"127.0.0.1:{port}", "-w", "1", "--threads", "8", "--keep-alive", "30"]
+        return Process(port, *command, "django.core.wsgi:get_wsgi_application()", env=dict(environment, DJANGO_SETTINGS_MODULE="shop.settings"))
+
+    def visit(self, base):
+        script = WORK / "client.mjs"
+        shutil.copy(HERE / "django/client.mjs", script)
+        subprocess.run(["node", str(script), base, shutil.which("chromium")], check=True, timeout=300)
+
+    def objects(self):
+        counts = "select (select count(*) from shop_product) || ' products, ' || (select count(*) from shop_category) || ' categories'"
+        return self.database.sql("django", counts)
+
+
+class Shop:
+    name = "Express shop, sessions and csurf"
+
+    def __init__(self, database):
+        self.database = database
+        shutil.copy(HERE / "shop/server.mjs", WORK / "server.mjs")
+
+    def reset(self):
+        self.database.renew("express")
+
+    def serve(self, port):
+        return Process(port, "node", WORK / "server.mjs", port, "127.0.0.1", self.database.port, "express")
+
+    def visit(self, base):
+        for visitor in range(3):
+            client = Client(base)
+            client("GET", "/")
+            for product in (1, 2):
+                page = client("GET", f"/product/{product}")
+                token = between(page, 'name="_csrf" value="', '"')
+                page = client("POST", "/cart", form={"_csrf": token, "product": product, "quantity": visitor + 1})
+                order = client.address.rsplit("/", 1)[1]
+                token = between(page, 'name="_csrf" value="', '"')
+                client("POST", f"/orders/{order}/pay", form={"_csrf": token})
+                meta = between(client("GET", f"/orders/{order}"), 'csrf-token" content="', '"')
+                client("GET", f"/api/orders/{order}")
+                client.headers = {"X-CSRF-Token": meta}
+                client("PUT", f"/api/orders/{order}", data={"quantity": 7})
+                client.headers = {}
+
+    def objects(self):
+        return self.database.sql("express", "select count(*) || ' orders, ' || coalesce(sum(paid), 0) || ' paid, ' || count(*) filter (where quantity = 7) || ' changed' from orders")
+
+
+class Api:
+    name = "json-server-auth, JWT"
+
+    def __init__(self, _database):
+        self.file = WORK / "api.json"
+
+    def reset(self):
+        self.file.write_text(json.dumps({"users": [], "orders": [{"id": 1, "userId": 0, "text": "old"}]}))
+        (WORK / "api-routes.json").write_text(json.dumps({"orders": 660}))
+
+    def serve(self, port):
+        command = ["node", WORK / "node_modules/json-server-auth/dist/bin.js", self.file, "--quiet", "--port", port, "--host", "127.0.0.1"]
+        return Process(port, *command, "--routes", WORK / "api-routes.json", cwd=WORK)
+
+    def visit(self, base):
+        for user in range(3):
+            client = Client(base)
+            person = {"email": f"user{user}@example.com", "password": "pa55word"}
+            made = json.loads(client("POST", "/register", data=person))
+            login = json.loads(client("POST", "/login", data=person))
+            client.headers = {"Authorization": f"Bearer {login['accessToken']}"}
+            client("GET", f"/600/users/{made['user']['id']}")
+            for text in ("a", "b"):
+                order = json.loads(client("POST", "/660/orders", data={"text": text, "userId": made["user"]["id"]}))
+                client("GET", f"/660/orders/{order['id']}")
+                client("PATCH", f"/660/orders/{order['id']}", data={"text": text * 2})
+            client("DELETE", f"/660/orders/{order['id']}")
+
+    def objects(self):
+        made = json.loads(self.file.read_text())
+        return f"{len(made['orders']) - 1} orders, {len(made['users'])} users"
+
+
+class Wiki:
+    name = "DokuWiki, PHP"
+
+    def __init__(self, _database):
+        self.folder = WORK / "wiki"
+
+    def reset(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree("/usr/share/dokuwiki", self.folder, symlinks=False, ignore_dangling_symlinks=True)
+        for name, source in (("conf", "/etc/dokuwiki"), ("data", "/var/lib/dokuwiki/data")):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            shutil.copytree(source, self.folder / name, symlinks=False, ignore_dangling_symlinks=True)
+        for name in ("pages", "meta", "attic", "media", "media_attic", "media_meta", "cache", "index", "locks", "tmp", "log"):
+            (self.folder / "data" / name).mkdir(parents=True, exist_ok=True)
+        conf = self.folder / "conf"
+        (self.folder / "inc/preload.php").write_text(
+            f"<?php define('DOKU_CONF', '{conf}/'); define('DOKU_INC', '{self.folder}/');\n"
+        )
+        hashed = subprocess.run(["php", "-r", "echo password_hash('pa55word', PASSWORD_BCRYPT);"], capture_output=True, text=True, check=True).stdout
+        (conf / "users.auth.php").write_text(f"# users\nann:{hashed}:Ann:ann@example.com:admin,user\n")
+        (conf / "acl.auth.php").write_text("* @ALL 1\n* @user 8\n")
+        (conf / "local.php").write_text("<?php\n$conf['useacl'] = 1;\n$conf['superuser'] = '@admin';\n$conf['savedir'] = './data';\n$conf['updatecheck'] = 0;\n$conf['lockedit'] = 0;\n$conf['securecookie'] = 0;\n")
+
+    def serve(self, port):
+        environment = dict(os.environ, PHP_CLI_SERVER_WORKERS="4")
+        return Process(port, "php", "-S", f"127.0.0.1:{port}", "-t", self.folder, env=environment, cwd=self.folder)
+
+    def visit(self, base):
+        client = Client(base)
+        page = client("GET", "/doku.php?id=start&do=login")
+        token = between(between(page, "dw__login", "</form>"), 'name="sectok" value="', '"')
+        client("POST", "/doku.php?id=start", form={"sectok": token, "id": "start", "do": "login", "u": "ann", "p": "pa55word"})
+        for name in ("first", "second", "third"):
+            client("GET", f"/doku.php?id={name}")
+            page = client("GET", f"/doku.php?id={name}&do=edit")
+            fields = dict(part.split('" value="', 1) for part in page.split('<input type="hidden" name="')[1:] if '" value="' in part[:80])
+            fields = {field: value.split('"', 1)[0] for field, value in fields.items() if field in ("sectok", "id", "rev", "date", "prefix", "suffix", "changecheck", "target")}
+            client("POST", f"/doku.php?id={name}", form={**fields, "wikitext": f"Text of {name}", "summary": "made", "do[save]": "Save"})
+        client("GET", "/doku.php?id=start&do=index")
+
+    def objects(self):
+        pages = [path for path in (self.folder / "data/pages").glob("*.txt") if path.stem in ("first", "second", "third")]
+        versions = list((self.folder / "data/attic").glob("*.gz"))
+        return f"{len(pages)} pages, {len(versions)} versions"
+
+
+APPS = {"django": Django, "shop": Shop, "api": Api, "wiki": Wiki}
+
+
+def record(app, capture, mask="none"):
+    """The capture of one visit, and what it made."""
+    app.reset()
+    target, front = free_port(), free_port()
+    command = [HIGHWATER, "record", "--listen", f"127.0.0.1:{front}", "--upstream", f"127.0.0.1:{target}", "--out", capture]
+    with app.serve(target):
+        with Process(front, *command, "--mask", mask):
+            app.visit(f"http://127.0.0.1:{front}")
+        made = app.objects()
+    return made
+
+
+def replay(app, capture, name, *flags):
+    """The summary of one replay against a fresh application, and what it made."""
+    app.reset()
+    target = free_port()
+    run = WORK / f"{name}.run"
+    run.unlink(missing_ok=True)
+    command = [HIGHWATER, "replay", capture, "--target", f"http://127.0.0.1:{target}", "--allow-unsafe", "--out", run, "--json", *flags]
+    with app.serve(target):
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        if done.returncode not in (0, 5):
+            raise SystemExit(f"apps: {name}: {done.stderr}")
+        (WORK / f"{name}.log").write_text(done.stderr)
+        (WORK / f"{name}.json").write_text(done.stdout)
+        made = app.objects()
+    return json.loads(done.stdout), made
+
+
+def line(what, summary, made):
+    bindings = summary["bindings"]
+    print(
+        f"  {what:<12} {100 * summary['same_status_ratio']:6.2f} %   {summary['sent']:>4} sent   "
+        f"{bindings['bound']:>4} bound, {bindings['missing']} missing   {made}",
+        flush=True,
+    )
+
+
+def main():
+    WORK.mkdir(parents=True, exist_ok=True)
+    database = Database()
+    worst = 1.0
+    with database.process:
+        for short in sys.argv[3:] or APPS:
+            app = APPS[short](database)
+            capture = WORK / f"{short}.capture"
+            capture.unlink(missing_ok=True)
+            made = record(app, capture)
+            print(f"{app.name}\n  {'recorded':<12} {'':>8}   {'':>9}   {'':>22} {made}", flush=True)
+            line("naive", *replay(app, capture, f"{short}-naive", "--no-correlate"))
+            for scale in ("1x", "5x"):
+                summary, made = replay(app, capture, f"{short}-{scale}", "--scale", scale)
+                line(scale, summary, made)
+                worst = min(worst, summary["same_status_ratio"])
+    print(f"worst: {100 * worst:.2f} % of the answers had the recorded status; 99 % is asked")
+    sys.exit(0 if worst >= 0.99 else 1)
+
+
+main()
