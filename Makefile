@@ -2,8 +2,9 @@
 
 CARGO ?= cargo
 OUT ?= demo-report
+APPS ?= /tmp/highwater-apps
 
-.PHONY: help demo test bench bench-replayer bench-recorder faults coverage soak install-deps
+.PHONY: help demo test bench bench-replayer bench-recorder faults coverage soak apps install-deps
 
 help:
 	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
@@ -14,6 +15,7 @@ help:
 	@echo 'make faults        the recorder under thirty faults and the replayer under twenty, as tables; about 35 minutes, best as root'
 	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
 	@echo 'make coverage      how often the interval of the date on which capacity runs out holds it, in 240 simulated worlds'
+	@echo 'make apps          real applications recorded and replayed: Django and PostgreSQL, Express, a JWT API, a wiki; needs root'
 	@echo 'make install-deps  the system packages that the above need, by apt'
 
 # Installs what is missing, builds, runs the demo and says where its report is.
@@ -56,3 +58,10 @@ soak:
 
 install-deps:
 	@scripts/install-deps test
+
+# Real applications on loopback, out of the package registries, with a browser for the first.
+apps:
+	@scripts/install-deps apps
+	$(CARGO) build --release --locked
+	tests/apps/install '$(APPS)'
+	python3 tests/apps/run.py target/release/highwater '$(APPS)' $(ARGS)

@@ -6,6 +6,7 @@ pub(crate) mod compare;
 pub(crate) mod correlate;
 pub(crate) mod cut;
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod forecast;

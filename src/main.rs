@@ -106,6 +106,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args, &globals),
         Command::Capacity(args) => capacity::run(args, &globals),
         Command::Compare(args) => compare::run(args, &globals),
+        Command::Diff(args) => diff::run(args, &globals),
         Command::Model(args) => model::run(args, &globals),
         Command::Forecast(args) => forecast::run(args, &globals),
         Command::Report(args) => report::run(args, &globals),

@@ -1,5 +1,6 @@
 //! `highwater record` in front of real servers.
 
+mod correlated;
 mod faults;
 mod files;
 mod gate;

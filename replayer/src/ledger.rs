@@ -339,7 +339,9 @@ impl Ledger {
         self.second(outcome.due.second()).delta.route_mut(outcome.route).count(outcome);
         let drawn = mix(self.seed ^ mix(outcome.due.as_nanos() ^ outcome.exchange.0))
             .is_multiple_of(self.sample_every);
-        if outcome.is_error() && self.failures_kept < MAX_SAMPLES {
+        // An answer with another status than the recorded one, even a good one, is kept like a failure.
+        let differs = outcome.recorded_status.is_some_and(|recorded| outcome.result != Ok(recorded));
+        if (outcome.is_error() || differs) && self.failures_kept < MAX_SAMPLES {
             self.failures_kept += 1;
             self.samples.push(*outcome);
         } else if drawn && self.ordinary_kept < 2 * MAX_SAMPLES {

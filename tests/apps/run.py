@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Records real applications through `highwater record`, resets them, and replays the recordings.
 
     tests/apps/run.py HIGHWATER WORK_FOLDER [APP…]

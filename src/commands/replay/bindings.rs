@@ -65,6 +65,16 @@ fn logins(table: &Table, fields: &[Injection], tables: &[Table]) -> Vec<SetRule>
     sets
 }
 
+/// By what values are bound, for the run's header.
+pub(super) fn configuration(args: &SourceArgs) -> Value {
+    json!({
+        "correlate": !args.no_correlate,
+        "rules": args.rules,
+        "data": args.data,
+        "login": args.login,
+    })
+}
+
 pub(super) fn introduce(plan: &Plan) {
     if plan.bound_values() > 0 {
         say!(
