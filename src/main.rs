@@ -14,7 +14,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use commands::{
-    capacity, compare, correlate, cut, export, forecast, import, inspect, model, record, replay, report, sniff,
+    capacity, compare, correlate, cut, diff, export, forecast, import, inspect, model, record, replay,
+    report, sniff,
 };
 use complain::Complaint;
 use journal::LogFormat;
@@ -71,6 +72,7 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     Capacity(Box<capacity::CapacityArgs>),
     Compare(compare::CompareArgs),
+    Diff(diff::DiffArgs),
     Model(Box<model::ModelArgs>),
     Forecast(Box<forecast::ForecastArgs>),
     Report(report::ReportArgs),

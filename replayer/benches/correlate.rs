@@ -53,11 +53,11 @@ fn shopper(exchanges: &mut Vec<Exchange>, session: u64) {
     let mut list = String::new();
     let mut json = String::from("[");
     for product in 0..150 {
-        let _ = write!(
+        let _ = writeln!(
             list,
             "<li class=\"product card\" data-sku=\"sku-{product}\"><a href=\"/product/{product}?from=list\" \
              class=\"link\"><img src=\"/img/{product}.webp\" alt=\"Product {product}\"></a><span class=\"price\">\
-             {product}.99</span><p>A fine product for all seasons, made to last, in many colours.</p></li>\n"
+             {product}.99</span><p>A fine product for all seasons, made to last, in many colours.</p></li>"
         );
         let _ = write!(
             json,
