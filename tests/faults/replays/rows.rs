@@ -119,7 +119,7 @@ pub(super) fn races(lab: &Lab) -> Cells {
         .map(|at| Recorded {
             arrived: Duration::from_millis(at * 5),
             connection: at % 40,
-            method: if at % 80 >= 40 { "POST" } else { "GET" },
+            method: if at % 40 < 20 { "POST" } else { "GET" },
             target: format!("/{at}"),
             body: Vec::new(),
         })
