@@ -43,10 +43,20 @@ pub(crate) fn connect(
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(error) => return Err(failure_of(error)),
     }
-    let interest =
-        epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-    epoll::add(epoll, &socket, epoll::EventData::new_u64(token), interest).map_err(failure_of)?;
+    epoll::add(epoll, &socket, epoll::EventData::new_u64(token), interest()).map_err(failure_of)?;
     Ok(socket)
+}
+
+/// Has the events of a connection come under another token; whether that went well.
+pub(crate) fn retoken(epoll: &OwnedFd, socket: &OwnedFd, token: u64) -> bool {
+    epoll::modify(epoll, socket, epoll::EventData::new_u64(token), interest()).is_ok()
+}
+
+const fn interest() -> epoll::EventFlags {
+    epoll::EventFlags::IN
+        .union(epoll::EventFlags::OUT)
+        .union(epoll::EventFlags::RDHUP)
+        .union(epoll::EventFlags::ET)
 }
 
 /// How a connection that was begun came out.

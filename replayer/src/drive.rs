@@ -8,6 +8,7 @@
 mod given;
 mod turns;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -68,6 +69,8 @@ pub struct Wire {
 /// The limits of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
+    /// So many connections are shared by all lanes; `None`: each lane has its own, as it was recorded.
+    pub(crate) pool: Option<usize>,
     /// Whether a request waits for its recorded pause after the end of its predecessor.
     pub(crate) think: bool,
     pub(crate) timeout: Duration,
@@ -98,6 +101,9 @@ pub(crate) struct Worker<'run> {
     outcomes: Vec<Outcome>,
     connects: Vec<(u64, Duration)>,
     handshakes: Vec<(u64, Duration)>,
+    /// Idle connections that any lane may take, the one used last on top; and turns that wait for one.
+    pool: Vec<Link>,
+    wanting: VecDeque<(u32, u64)>,
     /// Connections that are being made, and lanes that wait until fewer are.
     dialled: usize,
     dialling: VecDeque<(u32, u64)>,
@@ -177,6 +183,8 @@ impl<'run> Worker<'run> {
             outcomes: Vec::new(),
             connects: Vec::new(),
             handshakes: Vec::new(),
+            pool: Vec::new(),
+            wanting: VecDeque::new(),
             dialled: 0,
             dialling: VecDeque::new(),
             held: VecDeque::new(),
@@ -364,17 +372,34 @@ impl<'run> Worker<'run> {
                 }
             }
             self.waiting -= 1;
+            let mut unread = false;
             if let Some(active) = &mut lane.active {
                 active.keep = self.live.keep(request);
-                if request.links != NONE {
-                    let mut text = self.texts.pop().unwrap_or_default();
-                    let is_patched = self.live.text(next, request, plan.text(request), &mut text);
-                    active.patched = is_patched.then_some(text);
+                if request.links != NONE || plan.is_on_disk() {
+                    active.own = match plan.text(request) {
+                        Some(planned) => {
+                            let mut text = self.texts.pop().unwrap_or_default();
+                            if request.links != NONE && self.live.text(next, request, &planned, &mut text) {
+                                Some(text)
+                            } else if let Cow::Owned(read) = planned {
+                                Some(read)
+                            } else {
+                                None
+                            }
+                        }
+                        None => {
+                            unread = true;
+                            None
+                        }
+                    };
                 }
                 self.meter.on_flight(now, 1);
                 self.deadlines.push_back((active.deadline, index, active.serial));
             }
-            if self.set_off(index) {
+            if unread {
+                // The disk gives it no more: like memory that is not there.
+                self.end_turn(index, Err(Failure::SkippedDescriptors));
+            } else if self.set_off(index) {
                 return;
             }
         }
@@ -446,6 +471,13 @@ impl<'run> Worker<'run> {
                 self.advance(index);
             }
         }
+        // Whatever was closed meanwhile makes room in the pool, too.
+        while !self.wanting.is_empty() && self.has_connection() {
+            let Some((index, serial)) = self.wanting.pop_front() else { break };
+            if self.current(index, serial).is_some() && !self.set_off(index) {
+                self.advance(index);
+            }
+        }
         while self.dialled < MAX_DIALLED
             && let Some((index, serial)) = self.dialling.pop_front()
         {
@@ -453,6 +485,11 @@ impl<'run> Worker<'run> {
                 self.advance(index);
             }
         }
+    }
+
+    /// Whether a turn of a pooled run would find a connection, or room for one.
+    fn has_connection(&self) -> bool {
+        !self.pool.is_empty() || self.limits.pool.is_some_and(|most| self.connections < most)
     }
 
     /// The turn of a lane, if it is still this one.

@@ -33,6 +33,9 @@ pub struct Config {
     pub wire: Wire,
     /// The most requests that may leave within any second, reckoned by 100 ms; `None`: the plan's own peak.
     pub ceiling: Option<Rate>,
+    /// So many connections are shared by all sessions, of all threads together; `None`: each recorded connection
+    /// has its own.
+    pub pool: Option<usize>,
     /// Whether a request waits for its recorded pause after the end of its predecessor on the connection: a
     /// slow target then slows its users down.
     pub think: bool,
@@ -136,6 +139,7 @@ pub fn replay<W: Write>(
     let ceiling = Ceiling::new(config.ceiling.map(|rate| (rate.as_per_second() / 10.0).ceil() as u64));
     let (ceiling, wire) = (&ceiling, config.wire.clone());
     let limits = Limits {
+        pool: config.pool.map(|connections| connections.div_ceil(threads)),
         think: config.think,
         timeout: config.timeout,
         drain: config.drain,
@@ -201,6 +205,7 @@ fn plan_ahead(schedule: &Schedule<'_>, senders: &[SyncSender<Chunk>], ceiling: &
         let mut shares: Vec<Vec<Due>> = senders.iter().map(|_| Vec::new()).collect();
         for due in schedule.window(from, until) {
             peak.on_due(due.at);
+            schedule.read_ahead(&due);
             let share = mix(schedule.connection_of(&due)) % senders.len() as u64;
             shares[usize::try_from(share).unwrap_or(0)].push(due);
         }

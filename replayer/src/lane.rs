@@ -67,8 +67,8 @@ pub(crate) struct Active {
     /// Whether the ceiling of the rate let it pass.
     pub(crate) admitted: bool,
     pub(crate) reader: ResponseReader,
-    /// What is sent instead of the planned text, where values are bound.
-    pub(crate) patched: Option<Vec<u8>>,
+    /// Its own bytes, where they are not the plan's in memory: with values bound, or read from disk.
+    pub(crate) own: Option<Vec<u8>>,
     /// What is kept of the answer, and how much of it is wanted.
     pub(crate) keep: Keep,
     pub(crate) kept: Vec<u8>,
@@ -121,7 +121,7 @@ impl Lane {
             retried: false,
             admitted: false,
             reader: ResponseReader::new(is_head(due)),
-            patched: None,
+            own: None,
             keep: Keep::Nothing,
             kept: Vec::new(),
         });

@@ -6,11 +6,14 @@
 //!
 //! The plan says nothing of moments in the run: [`crate::schedule`] does.
 
+mod arena;
 pub(crate) mod rewrite;
 mod text;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use captures::{Exchange, ExchangeId, Offset, Rate, Routes, header_value, route_of};
@@ -19,14 +22,15 @@ use crate::correlate::bind::Binding;
 use crate::correlate::links::{self, Links, NONE, RuleNote, groups};
 use crate::correlate::{Binder, Found, Making, Missing, RuleSet};
 use crate::select::{Selection, busiest};
+use arena::Arena;
 use rewrite::Rewrites;
 use text::{is_safe, request_text};
 
 /// The header that marks replayed traffic; recorders leave such traffic out.
 pub const MARKER: &str = "Highwater-Replay";
 
-/// The most bytes of request texts that a plan holds.
-const MAX_TEXT: usize = 4 << 30;
+/// The most bytes of request texts that a plan holds, most of them on disk.
+const MAX_TEXT: u64 = 1 << 40;
 
 /// The most recorded authorities that are kept for the check against the origin.
 const MAX_AUTHORITIES: usize = 10_000;
@@ -65,7 +69,7 @@ impl Share {
 pub struct Plan {
     /// The requests, in order of arrival.
     pub(crate) requests: Vec<PlannedRequest>,
-    text: Vec<u8>,
+    text: Arena,
     sessions: u32,
     connections: u32,
     routes: Routes,
@@ -105,8 +109,8 @@ pub(crate) struct PlannedRequest {
     pub(crate) think: u32,
     /// Where its bindings are; [`NONE`] in a session without.
     pub(crate) links: u32,
-    text_at: usize,
-    text_length: usize,
+    text_at: u64,
+    text_length: u32,
 }
 
 /// Why an exchange of the capture is not in the plan.
@@ -149,6 +153,11 @@ pub enum PlanError {
     },
     /// The request texts are above the limit.
     TooLarge,
+    /// The request texts are too many for memory, and cannot be put on disk.
+    Unwritten {
+        /// Why.
+        why: String,
+    },
 }
 
 impl fmt::Display for PlanError {
@@ -162,7 +171,8 @@ impl fmt::Display for PlanError {
                 }
                 write!(f, ")")
             }
-            Self::TooLarge => write!(f, "holds more than {} GiB of distinct requests", MAX_TEXT >> 30),
+            Self::TooLarge => write!(f, "holds more than {} GiB of requests", MAX_TEXT >> 30),
+            Self::Unwritten { why } => write!(f, "its requests cannot be put aside on disk: {why}"),
         }
     }
 }
@@ -175,7 +185,10 @@ impl PlanError {
             Self::AllHeldBack { .. } => {
                 "--allow-unsafe also sends methods that may change something at the target"
             }
-            Self::TooLarge => "record a shorter capture",
+            Self::TooLarge => "replay a part of it, with --from and --to",
+            Self::Unwritten { .. } => {
+                "make room where TMPDIR points to, or replay a part of it, with --from and --to"
+            }
         }
     }
 }
@@ -188,8 +201,8 @@ pub struct Planner {
     selection: Selection,
     /// With the recorded end of each.
     requests: Vec<(PlannedRequest, u64)>,
-    text: Vec<u8>,
-    known_texts: HashMap<Vec<u8>, usize>,
+    text: Arena,
+    known_texts: HashMap<Vec<u8>, u64>,
     sessions: HashMap<u64, u32>,
     connections: HashMap<u64, u32>,
     routes: Routes,
@@ -201,6 +214,7 @@ pub struct Planner {
     rules: Vec<RuleNote>,
     making: Making,
     bindings: HashMap<ExchangeId, Vec<Binding>>,
+    unwritten: Option<io::Error>,
 }
 
 /// Texts up to this size are looked up, so that equal ones are kept once.
@@ -213,7 +227,7 @@ impl Planner {
             rewriting,
             selection,
             requests: Vec::new(),
-            text: Vec::new(),
+            text: Arena::new(arena::IN_MEMORY),
             known_texts: HashMap::new(),
             sessions: HashMap::new(),
             connections: HashMap::new(),
@@ -225,6 +239,7 @@ impl Planner {
             rules: Vec::new(),
             making: Making::default(),
             bindings: HashMap::new(),
+            unwritten: None,
         }
     }
 
@@ -276,25 +291,25 @@ impl Planner {
                 return;
             }
         };
-        let text_length = text.len();
-        if self.text.len() + text_length > MAX_TEXT {
+        let (Ok(text_length), true) = (u32::try_from(text.len()), self.text.len() < MAX_TEXT) else {
             self.too_large = true;
             return;
-        }
-        let text_at = if text_length <= MAX_SHARED_TEXT {
-            if let Some(&at) = self.known_texts.get(&text) {
-                at
-            } else {
-                let at = self.text.len();
-                self.text.extend_from_slice(&text);
-                self.known_texts.insert(text, at);
-                at
-            }
-        } else {
-            let at = self.text.len();
-            self.text.extend_from_slice(&text);
-            at
         };
+        let known = self.known_texts.get(&text).copied();
+        let placed = known.map_or_else(|| self.text.push(&text), Ok);
+        let text_at = match placed {
+            Ok(at) => at,
+            Err(error) => {
+                self.unwritten.get_or_insert(error);
+                return;
+            }
+        };
+        // Where there are too many for memory, there is none for looking them up either.
+        if self.text.is_on_disk() {
+            self.known_texts = HashMap::new();
+        } else if known.is_none() && text.len() <= MAX_SHARED_TEXT {
+            self.known_texts.insert(text, text_at);
+        }
         let route = self.routes.number(&route);
         let planned = PlannedRequest {
             exchange: exchange.id,
@@ -321,6 +336,9 @@ impl Planner {
     pub fn finish(mut self, share: Share) -> Result<Plan, PlanError> {
         if self.too_large {
             return Err(PlanError::TooLarge);
+        }
+        if let Some(error) = self.unwritten.take().or_else(|| self.text.finish().err()) {
+            return Err(PlanError::Unwritten { why: error.to_string() });
         }
         self.requests.sort_by_key(|(request, _)| (request.arrived, request.exchange));
         let window = self.window();
@@ -585,9 +603,14 @@ impl Plan {
         self.groups[connection as usize]
     }
 
-    /// The bytes of a request.
-    pub(crate) fn text(&self, request: &PlannedRequest) -> &[u8] {
-        &self.text[request.text_at..request.text_at + request.text_length]
+    /// The bytes of a request; `None` when they are on disk and cannot be read.
+    pub(crate) fn text(&self, request: &PlannedRequest) -> Option<Cow<'_, [u8]>> {
+        self.text.get(request.text_at, request.text_length).ok()
+    }
+
+    /// Whether the bytes of requests are on disk, so that they must be fetched.
+    pub(crate) const fn is_on_disk(&self) -> bool {
+        self.text.is_on_disk()
     }
 }
 

@@ -166,6 +166,13 @@ impl<'plan> Schedule<'plan> {
         mix(u64::from(due.copy) << 32 | u64::from(due.lap)) ^ u64::from(connection)
     }
 
+    /// Has the bytes of a request read from disk, so that they are at hand when it is due.
+    pub(crate) fn read_ahead(&self, due: &Due) {
+        if self.plan.is_on_disk() {
+            std::hint::black_box(self.plan.text(&self.plan.requests[due.request as usize]));
+        }
+    }
+
     /// How many copies take part at some moment of `from..to`.
     fn copies(&self, from: Offset, to: Offset) -> u32 {
         let highest = self

@@ -238,6 +238,7 @@ impl Trial<'_> {
         let config = Config {
             wire: wire(&args.sending, &prepared.target, address)?,
             ceiling: ceiling(&args.sending)?,
+            pool: args.sending.connections,
             think: args.sending.pacing == PacingArg::Think,
             stages,
             unit,

@@ -67,6 +67,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let config = Config {
         wire,
         ceiling,
+        pool: args.sending.connections,
         think: args.sending.pacing == PacingArg::Think,
         stages,
         unit,
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         observer,
     };
     let stop = stop_on_signals()?;
-    let mut live = telling::Live::new(globals);
+    let mut live = telling::Live::new(globals, &run_header.stages);
     let mut watch = Watch::new(limits, plan.routes().to_vec());
     let replayed = replayer::replay(&plan, config, writer, &stop, |progress, settled| {
         if let Some(progress) = progress {
@@ -180,6 +181,7 @@ fn configuration(
         "timeout": sending.timeout,
         "ceiling": sending.ceiling,
         "pacing": if sending.pacing == PacingArg::Think { "think" } else { "plan" },
+        "connections": sending.connections,
         "source_ip": sending.source_ip.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "sni": sending.sni,
         "client_certificate": sending.client_cert.is_some(),

@@ -69,3 +69,22 @@ fn users_who_think_ask_again_only_after_their_pause() {
     assert!(plan >= 2.0 - 0.02 && think >= 2.0 + 19.0 * 0.049 - 0.05, "{plan} s, {think} s");
     assert!(think - plan < 3.0, "{plan} s, {think} s");
 }
+
+#[test]
+fn a_pool_of_connections_is_shared_by_all_sessions_and_each_session_stays_in_order() {
+    let server = PoolServer::start(8, Duration::from_millis(10));
+    let folder = tempfile::tempdir().unwrap();
+    let (capture, out) = (folder.path().join("c.capture"), folder.path().join("r.run"));
+    // 100 sessions of two requests; four connections at 10 ms carry 400 a second.
+    let mut requests = even(100, 2);
+    requests.iter_mut().for_each(|request| request.connection %= 100);
+    write_capture(&capture, &requests);
+    let target = format!("http://{}", server.address);
+    let args = ["replay", capture.to_str().unwrap(), "--target", &target, "--json", "--connections", "4"];
+    let output = run(&[&args[..], &["--threads", "1", "--out", out.to_str().unwrap()]].concat());
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["ok"], &summary["sent"]), (&200.into(), &200.into()), "{summary}");
+    let opened = summary["connections_opened"].as_u64().unwrap();
+    assert!((1..=4).contains(&opened) && summary["connections_most"].as_u64().unwrap() <= 4, "{summary}");
+    assert_eq!(summary["reused"].as_u64().unwrap(), 200 - opened, "{summary}");
+}

@@ -1,5 +1,6 @@
 //! The turn of one request on its connection: connect, shake hands, send, receive, end.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use captures::{Failure, Offset};
@@ -9,6 +10,7 @@ use super::{Link, MAX_DIALLED, Slot, Worker};
 use crate::client::{self, Moved};
 use crate::correlate::live::{Keep, keep_piece};
 use crate::lane::Active;
+use crate::plan::Plan;
 use crate::response::Step;
 use crate::tls;
 
@@ -22,12 +24,37 @@ impl Slot {
     }
 }
 
+/// The bytes of a request: its own, with values of this target in them or read from disk, or the plan's.
+fn sent_bytes<'a>(own: Option<&'a [u8]>, plan: &'a Plan, request: u32) -> &'a [u8] {
+    match own {
+        Some(text) => text,
+        // In memory: what is on disk was read as the turn began.
+        None => match plan.text(&plan.requests[request as usize]) {
+            Some(Cow::Borrowed(text)) => text,
+            Some(Cow::Owned(_)) | None => &[],
+        },
+    }
+}
+
 impl Worker<'_> {
     /// Sends the active request or begins to connect; `false` when its turn ended by that.
     pub(super) fn set_off(&mut self, index: u32) -> bool {
+        let pooled = self.limits.pool.is_some() && matches!(self.lanes[index as usize].link, Link::Closed);
+        if pooled && self.take_from_pool(index) {
+            return self.write(index);
+        }
         match &self.lanes[index as usize].link {
             Link::Open { .. } => self.write(index),
             Link::Connecting { .. } | Link::Shaking { .. } => true,
+            Link::Closed if pooled && !self.has_connection() => {
+                let now = self.clock.now();
+                if let Some(active) = self.lanes[index as usize].active() {
+                    active.connect_began.get_or_insert(now);
+                    let serial = active.serial;
+                    self.wanting.push_back((index, serial));
+                }
+                true
+            }
             Link::Closed if self.dialled >= MAX_DIALLED => {
                 let now = self.clock.now();
                 if let Some(active) = self.lanes[index as usize].active() {
@@ -69,6 +96,41 @@ impl Worker<'_> {
         }
     }
 
+    /// Takes the idle connection that was used last, if one is still open.
+    fn take_from_pool(&mut self, index: u32) -> bool {
+        let now = self.clock.now();
+        while let Some(link) = self.pool.pop() {
+            let Link::Open { socket, tls, .. } = &link else { continue };
+            let slot = &mut self.lanes[index as usize];
+            slot.generation = slot.generation.wrapping_add(1);
+            let token = u64::from(slot.generation) << 32 | u64::from(index);
+            // Whatever came while it lay idle (its end, mostly) makes it useless.
+            let idle = tls.is_some() || client::receive(socket, &mut [0]) == Moved::Blocked;
+            if idle && client::retoken(&self.epoll, socket, token) {
+                slot.link = link;
+                if let Some(active) = slot.active() {
+                    active.connecting +=
+                        active.connect_began.take().map_or(Duration::ZERO, |began| now.since(began));
+                }
+                return true;
+            }
+            self.connections -= 1;
+        }
+        false
+    }
+
+    /// Puts a connection whose turn has ended where any lane can take it.
+    fn give_to_pool(&mut self, index: u32) {
+        if self.limits.pool.is_none() {
+            return;
+        }
+        let slot = &mut self.lanes[index as usize];
+        if let Link::Open { used: true, .. } = slot.link {
+            slot.generation = slot.generation.wrapping_add(1);
+            self.pool.push(std::mem::replace(&mut slot.link, Link::Closed));
+        }
+    }
+
     /// Writes what is left of the active request; `false` when its turn ended by that.
     pub(super) fn write(&mut self, index: u32) -> bool {
         let slot = &mut self.lanes[index as usize];
@@ -82,8 +144,7 @@ impl Worker<'_> {
         {
             return self.on_broken(index);
         }
-        let planned = self.plan.text(&self.plan.requests[active.due.request as usize]);
-        let text = active.patched.as_deref().unwrap_or(planned);
+        let text = sent_bytes(active.own.as_deref(), self.plan, active.due.request);
         while active.written < text.len() {
             let now = self.clock.now();
             if active.written == 0 && !active.admitted {
@@ -267,9 +328,8 @@ impl Worker<'_> {
                     *used = true;
                     let status = active.reader.status();
                     keep_piece(&mut active.kept, active.keep, &buffer[..taken]);
-                    let planned = self.plan.text(&self.plan.requests[active.due.request as usize]);
-                    let length = active.patched.as_ref().map_or(planned.len(), Vec::len);
-                    let whole = taken == received && active.written == length;
+                    let text = sent_bytes(active.own.as_deref(), self.plan, active.due.request);
+                    let whole = taken == received && active.written == text.len();
                     if !active.reader.keep_alive() || !whole || ends {
                         self.close(index);
                     }
@@ -325,14 +385,17 @@ impl Worker<'_> {
         if let Some(active) = &mut lane.active {
             due = Some(active.due);
             kept = (active.keep != Keep::Nothing && result.is_ok()).then(|| std::mem::take(&mut active.kept));
-            self.texts.extend(active.patched.take().filter(|_| self.texts.len() < MAX_TEXTS));
+            self.texts.extend(active.own.take().filter(|_| self.texts.len() < MAX_TEXTS));
         }
-        if let Some(outcome) = lane.end(request, result, now) {
+        let (is_last, ended) = (request.is_last, lane.end(request, result, now));
+        if let Some(outcome) = ended {
             self.outcomes.push(outcome);
             self.meter.on_flight(now, -1);
             self.meter.at(now).completed += u64::from(!result.is_err_and(Failure::is_skip));
         }
-        if request.is_last && lane.waiting.is_empty() {
+        let is_over = is_last && lane.waiting.is_empty();
+        self.give_to_pool(index);
+        if is_over {
             self.remove(index);
         }
         if let Some(due) = due {

@@ -140,7 +140,7 @@ fn equal_requests_share_their_text_and_the_span_gives_the_recorded_rate() {
         recorded.request.target = b"/same".to_vec();
         recorded
     }));
-    assert_eq!(plan.text.len(), plan.text(&plan.requests[0]).len());
+    assert_eq!(plan.text.len(), plan.text(&plan.requests[0]).unwrap().len() as u64);
     assert_eq!(plan.span(), Duration::from_secs(1));
     assert_eq!(plan.rate().as_per_second(), 100.0);
     assert_eq!(plan.requests.iter().filter(|request| request.is_last).count(), 4);
@@ -231,4 +231,26 @@ fn the_pause_before_a_request_is_measured_from_its_predecessors_end() {
     let plan = plan_of([exchange(0, 0, 1), exchange(1, 105, 1), exchange(2, 200, 2), exchange(3, 107, 1)]);
     let thinks: Vec<u32> = plan.requests.iter().map(|request| request.think).collect();
     assert_eq!(thinks, [0, 100_000, 0, 0]);
+}
+
+#[test]
+fn a_plan_that_is_too_large_for_memory_is_the_same_plan() {
+    let exchanges = || {
+        (0..300_u64).map(|id| {
+            let mut exchange = exchange(id, id * 10, id % 9);
+            exchange.request.method = b"POST".to_vec();
+            exchange.request.body.stored = vec![u8::try_from(id % 251).unwrap(); 5_000];
+            exchange.request.body.length = 5_000;
+            exchange
+        })
+    };
+    let small = plan_of(exchanges());
+    let mut planner = Planner::new(rewriting(), Selection::ALL);
+    planner.text = Arena::new(200_000);
+    exchanges().for_each(|exchange| planner.add(&exchange));
+    let large = planner.finish(Share::ALL).unwrap();
+    assert!(large.is_on_disk() && !small.is_on_disk());
+    for (one, other) in small.requests.iter().zip(&large.requests) {
+        assert_eq!(small.text(one).unwrap(), large.text(other).unwrap());
+    }
 }

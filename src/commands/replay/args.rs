@@ -140,6 +140,9 @@ pub(crate) struct SendingArgs {
     /// pause after the answer
     #[arg(long, value_enum, default_value_t = PacingArg::Plan)]
     pub(crate) pacing: PacingArg,
+    /// Share so many connections among all sessions [default: as many as were recorded, each with its own]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) connections: Option<usize>,
     /// A local address to send from; several take turns
     #[arg(long, value_name = "IP")]
     pub(crate) source_ip: Vec<std::net::IpAddr>,

@@ -1,5 +1,6 @@
 //! What a replay says: before it, while it goes on, and at its end.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -52,23 +53,42 @@ pub(super) struct Live {
     in_place: bool,
     quiet: bool,
     shown_at: Option<Duration>,
+    stages: Vec<Stage>,
+    /// Completions of the last seconds, for the sparkline.
+    recent: VecDeque<f64>,
 }
 
+/// So many seconds are drawn.
+const SPARKS: usize = 24;
+
 impl Live {
-    pub(super) fn new(globals: &Globals) -> Self {
-        Self { in_place: io::stderr().is_terminal(), quiet: globals.quiet, shown_at: None }
+    pub(super) fn new(globals: &Globals, stages: &[Stage]) -> Self {
+        Self {
+            in_place: io::stderr().is_terminal(),
+            quiet: globals.quiet,
+            shown_at: None,
+            stages: stages.to_vec(),
+            recent: VecDeque::new(),
+        }
     }
 
     pub(super) fn show(&mut self, progress: &Progress) {
+        self.recent.push_back(progress.completed.as_per_second());
+        if self.recent.len() > SPARKS {
+            self.recent.pop_front();
+        }
         let pause = if self.in_place { Duration::ZERO } else { Duration::from_millis(4_500) };
         if self.quiet || self.shown_at.is_some_and(|at| progress.elapsed < at + pause) {
             return;
         }
         self.shown_at = Some(progress.elapsed);
+        let elapsed = progress.elapsed.as_secs_f64();
+        let stage = self.stages.iter().take_while(|stage| stage.end.as_secs_f64() <= elapsed).count() + 1;
         let line = format!(
-            "{:>4.0} s of {:.0} s  {:>7.4}x  planned {:>7.1}/s  done {:>7.1}/s  in flight {:>6.1}  p50 {:>7.1} ms  p99 {:>7.1} ms  errors {}",
-            progress.elapsed.as_secs_f64(),
-            progress.total.as_secs_f64(),
+            "{elapsed:>4.0} s, {:.0} s to go  stage {}/{}  {:>7.4}x  planned {:>7.1}/s  done {:>7.1}/s  in flight {:>6.1}  p50 {:>7.1} ms  p99 {:>7.1} ms  errors {}",
+            (progress.total.as_secs_f64() - elapsed).max(0.0),
+            stage.min(self.stages.len()),
+            self.stages.len(),
             progress.scale,
             progress.planned.as_per_second(),
             progress.completed.as_per_second(),
@@ -78,7 +98,7 @@ impl Live {
             progress.errors,
         );
         if self.in_place {
-            let _ = write!(io::stderr(), "\r\x1b[K{line}");
+            let _ = write!(io::stderr(), "\r\x1b[K{line}  {}", sparkline(&self.recent));
         } else {
             say!("{line}");
         }
@@ -89,6 +109,13 @@ impl Live {
             say!("");
         }
     }
+}
+
+/// A column for each value, the highest of them all of full height.
+fn sparkline(values: &VecDeque<f64>) -> String {
+    const COLUMNS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let highest = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    values.iter().map(|value| COLUMNS[(value / highest * 7.0).round() as usize % 8]).collect()
 }
 
 fn millis(length: Duration) -> f64 {
@@ -243,4 +270,16 @@ fn quantiles(histogram: &Histogram) -> Value {
         "p999": millis(histogram.quantile(0.999)),
         "max": millis(histogram.max()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sparkline_has_a_column_for_each_value_and_its_highest_is_full() {
+        assert_eq!(sparkline(&VecDeque::from([0.0, 5.0, 10.0])), "▁▅█");
+        assert_eq!(sparkline(&VecDeque::from([0.0])), "▁");
+        assert_eq!(sparkline(&VecDeque::new()), "");
+    }
 }
