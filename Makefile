@@ -4,7 +4,7 @@ CARGO ?= cargo
 OUT ?= demo-report
 APPS ?= /tmp/highwater-apps
 
-.PHONY: help demo test bench bench-replayer bench-recorder faults coverage soak apps install-deps
+.PHONY: help demo test bench bench-replayer bench-recorder bench-import faults coverage score soak apps install-deps
 
 help:
 	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
@@ -16,6 +16,8 @@ help:
 	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
 	@echo 'make coverage      how often the interval of the date on which capacity runs out holds it, in 240 simulated worlds'
 	@echo 'make apps          real applications recorded and replayed: Django and PostgreSQL, Express, a JWT API, a wiki; needs root'
+	@echo 'make score         the import of packets beside tshark, file by file, with a reason for each difference'
+	@echo 'make bench-import  the import of a large pcap beside tshark: MB/s and memory; ARGS="1000" for 1000 MB'
 	@echo 'make install-deps  the system packages that the above need, by apt'
 
 # Installs what is missing, builds, runs the demo and says where its report is.
@@ -65,3 +67,10 @@ apps:
 	$(CARGO) build --release --locked
 	tests/apps/install '$(APPS)'
 	python3 tests/apps/run.py target/release/highwater '$(APPS)' $(ARGS)
+score:
+	@scripts/install-deps test
+	$(CARGO) test --locked --test main import::score -- --nocapture
+
+bench-import:
+	@scripts/install-deps import
+	scripts/bench-import $(ARGS)

@@ -6,6 +6,7 @@
 mod complaints;
 mod config;
 mod deploy;
+mod import;
 mod pipeline;
 mod record;
 mod replay;

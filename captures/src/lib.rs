@@ -30,7 +30,7 @@ pub use exchange::{
 pub use frame::{FileKind, MAX_BLOCK};
 pub use histogram::Histogram;
 pub use outcome::{Failure, Outcome};
-pub use route::{MAX_ROUTES, OTHER_ROUTE, Routes, route_into, route_of};
+pub use route::{MAX_ROUTES, OTHER_ROUTE, RouteFinder, RouteTemplate, Routes, route_into, route_of};
 pub use run::{
     GeneratorLoad, Interval, MAX_OBSERVED, Observed, ObservedKind, RouteInterval, Run, RunEnd, RunHeader,
     RunWriter, Stage,

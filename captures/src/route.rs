@@ -4,7 +4,11 @@
 //! number, a UUID, a long hexadecimal or mixed token) is replaced; the query is left out. The number of
 //! routes in one file is bounded: what comes after the limit is counted under [`OTHER_ROUTE`].
 
+mod finder;
+
 use std::collections::HashMap;
+
+pub use finder::{RouteFinder, RouteTemplate};
 
 /// The most routes that are told apart, [`OTHER_ROUTE`] not counted.
 pub const MAX_ROUTES: usize = 64;

@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use captures::{Bytes, Offset};
@@ -38,8 +39,8 @@ const GATHER_MS: i32 = 50;
 const SNAPSHOT: i32 = 262_144;
 /// Bodies in flight may take so much memory beside the queue.
 const IN_FLIGHT: Bytes = Bytes::new(64 << 20);
-/// After a stop, what the kernel has gathered is still read, for so long at most.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+/// So often the clock and the wish to stop are looked at when nothing passes.
+const WAKE: Duration = Duration::from_millis(200);
 
 /// Why an interface cannot be listened to.
 #[derive(Debug, PartialEq, Eq)]
@@ -240,34 +241,46 @@ pub fn sniff(
 
     let mut dissection = Dissection::with_servers(bodies, ports, servers);
     let mut broken = None;
-    let mut last_look: Option<Offset> = None;
-    loop {
-        let is_over = || duration.is_some_and(|duration| clock.now() >= Offset::ZERO.plus(duration));
-        if last_look.is_none() && (stop.load(Ordering::Relaxed) || is_over()) {
-            last_look = Some(clock.now().plus(LAST_LOOK));
-        }
-        match capture.next_packet() {
-            Ok(packet) => {
-                let stamp = packet.header.ts;
-                let wall = i128::from(stamp.tv_sec) * 1_000_000_000 + i128::from(stamp.tv_usec);
-                let at = Offset::from_nanos(u64::try_from(wall - started).unwrap_or(0));
-                let length = usize::try_from(packet.header.len).unwrap_or(packet.data.len());
-                dissection.on_packet(Packet { at, link, bytes: packet.data, length });
-                if last_look.is_some_and(|end| clock.now() >= end) {
+    let mut is_last_look = false;
+    let (over, watch) = std::sync::mpsc::channel::<()>();
+    let waker = capture.breakloop_handle();
+    std::thread::scope(|scope| {
+        // libpcap waits for packets without an end: it is woken from time to time, to look at the clock.
+        scope.spawn(move || {
+            while watch.recv_timeout(WAKE) == Err(RecvTimeoutError::Timeout) {
+                waker.breakloop();
+            }
+        });
+        loop {
+            match capture.next_packet() {
+                Ok(packet) => {
+                    let stamp = packet.header.ts;
+                    let wall = i128::from(stamp.tv_sec) * 1_000_000_000 + i128::from(stamp.tv_usec);
+                    let at = Offset::from_nanos(u64::try_from(wall - started).unwrap_or(0));
+                    let length = usize::try_from(packet.header.len).unwrap_or(packet.data.len());
+                    dissection.on_packet(Packet { at, link, bytes: packet.data, length });
+                }
+                Err(pcap::Error::TimeoutExpired | pcap::Error::NoMorePackets) => {
+                    let now = clock.now();
+                    let is_over = duration.is_some_and(|duration| now >= Offset::ZERO.plus(duration));
+                    // What the kernel has gathered until then is still read.
+                    if is_last_look {
+                        break;
+                    }
+                    is_last_look = is_over || stop.load(Ordering::Relaxed);
+                    dissection.on_time(now);
+                }
+                Err(error) => {
+                    broken = Some(told(&error));
                     break;
                 }
             }
-            Err(pcap::Error::TimeoutExpired) if last_look.is_some() => break,
-            Err(pcap::Error::TimeoutExpired) => dissection.on_time(clock.now()),
-            Err(error) => {
-                broken = Some(told(&error));
-                break;
+            while let Some(assembly) = dissection.poll() {
+                queue.offer(assembly);
             }
         }
-        while let Some(assembly) = dissection.poll() {
-            queue.offer(assembly);
-        }
-    }
+        drop(over);
+    });
     dissection.finish();
     while let Some(assembly) = dissection.poll() {
         queue.offer(assembly);

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use captures::{Exchange, Offset, Tally};
+use captures::{Exchange, Offset, Tally, sha256};
 use recorder::{Intake, Rule};
 
 use crate::Globals;
@@ -87,6 +87,9 @@ pub(crate) fn run(args: &CutArgs, globals: &Globals) -> Result<(), Complaint> {
     header.started += i128::from(from.as_nanos());
     header.segment = 0;
     header.filters.extend(typed(args, started, from, to));
+    // Another recording: its offsets do not go on where those of the first end.
+    let name = [&header.recording[..], header.filters.join("\n").as_bytes()].concat();
+    header.recording = std::array::from_fn(|at| sha256(&name)[at]);
     let mut intake = None;
     if args.mask.is_typed() {
         let masking = args.mask.resolve()?;

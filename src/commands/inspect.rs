@@ -2,6 +2,7 @@
 
 mod exchanges;
 mod inspection;
+mod show;
 mod text;
 mod totals;
 
@@ -9,7 +10,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use captures::{Damage, Offset, SessionKey};
+use captures::{Damage, Exchange, Offset, RouteFinder, RouteTemplate, SessionKey};
+use recorder::Rule;
 use serde::Serialize;
 
 use crate::Globals;
@@ -33,9 +35,20 @@ pub(crate) struct InspectArgs {
     /// One JSON object on stdout
     #[arg(long)]
     json: bool,
-    /// With --json: one JSON object a line for each exchange, in order of arrival
-    #[arg(long, requires = "json")]
+    /// A line for each exchange, in order of arrival; with --json a JSON object
+    #[arg(long)]
     exchanges: bool,
+    /// Only exchanges that fit RULE (one of them, if repeated), as `record --include` reads it
+    #[arg(long = "where", value_name = "RULE", value_parser = Rule::parse)]
+    rules: Vec<Rule>,
+    /// Show the exchange with this number whole: heads and bodies; may be repeated
+    #[arg(long, value_name = "ID", conflicts_with_all = ["exchanges", "out"])]
+    show: Vec<u64>,
+    /// Teach a route: a path in which {name} is any one segment, with methods in front or for all; may be repeated
+    ///
+    /// Without, numbers, UUIDs, long tokens and places where more than 32 different words stand are found.
+    #[arg(long, value_name = "TEMPLATE", value_parser = RouteTemplate::parse)]
+    route: Vec<RouteTemplate>,
     /// Accept a capture with damage: say what is lost and exit 0 (without it, damage exits 3)
     #[arg(long)]
     salvage: bool,
@@ -51,10 +64,17 @@ pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complain
         Some(path) => Some((path, files::create_capture(path, reader.header())?)),
         None => None,
     };
-    let mut inspection = Inspection::default();
-    let mut lines = args.exchanges.then(|| InOrder::new(reader.header()));
+    let started = reader.header().started;
+    let mut inspection = Inspection { finder: learnt(args)?, ..Inspection::default() };
+    let mut lines = args.exchanges.then(|| InOrder::new(reader.header(), args.json));
     for exchange in reader.by_ref() {
         let exchange = exchange.map_err(|error| files::not_a_set(&error))?;
+        if !fits(args, &exchange) {
+            continue;
+        }
+        if args.show.contains(&exchange.id.0) {
+            show::whole(started, &exchange)?;
+        }
         inspection.count(&exchange);
         if let Some((path, writer)) = &mut salvaged {
             writer.push(&exchange).map_err(|error| Complaint::cannot_write(path, &error))?;
@@ -74,6 +94,7 @@ pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complain
             .map_err(|error| Complaint::cannot_write(path, &error))?;
     }
     match lines {
+        _ if !args.show.is_empty() => {}
         Some(lines) => lines.finish()?,
         None if args.json => {
             files::to_stdout(|out| write_line(out, &Totals::of(&inspection, &reader, &accounts)))?;
@@ -84,6 +105,26 @@ pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complain
         Some((path, first)) if !args.salvage => Err(damaged(path, reader.damage_count() - 1, first)),
         _ => Ok(()),
     }
+}
+
+fn fits(args: &InspectArgs, exchange: &Exchange) -> bool {
+    args.rules.is_empty() || args.rules.iter().any(|rule| rule.fits(exchange))
+}
+
+/// The routes, found in a reading of their own.
+fn learnt(args: &InspectArgs) -> Result<RouteFinder, Complaint> {
+    let mut finder = RouteFinder::new(args.route.clone());
+    if args.exchanges || !args.show.is_empty() {
+        return Ok(finder);
+    }
+    for exchange in files::open_captures(&args.captures)? {
+        let exchange = exchange.map_err(|error| files::not_a_set(&error))?;
+        if fits(args, &exchange) {
+            finder.learn(&exchange.request.method, &exchange.request.target);
+        }
+    }
+    finder.settle();
+    Ok(finder)
 }
 
 fn damaged(path: &Path, more: u64, first: &Damage) -> Complaint {

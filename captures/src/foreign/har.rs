@@ -338,7 +338,12 @@ fn response(answered: &Value) -> Option<Response> {
     let content = answered.get("content");
     let is_coded = header_value(&headers, "content-encoding").is_some_and(|coding| !coding.is_empty());
     let body = match content.and_then(|content| Some((content, content.get("text")?.as_str()?))) {
-        Some((content, text)) if !text.is_empty() => whole(bytes_of(content, text), is_coded),
+        Some((content, text)) if !text.is_empty() => {
+            let body = whole(bytes_of(content, text), is_coded);
+            // What went by was shorter than what it was decoded to.
+            let passed = length_of(answered.get("bodySize")).filter(|size| is_coded && *size > 0);
+            Body { length: passed.unwrap_or(body.length), ..body }
+        }
         _ => {
             let size = length_of(content.and_then(|content| content.get("size")));
             length_only(size.or_else(|| length_of(answered.get("bodySize"))).unwrap_or(0))

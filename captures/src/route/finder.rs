@@ -24,13 +24,16 @@ impl RouteTemplate {
     /// # Errors
     /// When it is none; says what to write.
     pub fn parse(typed: &str) -> Result<Self, String> {
-        let wrong = || format!("{typed:?} is no route; give e.g. '/product/{{slug}}' or 'GET /p/{{id}}/items'");
+        let wrong =
+            || format!("{typed:?} is no route; give e.g. '/product/{{slug}}' or 'GET /p/{{id}}/items'");
         let (methods, path) = typed.trim().rsplit_once(' ').unwrap_or(("", typed.trim()));
         if !path.starts_with('/') || path.contains(['?', '#']) {
             return Err(wrong());
         }
-        let methods: Vec<String> = methods.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
-        if !methods.iter().all(|method| method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')) {
+        let methods: Vec<String> =
+            methods.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        if !methods.iter().all(|method| method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-'))
+        {
             return Err(wrong());
         }
         Ok(Self { methods, path: path.to_owned() })
@@ -59,7 +62,11 @@ impl RouteTemplate {
 
 impl fmt::Display for RouteTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.methods.is_empty() { write!(f, "{}", self.path) } else { write!(f, "{} {}", self.methods.join(","), self.path) }
+        if self.methods.is_empty() {
+            write!(f, "{}", self.path)
+        } else {
+            write!(f, "{} {}", self.methods.join(","), self.path)
+        }
     }
 }
 
@@ -137,7 +144,9 @@ impl RouteFinder {
         }
         let path = target.split(|&byte| byte == b'?' || byte == b'#').next().unwrap_or_default();
         let (method, path) = (String::from_utf8_lossy(method), String::from_utf8_lossy(path));
-        let path = path.find("://").map_or(path.as_ref(), |at| path[at + 3..].find('/').map_or("/", |slash| &path[at + 3 + slash..]));
+        let path = path.find("://").map_or(path.as_ref(), |at| {
+            path[at + 3..].find('/').map_or("/", |slash| &path[at + 3 + slash..])
+        });
         self.taught.iter().find_map(|template| template.name(&method, path))
     }
 }
@@ -170,11 +179,13 @@ mod tests {
     #[test]
     fn a_place_with_many_words_is_an_identifier() {
         let mut finder = RouteFinder::default();
-        let slug = |at: u8| format!("/shop/{}{}/reviews", char::from(b'a' + at / 26), char::from(b'a' + at % 26));
+        let slug =
+            |at: u8| format!("/shop/{}{}/reviews", char::from(b'a' + at / 26), char::from(b'a' + at % 26));
         (0..40).for_each(|at| finder.learn(b"GET", slug(at).as_bytes()));
         ["/about", "/api/v2/x"].iter().for_each(|path| finder.learn(b"GET", path.as_bytes()));
         finder.settle();
-        let check = |target: &str, expected: &str| assert_eq!(finder.name(b"GET", target.as_bytes()), expected);
+        let check =
+            |target: &str, expected: &str| assert_eq!(finder.name(b"GET", target.as_bytes()), expected);
         check("/shop/ab/reviews?x=1", "GET /shop/{}/reviews");
         check("/shop/never-seen/reviews", "GET /shop/{}/reviews");
         check("/about", "GET /about");
@@ -184,7 +195,8 @@ mod tests {
 
     #[test]
     fn what_was_taught_comes_first() {
-        let taught = ["/p/{slug}", "POST,PUT /p/{slug}/{part}"].map(|typed| RouteTemplate::parse(typed).unwrap());
+        let taught =
+            ["/p/{slug}", "POST,PUT /p/{slug}/{part}"].map(|typed| RouteTemplate::parse(typed).unwrap());
         let finder = RouteFinder::new(taught.to_vec());
         assert_eq!(finder.name(b"GET", b"/p/red-shoes?x=1"), "GET /p/{slug}");
         assert_eq!(finder.name(b"PUT", b"http://h/p/red-shoes/size"), "PUT /p/{slug}/{part}");

@@ -1,7 +1,7 @@
 //! Shows each exchange of a capture, as one JSON object a line, in order of arrival.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use captures::{Body, CaptureHeader, Exchange, Offset};
@@ -19,14 +19,16 @@ pub(super) struct InOrder {
     waiting: BTreeMap<(Offset, u64), ShownExchange>,
     newest: Offset,
     closed: bool,
+    as_json: bool,
 }
 
 impl InOrder {
     const WINDOW: Duration = Duration::from_secs(60);
     const MOST: usize = 100_000;
 
-    pub(super) fn new(header: &CaptureHeader) -> Self {
-        Self { header: header.clone(), waiting: BTreeMap::new(), newest: Offset::ZERO, closed: false }
+    pub(super) fn new(header: &CaptureHeader, as_json: bool) -> Self {
+        let (waiting, newest) = (BTreeMap::new(), Offset::ZERO);
+        Self { header: header.clone(), waiting, newest, closed: false, as_json }
     }
 
     pub(super) fn take(&mut self, exchange: Exchange) -> Result<(), Complaint> {
@@ -50,7 +52,7 @@ impl InOrder {
             return Ok(());
         }
         files::to_stdout(|out| {
-            write_line(out, shown)
+            if self.as_json { write_line(out, shown) } else { writeln!(out, "{}", shown.line()) }
                 .inspect_err(|error| self.closed = error.kind() == io::ErrorKind::BrokenPipe)
         })
     }
@@ -65,6 +67,7 @@ impl InOrder {
 
 #[derive(Serialize)]
 struct ShownExchange {
+    id: u64,
     arrived: serde_json::Number,
     method: String,
     host: Option<String>,
@@ -106,6 +109,25 @@ struct ShownFrames {
 }
 
 impl ShownExchange {
+    /// One line for people.
+    fn line(&self) -> String {
+        let status = self.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        let host = self.host.as_deref().unwrap_or("-");
+        let line = format!(
+            "{:>8} {} {status:>3} {:>10.3} ms {:>9} B  s{} c{}  {} {host} {}  {}",
+            self.id,
+            self.arrived,
+            self.duration_ms,
+            self.response_body_bytes,
+            self.session,
+            self.connection,
+            self.method,
+            self.target,
+            self.ending,
+        );
+        files::plain(&line)
+    }
+
     fn of(exchange: &Exchange, header: &CaptureHeader) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let stored = |body: &Body| hex(&captures::sha256(&body.stored));
@@ -115,6 +137,7 @@ impl ShownExchange {
         let answer = response.map(|response| &response.body);
         let server = passage.server.and_then(|at| header.servers.get(usize::try_from(at).ok()?));
         Self {
+            id: exchange.id.0,
             arrived: epoch_seconds(header.started, exchange.arrived),
             method: text(&request.method),
             host: captures::header_value(&request.headers, "host").map(text),

@@ -13,6 +13,10 @@ use crate::commands::files;
 const ROUTES: usize = 25;
 const EVENTS: usize = 20;
 const DAMAGES: usize = 10;
+const HOSTS: usize = 8;
+const WORST: usize = 12;
+/// The rate is drawn in so many parts.
+const PARTS: u64 = 60;
 
 pub(super) fn write(
     out: &mut impl Write,
@@ -68,12 +72,76 @@ pub(super) fn write(
         "ended",
         inspection.endings.iter().map(|(ending, count)| format!("{}: {count}", ending.as_str())),
     )?;
+    write_visitors(out, inspection)?;
+    write_curve(out, inspection)?;
     write_routes(out, inspection)?;
+    write_trouble(out, inspection)?;
     for event in reader.events().iter().take(EVENTS) {
         writeln!(out, "  {}  {} ({})", files::utc(event.wall), event.kind.as_str(), event.amount)?;
     }
     for (path, damage) in reader.damage().iter().take(DAMAGES) {
         writeln!(out, "  damage in {} at {damage}", path.display())?;
+    }
+    Ok(())
+}
+
+/// Who came, from where to where, and how they went about it.
+fn write_visitors(out: &mut impl Write, inspection: &Inspection) -> io::Result<()> {
+    let (requests, lasted) = inspection.session_length();
+    let think = |quantile| inspection.think.quantile(quantile).as_secs_f64();
+    writeln!(
+        out,
+        "  a session {requests:.1} requests, half of them last {:.1} s or less; think time p50 {:.3} s, p90 {:.3} s",
+        lasted.as_secs_f64(),
+        think(0.5),
+        think(0.9),
+    )?;
+    let hosts = inspection.busiest_hosts();
+    let more = hosts.len().saturating_sub(HOSTS);
+    let named = hosts.iter().take(HOSTS).map(|(host, count)| format!("{}: {count}", files::plain(host)));
+    let more = (more > 0).then(|| format!("and {more} more"));
+    write_list(out, "hosts", named.chain(more))?;
+    let secure = (inspection.secure > 0).then(|| format!("by TLS: {}", inspection.secure));
+    let protocols = inspection.protocols.iter().map(|(name, count)| format!("{name}: {count}"));
+    write_list(out, "protocols", protocols.chain(secure))
+}
+
+/// The rate as a row of bars.
+fn write_curve(out: &mut impl Write, inspection: &Inspection) -> io::Result<()> {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let counts = inspection.curve(PARTS);
+    let most = counts.iter().copied().max().unwrap_or(0);
+    if counts.len() < 2 {
+        return Ok(());
+    }
+    let bar = |&count: &u64| {
+        if count == 0 {
+            ' '
+        } else {
+            BARS[usize::try_from((count * 8 - 1) / most.max(1)).unwrap_or(7).min(7)]
+        }
+    };
+    let bars: String = counts.iter().map(bar).collect();
+    let seconds = (inspection.span().as_secs_f64() + 1.0) / counts.len() as f64;
+    writeln!(out, "  rate  {bars}  (each {seconds:.1} s; the highest {:.1} req/s)", most as f64 / seconds)
+}
+
+/// What took longest and what went wrong.
+fn write_trouble(out: &mut impl Write, inspection: &Inspection) -> io::Result<()> {
+    let worst = inspection.worst();
+    if !worst.is_empty() {
+        writeln!(out, "\n  {:>9} {:>16}  went wrong at", "exchanges", "how")?;
+        for (route, kind, count) in worst.into_iter().take(WORST) {
+            writeln!(out, "  {count:>9} {kind:>16}  {}", files::plain(route))?;
+        }
+    }
+    if !inspection.slowest.is_empty() {
+        writeln!(out, "\n  {:>12} {:>8} {:>7}  slowest (see one with --show ID)", "took", "id", "status")?;
+        for slow in &inspection.slowest {
+            let status = slow.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+            let what: String = files::plain(&slow.what).chars().take(100).collect();
+            writeln!(out, "  {:>9.1} ms {:>8} {status:>7}  {what}", millis(slow.took), slow.id)?;
+        }
     }
     Ok(())
 }

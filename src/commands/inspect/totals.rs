@@ -9,7 +9,7 @@ use std::path::Path;
 use captures::{CaptureSet, Damage, DropReason, Ending, Event, Masking, Offset, Rate, SessionKey, Tally};
 use serde::Serialize;
 
-use super::inspection::Inspection;
+use super::inspection::{Inspection, Slow};
 use super::{epoch_seconds, millis, session_key};
 use crate::commands::files::hex;
 
@@ -40,6 +40,16 @@ pub(super) struct Totals {
     peak_rate_per_second: u64,
     /// Pairs of (second, exchanges that arrived in it).
     seconds: Vec<(u64, u64)>,
+    requests_per_session: f64,
+    session_seconds_p50: f64,
+    think_seconds_p50: f64,
+    think_seconds_p90: f64,
+    hosts: BTreeMap<String, u64>,
+    protocols: BTreeMap<&'static str, u64>,
+    secure: u64,
+    largest_response_bytes: u64,
+    slowest: Vec<ShownSlow>,
+    errors: Vec<ShownError>,
     forwarded_attempts: u64,
     retried: u64,
     not_forwarded: u64,
@@ -97,6 +107,20 @@ impl Totals {
             mean_rate_per_second: Rate::of(inspection.exchanges, inspection.span()).as_per_second(),
             peak_rate_per_second: inspection.peak(),
             seconds: inspection.per_second.iter().map(|(&second, &count)| (second, count)).collect(),
+            requests_per_session: inspection.session_length().0,
+            session_seconds_p50: inspection.session_length().1.as_secs_f64(),
+            think_seconds_p50: inspection.think.quantile(0.5).as_secs_f64(),
+            think_seconds_p90: inspection.think.quantile(0.9).as_secs_f64(),
+            hosts: inspection.hosts.clone(),
+            protocols: inspection.protocols.clone(),
+            secure: inspection.secure,
+            largest_response_bytes: inspection.largest_response,
+            slowest: inspection
+                .slowest
+                .iter()
+                .map(|slow| ShownSlow::of(slow, moment(slow.arrived)))
+                .collect(),
+            errors: inspection.worst().into_iter().map(ShownError::of).collect(),
             forwarded_attempts: inspection.attempts,
             retried: inspection.retried,
             not_forwarded: inspection.unforwarded,
@@ -152,6 +176,36 @@ fn routes(inspection: &Inspection) -> Vec<ShownRoute> {
         p99_ms: millis(route.service.quantile(0.99)),
     });
     shown.collect()
+}
+
+#[derive(Serialize)]
+struct ShownSlow {
+    id: u64,
+    arrived: serde_json::Number,
+    duration_ms: f64,
+    status: Option<u16>,
+    request: String,
+}
+
+impl ShownSlow {
+    fn of(slow: &Slow, arrived: serde_json::Number) -> Self {
+        let Slow { id, took, status, what, .. } = slow;
+        Self { id: *id, arrived, duration_ms: millis(*took), status: *status, request: what.clone() }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownError {
+    route: String,
+    /// A status, or how it ended.
+    how: String,
+    exchanges: u64,
+}
+
+impl ShownError {
+    fn of((route, how, exchanges): (&str, &str, u64)) -> Self {
+        Self { route: route.to_owned(), how: how.to_owned(), exchanges }
+    }
 }
 
 #[derive(Serialize)]
