@@ -67,10 +67,12 @@ apps:
 	$(CARGO) build --release --locked
 	tests/apps/install '$(APPS)'
 	python3 tests/apps/run.py target/release/highwater '$(APPS)' $(ARGS)
+
 score:
 	@scripts/install-deps test
 	$(CARGO) test --locked --test main import::score -- --nocapture
 
 bench-import:
 	@scripts/install-deps import
+	$(CARGO) build --release --locked
 	scripts/bench-import $(ARGS)

@@ -153,7 +153,8 @@ fn the_busiest_stretch_and_a_route_can_be_cut_out_and_captures_merged() {
     imported(&at("a.log"), &at("a.capture"), &[]);
 
     let cut = |more: &[&str], out: &str| {
-        let args = [&["cut", text(&at("a.capture")), "--out", text(&at(out))], more].concat();
+        let (whole, part) = (at("a.capture"), at(out));
+        let args = [&["cut", text(&whole), "--out", text(&part)], more].concat();
         let output = run(&args);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         json(&run(&["inspect", "--json", text(&at(out))]), 0)
