@@ -4,7 +4,7 @@ CARGO ?= cargo
 OUT ?= demo-report
 APPS ?= /tmp/highwater-apps
 
-.PHONY: help demo test bench bench-replayer bench-recorder bench-import faults coverage score soak apps install-deps
+.PHONY: help demo test bench bench-model bench-replayer bench-recorder bench-import faults coverage score soak apps install-deps
 
 help:
 	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
@@ -13,6 +13,7 @@ help:
 	@echo 'make bench-replayer  the replayer beside other generators, its fidelity and its memory; ARGS="--rounds 5 --long"'
 	@echo 'make bench-recorder  the recorder beside nginx, haproxy and stock pingora; ARGS="--rounds 5 --seconds 3"'
 	@echo 'make faults        the recorder under thirty faults and the replayer under twenty, as tables; about 35 minutes, best as root'
+	@echo 'make bench-model     the model against published fits, real sweeps and simulated stations, and its speed'
 	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
 	@echo 'make coverage      how often the interval of the date on which capacity runs out holds it, in 240 simulated worlds'
 	@echo 'make apps          real applications recorded and replayed: Django and PostgreSQL, Express, a JWT API, a wiki; needs root'
@@ -45,6 +46,11 @@ bench-recorder:
 	@scripts/install-deps bench
 	$(CARGO) build --release --locked --package recorder --example stock_proxy
 	$(CARGO) bench --locked --bench recorder -- $(ARGS)
+
+bench-model:
+	@scripts/install-deps test
+	HIGHWATER_REPEATS=200 $(CARGO) test --release --locked --package modeler --test published --test stations --test routes -- --nocapture
+	$(CARGO) bench --locked --package modeler --bench speed
 
 faults:
 	@scripts/install-deps faults

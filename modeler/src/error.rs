@@ -44,6 +44,22 @@ pub enum ModelError {
         /// Which number, and what is the most.
         what: String,
     },
+    /// A line of a table says again what an earlier one said.
+    Repeated {
+        /// The line, counted from 1.
+        line: usize,
+        /// Of which line.
+        what: String,
+    },
+    /// All loads have the same throughput: nothing tells what more or less would carry.
+    Flat,
+    /// The throughput falls from the smallest load on.
+    Falling,
+    /// A level at which no request was answered without error.
+    AllFailed {
+        /// Which point.
+        source: String,
+    },
     /// A table is too long.
     TooManyRows {
         /// The first line that is too many, counted from 1.
@@ -91,6 +107,17 @@ impl ModelError {
             Self::OutOfReach { .. } => {
                 "give loads and rates per second, and responses in milliseconds".to_owned()
             }
+            Self::Repeated { .. } => "remove the line, or measure the load again".to_owned(),
+            Self::Flat => {
+                "measure smaller loads, below what is carried; --force answers all the same".to_owned()
+            }
+            Self::Falling => {
+                "measure smaller loads, down to where throughput still rises; --force answers all the same"
+                    .to_owned()
+            }
+            Self::AllFailed { .. } => {
+                "see why its requests failed, and measure it again or leave it out".to_owned()
+            }
             Self::TooManyRows { .. } => "keep fewer rows, e.g. one for each level of load".to_owned(),
             Self::Interrupted { .. } => "replay again and let it finish".to_owned(),
             Self::MixedLoads => "model runs and tables of concurrency apart".to_owned(),
@@ -118,6 +145,14 @@ impl fmt::Display for ModelError {
             }
             Self::TooManyRows { line, most } => write!(f, "line {line}: more than {most} rows"),
             Self::Table { line, what } | Self::OutOfReach { line, what } => write!(f, "line {line}: {what}"),
+            Self::Repeated { line, what } => write!(f, "line {line}: {what}"),
+            Self::Flat => write!(f, "the throughput is the same at all loads, so no law can be fitted"),
+            Self::Falling => {
+                write!(f, "the throughput falls from the smallest load on, so no law can be fitted")
+            }
+            Self::AllFailed { source } => {
+                write!(f, "{source}: every request failed, so it says nothing of the load")
+            }
             Self::MixedLoads => write!(f, "some points have an offered rate and some do not"),
             Self::NoOfferedLoad => write!(f, "an objective needs points with offered rate and responses"),
             Self::NoQuantile { column } => write!(f, "the points have no {column}"),

@@ -69,6 +69,32 @@ impl FamilyFit {
     }
 }
 
+/// The universal scalability law alone, through the concurrency and throughput of `points`; `None` with fewer
+/// than three loads.
+pub fn fit_usl(points: &[crate::Point]) -> Option<FamilyFit> {
+    let mut observed: Vec<Observed> = points
+        .iter()
+        .filter_map(|point| {
+            let (n, x) = (point.concurrency?, point.throughput.as_per_second());
+            Some(Observed { n, x, error: None }).filter(|_| n > 0.0 && x > 0.0)
+        })
+        .collect();
+    observed.sort_by(|one, other| one.n.total_cmp(&other.n));
+    if levels(&observed).len() < 3 {
+        return None;
+    }
+    let solution = solve(Family::Usl, &observed, None);
+    Some(FamilyFit {
+        family: Family::Usl,
+        values: solution.values,
+        parameters: parameters(Family::Usl, &solution, observed.len()),
+        weight: 1.0,
+        left_out_error_ratio: None,
+        residual_sum: solution.residual_sum,
+        excluded: None,
+    })
+}
+
 /// Fits all families; weights add up to 1. `observed` is ascending by concurrency.
 pub(crate) fn fit_all(observed: &[Observed]) -> Vec<FamilyFit> {
     let levels = levels(observed);

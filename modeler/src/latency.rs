@@ -162,6 +162,13 @@ pub(crate) struct Fitted {
     pub(crate) surprise: f64,
     /// The highest load at which the response is known, and how many times the curve's growth it has beyond.
     pub(crate) beyond: (f64, f64),
+    /// How likely it is that the work itself grows with load, in `0..=1`: so many draws say so.
+    pub(crate) grows_ratio: f64,
+}
+
+/// For how many seconds `offered` must be held; `None` at the ceiling and beyond.
+pub(crate) fn long_enough(offered: f64, ceiling: f64) -> Option<f64> {
+    (offered < ceiling).then(|| 3.0 * memory(offered, ceiling))
 }
 
 /// What a curve says of waiting.
@@ -229,6 +236,11 @@ impl Fitted {
         }
     }
 
+    /// Whether the work itself grows with load.
+    fn grows(&self) -> bool {
+        matches!(self.form, Form::Queueing { growth, .. } if growth > 0.0)
+    }
+
     /// How much waiting weighs; `None` when none was seen.
     pub(crate) fn waiting(&self) -> Option<Waiting> {
         match &self.form {
@@ -245,6 +257,16 @@ impl Fitted {
     /// The same with so many times the growth beyond the highest load that is known.
     pub(crate) fn crowded(mut self, times: f64) -> Self {
         self.beyond.1 = times;
+        self
+    }
+
+    /// The same with all responses so many times as long.
+    pub(crate) fn scaled(mut self, times: f64) -> Self {
+        if let Form::Queueing { service, growth, slope, .. } = &mut self.form {
+            *service *= times;
+            *growth *= times;
+            *slope *= times;
+        }
         self
     }
 
@@ -321,31 +343,33 @@ pub(crate) fn chosen(track: Track<'_>, ceiling: f64) -> Option<Fitted> {
     let Some(least) = missed(&|rest| fit(Track { responses: rest, ..track }, ceiling)) else {
         return Some(plain);
     };
-    let others = [
-        (
-            GROWTH_PREFERENCE,
-            queueing(track, ceiling, true),
-            missed(&|rest| queueing(Track { responses: rest, ..track }, ceiling, true)),
-        ),
-        (PREFERENCE, polynomial(track.responses, ceiling), missed(&|rest| polynomial(rest, ceiling))),
-    ];
+    let grown = queueing(track, ceiling, true).filter(Fitted::grows);
+    let grown_missed = missed(&|rest| queueing(Track { responses: rest, ..track }, ceiling, true));
+    let curved = polynomial(track.responses, ceiling);
+    let curved_missed = missed(&|rest| polynomial(rest, ceiling));
+    // Weights go with the inverse fourth power of the error, as those of the families do.
+    let odds =
+        grown_missed.filter(|_| grown.is_some()).map_or(0.0, |missed| (least / missed.max(1e-3)).powi(4));
+    let others = [(GROWTH_PREFERENCE, grown, grown_missed), (PREFERENCE, curved, curved_missed)];
     let better = others
         .into_iter()
         .filter_map(|(preference, fit, missed)| Some((fit?, missed? / preference)))
         .filter(|(_, missed)| *missed < least)
         .min_by(|one, other| one.1.total_cmp(&other.1));
-    Some(better.map_or(plain, |(fit, _)| fit))
+    let fitted = better.map_or(plain, |(fit, _)| fit);
+    Some(Fitted { grows_ratio: odds / (1.0 + odds), ..fitted })
 }
 
-/// The curve of a draw, of the same form as that of the estimate.
-pub(crate) fn alike(estimate: Option<&Fitted>, track: Track<'_>, ceiling: f64) -> Option<Fitted> {
-    match estimate.map(|fit| &fit.form) {
-        Some(Form::Polynomial { .. }) => polynomial(track.responses, ceiling).or_else(|| fit(track, ceiling)),
-        Some(Form::Queueing { growth, .. }) if *growth > 0.0 => {
-            queueing(track, ceiling, true).or_else(|| fit(track, ceiling))
-        }
-        _ => fit(track, ceiling),
+/// The curve of a draw, of a form that the estimate finds likely; `place` in `0..1` decides which.
+pub(crate) fn alike(estimate: Option<&Fitted>, track: Track<'_>, ceiling: f64, place: f64) -> Option<Fitted> {
+    let Some(estimate) = estimate else { return fit(track, ceiling) };
+    if matches!(estimate.form, Form::Polynomial { .. }) {
+        return polynomial(track.responses, ceiling).or_else(|| fit(track, ceiling));
     }
+    if place < estimate.grows_ratio {
+        return queueing(track, ceiling, true).or_else(|| fit(track, ceiling));
+    }
+    fit(track, ceiling)
 }
 
 /// The root of the mean squared logarithmic error at each load, predicted from all others; `None` with fewer
@@ -387,7 +411,14 @@ fn polynomial(responses: &[Response], ceiling: f64) -> Option<Fitted> {
     let terms = [found[0], found[1], found[2]];
     let rises = terms[1] >= 0.0 && terms[1] + 2.0 * terms[2] >= 0.0;
     let beyond = (known_to(responses, ceiling), 1.0);
-    let mut fit = Fitted { form: Form::Polynomial { terms }, ceiling, score: 0.0, surprise: 0.0, beyond };
+    let mut fit = Fitted {
+        form: Form::Polynomial { terms },
+        ceiling,
+        score: 0.0,
+        surprise: 0.0,
+        beyond,
+        grows_ratio: 0.0,
+    };
     fit.score = score(&fit, responses).0;
     rises.then_some(fit)
 }
@@ -424,7 +455,14 @@ fn monotone(responses: &[Response], ceiling: f64) -> Fitted {
     // A load that was carried lies below the ceiling, whatever chance says.
     let ceiling = ceiling.max(highest * 1.005);
     let beyond = (highest, 1.0);
-    let mut fit = Fitted { form: Form::Monotone { knots }, ceiling, score: 0.0, surprise: 0.0, beyond };
+    let mut fit = Fitted {
+        form: Form::Monotone { knots },
+        ceiling,
+        score: 0.0,
+        surprise: 0.0,
+        beyond,
+        grows_ratio: 0.0,
+    };
     fit.score = score(&fit, responses).0;
     fit
 }

@@ -9,12 +9,16 @@
 //! History ──forecast──▶ paths × events × peak factor × capacity ──▶ Forecast
 //! ```
 
+mod advice;
 mod backtest;
+mod beyond;
 mod bottleneck;
 mod bounds;
 mod capacity;
 mod ceiling;
+mod column;
 mod compare;
+mod cost;
 mod crowding;
 mod curve;
 mod error;
@@ -26,6 +30,7 @@ mod latency;
 mod mix;
 mod model;
 mod objective;
+mod plateau;
 mod point;
 mod predict;
 mod queue;
@@ -36,6 +41,7 @@ mod resample;
 mod resource;
 mod search;
 mod stored;
+mod stored_answers;
 mod study;
 mod table;
 mod threshold;
@@ -45,15 +51,17 @@ mod warn;
 mod window;
 
 pub use backtest::Backtest;
+pub use beyond::{Beyond, Headroom, Overload, Recovery, recoveries};
 pub use bottleneck::Bottleneck;
 pub use bounds::{Bounds, Verdict};
 pub use capacity::{Binding, Capacity};
 pub use ceiling::Ceiling;
 pub use compare::{Compared, Comparison, Difference, compare};
+pub use cost::{Costs, MixAnswer, MixChange, RouteCost};
 pub use crowding::Crowding;
 pub use error::ModelError;
 pub use family::{Family, Knee, Parameters};
-pub use fit::{FamilyFit, Parameter};
+pub use fit::{FamilyFit, Parameter, fit_usl};
 pub use forecast::{
     CapacityGiven, Counts, Event, EventGiven, Exhaustion, ExhaustionMonth, ExhaustionStep, FleetGiven,
     Forecast, ForecastError, ForecastRequest, ForecastScore, ForecastStep, History, Observation, Order,
@@ -64,7 +72,7 @@ pub use forecast::{
 };
 pub use kneedle::{Bend, kneedle};
 pub use latency::{LatencyCurve, LatencyMeasure, LatencyShape, LatencyStep};
-pub use model::{CurveStep, Load, LoadUnit, Model, ModelRequest, model};
+pub use model::{CurveStep, Load, LoadUnit, Model, ModelRequest, RouteModel, model};
 pub use objective::{Limit, Objective, ObjectiveError};
 pub use point::{Point, QuantileAt, RoutePoint, RouteWindow, Window};
 pub use predict::Prediction;
@@ -76,6 +84,10 @@ pub use stored::{
     STORED_MODEL_VERSION, StoredBacktest, StoredBottleneck, StoredCapacity, StoredCeiling, StoredFamily,
     StoredKnee, StoredLatency, StoredLatencyStep, StoredModel, StoredPoint, StoredPrediction, StoredResource,
     StoredStep,
+};
+pub use stored_answers::{
+    StoredAnswers, StoredBeyond, StoredCosts, StoredHeadroom, StoredMix, StoredRecovery, StoredRoute,
+    StoredRouteCost,
 };
 pub use table::points_from_table;
 pub use threshold::{Judgement, Threshold, Watch};

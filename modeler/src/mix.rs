@@ -47,7 +47,7 @@ pub(crate) fn elastic(normal: &Normal, sparse: f64, ridge: f64) -> Vec<f64> {
     let mut beta = vec![0.0; count];
     // What is left of Aᵀb when beta is taken out.
     let mut left = normal.right.clone();
-    for _ in 0..4_000 {
+    for _ in 0..2_000 {
         let mut moved = 0.0_f64;
         for at in 0..count {
             let own = normal.square[at][at];
@@ -64,7 +64,7 @@ pub(crate) fn elastic(normal: &Normal, sparse: f64, ridge: f64) -> Vec<f64> {
                 moved = moved.max(step.abs());
             }
         }
-        if moved <= 1e-12 * strongest {
+        if moved <= 1e-10 * strongest {
             break;
         }
     }

@@ -2,21 +2,24 @@
 
 use captures::Rate;
 
+use crate::advice;
 use crate::backtest::Backtest;
+use crate::beyond::{self, Beyond, Headroom, Recovery};
 use crate::bottleneck::{Bottleneck, bottleneck};
 use crate::bounds::{Bounds, Verdict};
 use crate::capacity::Capacity;
 use crate::ceiling::Ceiling;
+use crate::cost::{self, Costs, MixAnswer, MixChange};
 use crate::curve;
 use crate::error::ModelError;
 use crate::family::Knee;
 use crate::fit::FamilyFit;
-use crate::latency::{LatencyCurve, LatencyMeasure};
+use crate::latency::{Fitted, LatencyCurve, LatencyMeasure};
 use crate::objective::Objective;
 use crate::point::{Point, same_level};
 use crate::predict::{Prediction, predict};
 use crate::resample::{Subject, Urn};
-use crate::resource::{self, Line, ResourceLaw};
+use crate::resource::{self, Growth, Line, ResourceLaw};
 use crate::study::{Resources, Study};
 use crate::verdict;
 use crate::warn;
@@ -53,6 +56,10 @@ pub struct ModelRequest {
     pub held_back_ratio: f64,
     /// Limits of resources that their names do not say: the name as observed, or what follows its last slash.
     pub limits: Vec<(String, f64)>,
+    /// The peak of today, for the headroom.
+    pub current: Option<Rate>,
+    /// Another mix of routes to answer for.
+    pub mix: Vec<MixChange>,
     /// Whether to answer beyond twice the largest measured load.
     pub force: bool,
     /// The seed of every draw.
@@ -96,12 +103,46 @@ pub struct Model {
     pub resources: Vec<ResourceLaw>,
     /// What runs out first; `None` when nothing was observed that could.
     pub bottleneck: Option<Bottleneck>,
+    /// What each route costs of the resources that answer to load.
+    pub costs: Vec<Costs>,
+    /// The routes, busiest first: their curves and where each breaks the objective.
+    pub routes: Vec<RouteModel>,
+    /// The capacity under the mix that was asked for; `None` without one, or when no costs are known.
+    pub mix: Option<MixAnswer>,
+    /// How far today's peak is from the capacity; `None` when nobody said it.
+    pub headroom: Option<Headroom>,
+    /// What more load than is carried does; `None` when none was measured.
+    pub beyond: Option<Beyond>,
+    /// How the runs came back after too much load. Runs know it, points do not: whoever has them adds it.
+    pub recoveries: Vec<Recovery>,
+    /// What to do: whole sentences, the most telling first.
+    pub advice: Vec<String>,
+    /// What would make the answer firmer: whole sentences, what helps most first.
+    pub firmer: Vec<String>,
     /// How well the lower loads predict the upper ones.
     pub backtest: Option<Backtest>,
     /// What a reader must know before believing it: whole sentences.
     pub warnings: Vec<String>,
     /// The seed of every draw.
     pub seed: u64,
+}
+
+/// What was concluded of one route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteModel {
+    /// The route.
+    pub route: String,
+    /// Its share of all requests, in `0..=1`.
+    pub share_ratio: f64,
+    /// Its share of errors at the lowest and at the highest load, in `0..=1`.
+    pub error_ratios: [f64; 2],
+    /// The load of *all* routes at which it breaks the latency limits of the objective; `None` without such a
+    /// limit, or when it breaks none.
+    pub capacity: Option<Rate>,
+    /// The 95 % interval of that load.
+    pub interval: Option<Bounds<Rate>>,
+    /// Its responses against the load of all routes.
+    pub latency: Vec<LatencyCurve>,
 }
 
 /// One step of a drawn curve.
@@ -136,6 +177,7 @@ pub fn model(mut points: Vec<Point>, request: &ModelRequest) -> Result<Model, Mo
         let from_table = points.iter().all(|point| point.windows.is_empty());
         return Err(ModelError::TooFewLoads { count: levels, needed: LEAST_LOADS, from_table });
     }
+    refuse_unidentified(&points, unit, request.force)?;
     mark_over_ceiling(&mut points);
     let measures = measures(&points, unit, request.objective.as_ref())?;
     let subjects = subjects(&points, &measures);
@@ -179,6 +221,31 @@ pub fn model(mut points: Vec<Point>, request: &ModelRequest) -> Result<Model, Mo
     let known_ceiling =
         study.concluded.ceiling.is_finite().then_some((study.concluded.ceiling, study.ceiling_measured));
     let bottleneck = bottleneck(&laws, &serving, known_ceiling);
+    let routes = routes(&study, &points, request.objective.as_ref());
+    let costed = cost::costs(&points, &costed_resources(&laws, bottleneck.as_ref()), request.seed);
+    let deciding = costed.iter().find(|(costs, _)| {
+        bottleneck
+            .as_ref()
+            .and_then(|found| found.resource.as_ref())
+            .is_none_or(|name| *name == costs.resource)
+    });
+    let mix = deciding.filter(|_| !request.mix.is_empty()).map(|deciding| {
+        cost::under_mix(&study, &points, deciding, capacity.rate.as_per_second(), &request.mix)
+    });
+    let costs: Vec<Costs> = costed.into_iter().map(|(costs, _)| costs).collect();
+    let beyond = beyond::beyond(&points, ceiling);
+    let evidence = advice::Evidence {
+        study: &study,
+        points: &points,
+        capacity: &capacity,
+        bottleneck: bottleneck.as_ref(),
+        costs: &costs,
+        routes: &routes,
+        beyond: beyond.as_ref(),
+    };
+    let firmer = advice::firmer(&evidence, levels, request.rate_at_1x.map(Rate::as_per_second));
+    let advice = advice::advice(&evidence);
+    let headroom = request.current.map(|current| beyond::headroom(&capacity, current));
     let warnings = warn::warnings(&study, &points, levels, &capacity, &predictions, request);
     Ok(Model {
         load_unit: unit,
@@ -195,6 +262,14 @@ pub fn model(mut points: Vec<Point>, request: &ModelRequest) -> Result<Model, Mo
         predictions,
         resources: laws,
         bottleneck,
+        headroom,
+        costs,
+        routes,
+        mix,
+        beyond,
+        recoveries: Vec::new(),
+        advice,
+        firmer,
         backtest: study.backtest,
         warnings,
         families: study.fits.clone(),
@@ -209,6 +284,34 @@ fn unit_of(points: &[Point]) -> Result<LoadUnit, ModelError> {
         0 => Ok(LoadUnit::Concurrency),
         _ if open == points.len() => Ok(LoadUnit::Offered),
         _ => Err(ModelError::MixedLoads),
+    }
+}
+
+/// Throughputs within this share of one another are the same.
+const FLAT_RATIO: f64 = 0.005;
+/// A throughput that falls by less than this share may have been flat.
+const FALL_RATIO: f64 = 0.03;
+
+/// Refuses points through which any law would pass.
+fn refuse_unidentified(points: &[Point], unit: LoadUnit, force: bool) -> Result<(), ModelError> {
+    let failed = |point: &&Point| point.error_ratio >= 1.0 || point.throughput <= Rate::ZERO;
+    if let Some(point) = points.iter().find(failed) {
+        return Err(ModelError::AllFailed { source: point.source.clone() });
+    }
+    let used: Vec<f64> =
+        points.iter().filter(|point| !point.draining).map(|point| point.throughput.as_per_second()).collect();
+    let most = used.iter().copied().fold(0.0, f64::max);
+    let least = used.iter().copied().fold(f64::INFINITY, f64::min);
+    let (Some(first), Some(last)) = (used.first(), used.last()) else { return Ok(()) };
+    let saturated = unit == LoadUnit::Concurrency || points.iter().all(|point| point.saturated);
+    if force || !saturated {
+        Ok(())
+    } else if most - least <= FLAT_RATIO * most {
+        Err(ModelError::Flat)
+    } else if used.windows(2).all(|pair| pair[1] < pair[0]) && *last < (1.0 - FALL_RATIO) * first {
+        Err(ModelError::Falling)
+    } else {
+        Ok(())
     }
 }
 
@@ -273,6 +376,86 @@ fn measures(
         }
     }
     Ok(measures)
+}
+
+/// Steps of a route's curve: there are many of them.
+const ROUTE_STEPS: u32 = 24;
+
+/// What was concluded of every route.
+fn routes(study: &Study<'_>, points: &[Point], objective: Option<&Objective>) -> Vec<RouteModel> {
+    let mut names: Vec<&String> = Vec::new();
+    for route in points.iter().flat_map(|point| &point.routes) {
+        if !names.contains(&&route.route) {
+            names.push(&route.route);
+        }
+    }
+    let rates = |name: Option<&String>| -> f64 {
+        let routes = points.iter().flat_map(|point| &point.routes);
+        routes
+            .filter(|route| name.is_none_or(|name| route.route == *name))
+            .map(|r| r.offered.as_per_second())
+            .sum()
+    };
+    let all = rates(None);
+    let model = |name: &String| {
+        let places: Vec<usize> =
+            (0..study.subjects.len()).filter(|&at| study.subjects[at].route.as_ref() == Some(name)).collect();
+        let limits: Vec<(usize, f64)> = objective
+            .iter()
+            .flat_map(|objective| objective.latency_limits())
+            .filter_map(|(measure, length)| {
+                let at = places.iter().copied().find(|&at| study.subjects[at].measure == measure)?;
+                Some((at, length.as_secs_f64()))
+            })
+            .collect();
+        let breaks = |curves: &[Option<Fitted>]| {
+            let of = |&(at, seconds): &(usize, f64)| {
+                curves[at].as_ref().map_or(f64::INFINITY, |curve| curve.offered_for(seconds))
+            };
+            limits.iter().map(of).fold(f64::INFINITY, f64::min)
+        };
+        let capacity = breaks(&study.concluded.curves);
+        let known = capacity.is_finite() && capacity <= 2.0 * study.largest_load;
+        let interval = || {
+            let drawn =
+                study.interval(0.95, |draw| breaks(&draw.concluded.curves).min(1e3 * study.largest_load));
+            Bounds { low: rate(drawn.low.min(capacity)), high: rate(drawn.high.max(capacity)) }
+        };
+        let errors: Vec<f64> = points
+            .iter()
+            .filter_map(|point| point.routes.iter().find(|route| route.route == *name))
+            .map(|route| route.error_ratio)
+            .collect();
+        RouteModel {
+            route: name.clone(),
+            share_ratio: if all > 0.0 { rates(Some(name)) / all } else { 0.0 },
+            error_ratios: [errors.first().copied().unwrap_or(0.0), errors.last().copied().unwrap_or(0.0)],
+            capacity: known.then(|| rate(capacity)),
+            interval: known.then(interval),
+            latency: places.iter().filter_map(|&at| curve::latency_of(study, at, ROUTE_STEPS)).collect(),
+        }
+    };
+    let mut routes: Vec<RouteModel> = names.into_iter().map(model).collect();
+    routes.sort_by(|one, other| {
+        other.share_ratio.total_cmp(&one.share_ratio).then(one.route.cmp(&other.route))
+    });
+    routes
+}
+
+/// The resources whose costs are worth knowing: the bottleneck, CPU in cores, then what grows with load.
+fn costed_resources(laws: &[ResourceLaw], bottleneck: Option<&Bottleneck>) -> Vec<String> {
+    let bottleneck = bottleneck.and_then(|found| found.resource.clone());
+    let is_cores = |law: &&ResourceLaw| law.name.ends_with("cpu_cores");
+    let grows = |law: &&ResourceLaw| law.growth != Growth::Flat;
+    let mut names: Vec<String> = bottleneck.into_iter().collect();
+    names.extend(laws.iter().filter(is_cores).chain(laws.iter().filter(grows)).map(|law| law.name.clone()));
+    let mut unique: Vec<String> = Vec::new();
+    for name in names {
+        if !unique.contains(&name) {
+            unique.push(name);
+        }
+    }
+    unique
 }
 
 /// All requests, then every route with responses.

@@ -117,7 +117,14 @@ pub(crate) fn queueing(track: Track<'_>, ceiling: f64, grows: bool) -> Option<Fi
     let (surprise, score, line, index) = best?;
     let Line { service, growth, slope } = line;
     let form = Form::Queueing { service, growth, slope, shape: track.shapes[index].clone() };
-    Some(Fitted { form, ceiling, score, surprise, beyond: (known_to(&below, ceiling), 1.0) })
+    Some(Fitted {
+        form,
+        ceiling,
+        score,
+        surprise,
+        beyond: (known_to(&below, ceiling), 1.0),
+        grows_ratio: 0.0,
+    })
 }
 
 /// The shapes of `track` that surprise least, best first, at most `count`.

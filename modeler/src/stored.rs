@@ -16,6 +16,7 @@ use crate::latency::{LatencyCurve, LatencyShape};
 use crate::model::{CurveStep, LoadUnit, Model};
 use crate::point::Point;
 use crate::resource::Growth;
+use crate::stored_answers::StoredAnswers;
 
 /// The version of `model.json` that this program writes.
 pub const STORED_MODEL_VERSION: u32 = 1;
@@ -53,6 +54,9 @@ pub struct StoredModel {
     /// What runs out first.
     #[serde(default)]
     pub bottleneck: Option<StoredBottleneck>,
+    /// Costs, routes, mix, headroom, behaviour beyond, advice.
+    #[serde(flatten, default)]
+    pub answers: StoredAnswers,
     /// Fitted on the lower loads, scored on the upper.
     pub backtest: Option<StoredBacktest>,
     /// Response by offered load.
@@ -274,6 +278,12 @@ pub struct StoredPoint {
     pub error_ratio: f64,
     /// |N − X·R| / N.
     pub little_gap_ratio: Option<f64>,
+    /// X·R / N: 1 where Little's law holds.
+    #[serde(default)]
+    pub little_ratio: Option<f64>,
+    /// What was used, by resource, in its own unit.
+    #[serde(default)]
+    pub resources: BTreeMap<String, f64>,
     /// Whether more was offered than carried.
     pub saturated: bool,
     /// Whether an earlier backlog was being worked off.
@@ -356,6 +366,7 @@ impl From<&Model> for StoredModel {
                 measured: found.measured,
                 because: found.because.clone(),
             }),
+            answers: StoredAnswers::from(model),
             backtest: model.backtest.map(|test| StoredBacktest {
                 fitted: test.fitted,
                 predicted: test.predicted,
@@ -471,6 +482,11 @@ fn point(point: &Point) -> StoredPoint {
         response_ms: mean.into_iter().chain(quantiles).collect(),
         error_ratio: point.error_ratio,
         little_gap_ratio: point.little_gap_ratio,
+        little_ratio: point
+            .concurrency
+            .zip(point.mean_response)
+            .map(|(n, mean)| point.throughput.as_per_second() * mean.as_secs_f64() / n.max(1e-12)),
+        resources: point.resources.iter().map(|each| (each.name.clone(), each.used)).collect(),
         saturated: point.saturated,
         draining: point.draining,
     }

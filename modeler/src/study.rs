@@ -22,8 +22,12 @@ const NEAR_SHAPES: usize = 6;
 const LEAST_NOISE: f64 = 0.01;
 /// Chance that resampling few seconds does not see: host, neighbours, the order of things.
 const HIDDEN_NOISE: f64 = 0.01;
+/// The same of a ceiling that was measured.
+const CEILING_NOISE: f64 = 0.004;
 /// How far the waiting near the ceiling may lie from the curve's (on the logarithm): shapes are approximations.
 const SHAPE_SPREAD: f64 = 0.4;
+/// How far responses lie from a curve whose form is in doubt (on the logarithm).
+const FORM_SPREAD: f64 = 0.02;
 /// How often a ceiling is met that nothing foretold, at 1.5 times the measured load and beyond.
 const HIDDEN_CEILING_RATIO: f64 = 0.15;
 
@@ -74,6 +78,10 @@ pub(crate) struct Concluded {
 struct Chance {
     place: f64,
     crowding: f64,
+    /// Which form the curves have.
+    form: f64,
+    /// How many times as long responses are where the form is in doubt.
+    length: f64,
 }
 
 /// What follows from one draw: one family, chosen by weight, so that their disagreement shows in the band.
@@ -103,7 +111,8 @@ impl<'a> Study<'a> {
         let foreseen = ceiling::foreseen(&fits, highest(&observed));
         let all: Vec<Vec<Shape>> = shapes_of(subjects);
         let scene = Scene { subjects, shapes: &all, resources, objective, like: None };
-        let concluded = conclude(&seen, &scene, foreseen, Chance { place: 0.5, crowding: 1.0 });
+        let concluded =
+            conclude(&seen, &scene, foreseen, Chance { place: 0.5, crowding: 1.0, form: 0.5, length: 1.0 });
         let load = |each: &Seen| match unit {
             LoadUnit::Offered => each.offered.unwrap_or(0.0),
             LoadUnit::Concurrency => each.concurrency.unwrap_or(0.0),
@@ -234,10 +243,12 @@ impl<'a> Study<'a> {
                 let luck = normal(&mut chance);
                 let crowding = (SHAPE_SPREAD * normal(&mut chance)).exp();
                 let place = rand::RngExt::random::<f64>(&mut chance);
-                let unsure = Chance { place, crowding };
+                let form = rand::RngExt::random::<f64>(&mut chance);
+                let length = (FORM_SPREAD * normal(&mut chance)).exp();
+                let unsure = Chance { place, crowding, form, length };
                 let hidden = rand::RngExt::random::<f64>(&mut chance);
                 let pick = rand::RngExt::random::<f64>(&mut chance);
-                let shift = (HIDDEN_NOISE * normal(&mut chance)).exp();
+                let shift = (CEILING_NOISE * normal(&mut chance)).exp();
                 let mut seen: Vec<Seen> = urns.iter().map(|urn| urn.draw(noise, &mut chance)).collect();
                 for each in seen.iter_mut().filter(|each| each.saturated) {
                     each.throughput *= shift;
@@ -274,7 +285,7 @@ impl<'a> Study<'a> {
         latency::left_out(&responses, fitted.ceiling, |rest| {
             let work = work(&self.seen);
             let track = Track { measure, shapes: &shapes, responses: rest, work, waiting: None };
-            latency::alike(Some(fitted), track, fitted.ceiling)
+            latency::alike(Some(fitted), track, fitted.ceiling, 0.5)
         })
     }
 
@@ -366,10 +377,10 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    fn fitted(&self, at: usize, track: Track<'_>, ceiling: f64) -> Option<Fitted> {
+    fn fitted(&self, at: usize, track: Track<'_>, ceiling: f64, form: f64) -> Option<Fitted> {
         match self.like {
             None => latency::chosen(track, ceiling),
-            Some(like) => latency::alike(like[at].as_ref(), track, ceiling),
+            Some(like) => latency::alike(like[at].as_ref(), track, ceiling, form),
         }
     }
 }
@@ -416,8 +427,9 @@ fn conclude(seen: &[Seen], scene: &Scene<'_>, foreseen: f64, chance: Chance) -> 
     // The mean of a short window is without bias, a high quantile is too small more often than not: how much
     // waiting weighs is learnt from the mean.
     let mean = tracks[..overall].iter().enumerate().find(|(_, track)| track.measure == LatencyMeasure::Mean);
-    let waiting =
-        mean.and_then(|(at, track)| scene.fitted(at, *track, ceiling)).and_then(|fit| fit.waiting());
+    let waiting = mean
+        .and_then(|(at, track)| scene.fitted(at, *track, ceiling, chance.form))
+        .and_then(|fit| fit.waiting());
     let burstiness = waiting.map_or(0.0, |waiting| waiting.seconds * ceiling);
     let lengthened: Vec<Vec<Response>> = tracks
         .iter()
@@ -434,7 +446,14 @@ fn conclude(seen: &[Seen], scene: &Scene<'_>, foreseen: f64, chance: Chance) -> 
                 waiting: waiting.filter(|_| track.measure != LatencyMeasure::Mean),
                 ..*track
             };
-            scene.fitted(at, track, ceiling).map(|fit| fit.crowded(chance.crowding))
+            {
+                let unsure =
+                    scene.like.and_then(|like| like[at].as_ref()).is_some_and(|fit| fit.grows_ratio > 0.2);
+                let times = if unsure { chance.length } else { 1.0 };
+                scene
+                    .fitted(at, track, ceiling, chance.form)
+                    .map(|fit| fit.crowded(chance.crowding).scaled(times))
+            }
         })
         .collect();
     // A pole that was not measured is only as good as the waiting it was seen from.

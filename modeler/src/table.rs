@@ -1,21 +1,28 @@
-//! Points from a table: `n,x` (a closed load) or `rate,p95,…` (an open one).
+//! Points from a table: `n,x` (a closed load) or `rate,p95,…` (an open one), from any tool.
 //!
-//! Columns, in any order; unknown ones are ignored:
+//! Columns in any order, separated by commas, semicolons or tabs; unknown ones are ignored:
 //!
 //! | column | also called | meaning |
 //! |---|---|---|
-//! | `n` | `concurrency`, `load`, `users`, `clients`, `processors`, `connections` | requests in flight |
-//! | `x` | `throughput`, `completed` | answers per second |
-//! | `rate` | `offered` | offered requests per second |
-//! | `p50`, `p95`, `p99.9`, …, `mean` | with `_ms` | response in milliseconds |
-//! | `errors` | `error_ratio` | share of errors, in `0..=1` |
+//! | `n` | `concurrency`, `load`, `users`, `clients`, `processors`, `connections`, `vus`, `threads` | requests in flight |
+//! | `x` | `throughput`, `completed`, `rps`, `tps`, `requests/sec` | answers per second |
+//! | `rate` | `offered`, `arrival_rate` | offered requests per second |
+//! | `p50`, `p95`, `p99.9`, …, `mean` | `p(95)`, `95% Line`, `avg`; with `_ms`, `_us`, `_s` | response, in milliseconds |
+//! | `errors` | `error_ratio`, `error %` | share of errors, in `0..=1` or percent |
+//! | `requests`, `seconds` | `count`, `samples`; `duration` | in place of `x`: requests in all, in how long |
+//! | `second` | `time`, `timestamp` | rows are moments; levels are found among them |
+//! | `cpu`, `%util`, `pool_active` with `pool_max` | `resource:NAME` | what was used of a resource |
+//! | `route:GET /` | | requests per second of a route |
 
 use std::time::Duration;
 
 use captures::{Histogram, Rate};
 
+use crate::column::{Column, column_of, is_percent};
 use crate::error::ModelError;
-use crate::point::{Point, QuantileAt};
+use crate::plateau::{levels, warm_up};
+use crate::point::{Point, QuantileAt, RoutePoint};
+use crate::resource::{ResourceUse, limit_of};
 
 /// The most rows a table may have.
 const MOST_ROWS: usize = 10_000;
@@ -25,19 +32,24 @@ const MOST_LOAD: f64 = 1e12;
 const LEAST_LOAD: f64 = 1e-9;
 /// The longest response that is believed, in milliseconds: eleven days.
 const LONGEST_MS: f64 = 1e9;
-
 /// Below this share of the offered rate, a row of a table counts as saturated.
 const ACHIEVED_RATIO: f64 = 0.99;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Column {
-    Concurrency,
-    Throughput,
-    Offered,
-    Quantile(f64),
-    Mean,
-    Errors,
-    Other,
+/// One line, as it was understood.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    line: usize,
+    offered: Option<f64>,
+    throughput: Option<f64>,
+    concurrency: Option<f64>,
+    mean_ms: Option<f64>,
+    quantiles_ms: Vec<(f64, f64)>,
+    error_ratio: f64,
+    requests: Option<f64>,
+    seconds: Option<f64>,
+    resources: Vec<(String, f64)>,
+    routes: Vec<(String, f64)>,
+    throughput_error: Option<f64>,
 }
 
 /// Reads the points of a table; `name` is how its points are called.
@@ -47,70 +59,80 @@ enum Column {
 pub fn points_from_table(text: &str, name: &str) -> Result<Vec<Point>, ModelError> {
     let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate().filter(|(_, line)| {
         let line = line.trim();
-        !line.is_empty() && !line.starts_with('#')
+        !line.is_empty() && !line.starts_with("# ") && line != "#"
     });
     let wrong = |line: usize, what: String| ModelError::Table { line: line + 1, what };
     let (first, heading) = lines.next().ok_or_else(|| wrong(0, "the table is empty".to_owned()))?;
-    let columns: Vec<Column> = heading.split(',').map(column_of).collect();
-    let has = |column: Column| columns.contains(&column);
-    let open = has(Column::Offered);
-    let closed = has(Column::Concurrency) && has(Column::Throughput);
+    let separator = [';', '\t'].into_iter().find(|separator| heading.contains(*separator)).unwrap_or(',');
+    let columns: Vec<Column> = cells_of(heading, separator).iter().map(|title| column_of(title)).collect();
+    let has = |wanted: fn(&Column) -> bool| columns.iter().any(wanted);
+    let counted = has(|c| *c == Column::Requests) && has(|c| *c == Column::Seconds);
+    let throughput = has(|c| *c == Column::Throughput) || counted;
+    let open = has(|c| *c == Column::Offered);
+    let closed = has(|c| *c == Column::Concurrency) && throughput;
     if !open && !closed {
         return Err(wrong(first, "the columns are neither n,x nor rate,p95,…".to_owned()));
     }
-    let measured = columns
-        .iter()
-        .any(|column| matches!(column, Column::Quantile(_) | Column::Mean | Column::Throughput));
-    if !measured {
+    if !throughput && !has(|c| matches!(c, Column::Quantile(..) | Column::Mean(_))) {
         return Err(wrong(first, "no column says what was measured".to_owned()));
     }
-    let mut points = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     for (at, line) in lines {
-        if points.len() >= MOST_ROWS {
+        if rows.len() >= MOST_ROWS {
             return Err(ModelError::TooManyRows { line: at + 1, most: MOST_ROWS });
         }
-        let cells: Vec<&str> = line.split(',').collect();
+        let cells = cells_of(line, separator);
         if cells.len() != columns.len() {
             return Err(wrong(at, format!("{} cells under {} columns", cells.len(), columns.len())));
         }
         if let Some(what) = out_of_reach(&columns, &cells) {
             return Err(ModelError::OutOfReach { line: at + 1, what });
         }
-        points
-            .push(row(&columns, &cells, format!("{name}, line {}", at + 1)).map_err(|what| wrong(at, what))?);
+        let mut row = row(&columns, &cells).map_err(|what| wrong(at, what))?;
+        row.line = at + 1;
+        rows.push(row);
     }
-    Ok(points)
+    in_shares(&mut rows);
+    if has(|c| *c == Column::Moment) {
+        rows = at_levels(&rows);
+    } else {
+        refuse_repeats(&rows)?;
+    }
+    rows.into_iter().map(|row| point(row, name)).collect()
 }
 
-fn column_of(title: &str) -> Column {
-    let title = title.trim().trim_matches('"').to_ascii_lowercase();
-    let title = title.trim_end_matches("_ms");
-    match title {
-        "n" | "concurrency" | "load" | "users" | "clients" | "processors" | "connections" | "in_flight" => {
-            Column::Concurrency
-        }
-        "x" | "throughput" | "completed" | "achieved" => Column::Throughput,
-        "rate" | "offered" => Column::Offered,
-        "mean" | "response" => Column::Mean,
-        "errors" | "error_ratio" => Column::Errors,
-        _ => match title.strip_prefix('p').map(str::parse::<f64>) {
-            Some(Ok(percent)) if percent > 0.0 && percent < 100.0 => {
-                Column::Quantile((percent * 1e7).round() / 1e9)
+/// The cells of a line; a separator within quotes belongs to its cell.
+fn cells_of(line: &str, separator: char) -> Vec<String> {
+    let mut cells = vec![String::new()];
+    let mut quoted = false;
+    for letter in line.trim_end_matches('\r').chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            _ if letter == separator && !quoted => cells.push(String::new()),
+            _ => {
+                if let Some(cell) = cells.last_mut() {
+                    cell.push(letter);
+                }
             }
-            _ => Column::Other,
-        },
+        }
     }
+    cells.iter().map(|cell| cell.trim().to_owned()).collect()
 }
 
 /// The first cell that no service reaches; arithmetic on it would lose all meaning.
-fn out_of_reach(columns: &[Column], cells: &[&str]) -> Option<String> {
+fn out_of_reach(columns: &[Column], cells: &[String]) -> Option<String> {
     columns.iter().zip(cells).find_map(|(column, cell)| {
-        let cell = cell.trim().trim_matches('"');
         let (least, most, unit) = match column {
             Column::Concurrency => (LEAST_LOAD, MOST_LOAD, "requests in flight"),
-            Column::Throughput | Column::Offered => (LEAST_LOAD, MOST_LOAD, "requests per second"),
-            Column::Quantile(_) | Column::Mean => (0.0, LONGEST_MS, "milliseconds"),
-            Column::Errors | Column::Other => return None,
+            Column::Throughput | Column::Offered | Column::Route(_) => {
+                (LEAST_LOAD, MOST_LOAD, "requests per second")
+            }
+            Column::Quantile(_, to_ms) | Column::Mean(to_ms) => (0.0, LONGEST_MS / to_ms, "milliseconds"),
+            Column::Requests => (0.0, 1e15, "requests"),
+            Column::Seconds => (0.0, LONGEST_MS / 1e3, "seconds"),
+            Column::Errors(_) | Column::Moment | Column::Resource(_) | Column::Idle(_) | Column::Other => {
+                return None;
+            }
         };
         let number = cell.parse::<f64>().ok()?;
         if number > most {
@@ -120,73 +142,200 @@ fn out_of_reach(columns: &[Column], cells: &[&str]) -> Option<String> {
     })
 }
 
-fn row(columns: &[Column], cells: &[&str], source: String) -> Result<Point, String> {
-    let mut offered = None;
-    let mut throughput = None;
-    let mut concurrency = None;
-    let mut mean_response = None;
-    let mut error_ratio = 0.0;
-    let mut quantiles = Vec::new();
-    for (&column, cell) in columns.iter().zip(cells) {
-        if column == Column::Other {
+fn row(columns: &[Column], cells: &[String]) -> Result<Row, String> {
+    let mut row = Row::default();
+    for (column, cell) in columns.iter().zip(cells) {
+        if matches!(column, Column::Other | Column::Moment) {
             continue;
         }
-        let cell = cell.trim().trim_matches('"');
-        let number = cell.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
-        let number = number.ok_or_else(|| format!("'{cell}' is not a number of zero or more"))?;
+        let number = cell.trim_end_matches('%').parse::<f64>().ok();
+        let number = number
+            .filter(|number| number.is_finite() && *number >= 0.0)
+            .ok_or_else(|| format!("'{cell}' is not a number of zero or more"))?;
         match column {
             Column::Concurrency if number <= 0.0 => {
                 return Err("the concurrency must be above zero".to_owned());
             }
             Column::Offered if number <= 0.0 => return Err("the rate must be above zero".to_owned()),
-            Column::Concurrency => concurrency = Some(number),
-            Column::Throughput => throughput = Rate::per_second(number),
-            Column::Offered => offered = Rate::per_second(number),
-            Column::Mean => mean_response = Some(milliseconds(number)?),
-            Column::Quantile(quantile) => {
-                quantiles.push(QuantileAt { quantile, response: milliseconds(number)? })
+            Column::Seconds if number <= 0.0 => return Err("the seconds must be above zero".to_owned()),
+            Column::Concurrency => row.concurrency = Some(number),
+            Column::Throughput => row.throughput = Some(number),
+            Column::Offered => row.offered = Some(number),
+            Column::Mean(to_ms) => row.mean_ms = Some(number * to_ms),
+            Column::Quantile(quantile, to_ms) => row.quantiles_ms.push((*quantile, number * to_ms)),
+            Column::Errors(whole) if number > *whole => {
+                return Err(format!("errors is a share, between 0 and {whole}"));
             }
-            Column::Errors if number > 1.0 => return Err("errors is a share, between 0 and 1".to_owned()),
-            Column::Errors => error_ratio = number,
-            Column::Other => {}
+            Column::Errors(whole) => row.error_ratio = number / whole,
+            Column::Requests => row.requests = Some(number),
+            Column::Seconds => row.seconds = Some(number),
+            Column::Resource(name) => row.resources.push((name.clone(), number)),
+            Column::Idle(name) => row.resources.push((name.clone(), (100.0 - number).max(0.0))),
+            Column::Route(name) => row.routes.push((name.clone(), number)),
+            Column::Other | Column::Moment => {}
         }
     }
-    quantiles.sort_by(|a, b| a.quantile.total_cmp(&b.quantile));
-    let achieved = throughput.map(Rate::as_per_second);
-    let carried = offered.map(|rate| rate.as_per_second() * (1.0 - error_ratio));
-    let saturated =
-        achieved.zip(carried).is_some_and(|(achieved, carried)| achieved < ACHIEVED_RATIO * carried);
-    let throughput = throughput.or_else(|| Rate::per_second(carried?)).unwrap_or(Rate::ZERO);
-    let little = |n: f64| {
-        mean_response.map(|r: Duration| (n - throughput.as_per_second() * r.as_secs_f64()).abs() / n)
+    row.quantiles_ms.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if let (None, Some(requests), Some(seconds)) = (row.throughput, row.requests, row.seconds) {
+        row.throughput = Some(requests / seconds);
+    }
+    Ok(row)
+}
+
+/// Percentages of resources as shares: by their title, or because a share cannot be so large.
+fn in_shares(rows: &mut [Row]) {
+    let names: Vec<String> =
+        rows.first().map_or(Vec::new(), |row| row.resources.iter().map(|r| r.0.clone()).collect());
+    for name in names {
+        let values =
+            || rows.iter().flat_map(|row| &row.resources).filter(|each| each.0 == name).map(|each| each.1);
+        let most = values().fold(0.0, f64::max);
+        let share = limit_of(&name.to_ascii_lowercase(), &[]) == Some(1.0);
+        if is_percent(&name) || (share && most > 1.5 && most <= 100.5) {
+            for each in rows.iter_mut().flat_map(|row| &mut row.resources).filter(|each| each.0 == name) {
+                each.1 /= 100.0;
+            }
+        }
+    }
+}
+
+/// The same measurement twice would count twice, and make the answer look firmer than it is.
+fn refuse_repeats(rows: &[Row]) -> Result<(), ModelError> {
+    let load = |row: &Row| (row.offered, row.concurrency, row.throughput, row.mean_ms);
+    for (at, row) in rows.iter().enumerate() {
+        let same = |other: &&Row| load(other) == load(row) && other.quantiles_ms == row.quantiles_ms;
+        if let Some(first) = rows[..at].iter().find(same) {
+            let what = format!("the same as line {}: a measurement counts once", first.line);
+            return Err(ModelError::Repeated { line: row.line, what });
+        }
+    }
+    Ok(())
+}
+
+/// One row for each level that moments hold, its warm-up cut.
+///
+/// Quantiles of moments cannot be merged without their histograms; that of the level is the median of theirs.
+fn at_levels(rows: &[Row]) -> Vec<Row> {
+    let loads: Vec<f64> = rows.iter().map(|row| row.offered.or(row.concurrency).unwrap_or(0.0)).collect();
+    let mut found = Vec::new();
+    for level in levels(&loads) {
+        let series: Vec<f64> = rows[level.clone()]
+            .iter()
+            .map(|row| row.mean_ms.or(row.concurrency).or(row.throughput).unwrap_or(0.0))
+            .collect();
+        let kept = &rows[level.start + warm_up(&series)..level.end];
+        let mean = |of: &dyn Fn(&Row) -> Option<f64>| {
+            let known: Vec<f64> = kept.iter().filter_map(of).collect();
+            (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+        };
+        let median = |of: &dyn Fn(&Row) -> Option<f64>| {
+            let mut known: Vec<f64> = kept.iter().filter_map(of).collect();
+            known.sort_by(f64::total_cmp);
+            (!known.is_empty()).then(|| crate::resample::quantile_of(&known, 0.5))
+        };
+        let Some(first) = kept.first() else { continue };
+        let named = |pairs: fn(&Row) -> &Vec<(String, f64)>| -> Vec<(String, f64)> {
+            let names = pairs(first).iter().enumerate();
+            names
+                .filter_map(|(at, (name, _))| Some((name.clone(), mean(&|row| Some(pairs(row).get(at)?.1))?)))
+                .collect()
+        };
+        let throughput = mean(&|row| row.throughput);
+        let spread = throughput.map(|mean| {
+            let squares: f64 = kept.iter().filter_map(|row| row.throughput).map(|x| (x - mean).powi(2)).sum();
+            (squares / (kept.len() as f64 - 1.0).max(1.0) / kept.len() as f64).sqrt()
+        });
+        found.push(Row {
+            line: first.line,
+            offered: mean(&|row| row.offered),
+            throughput,
+            concurrency: mean(&|row| row.concurrency),
+            mean_ms: mean(&|row| row.mean_ms),
+            quantiles_ms: first
+                .quantiles_ms
+                .iter()
+                .enumerate()
+                .filter_map(|(at, (quantile, _))| {
+                    Some((*quantile, median(&|row| Some(row.quantiles_ms.get(at)?.1))?))
+                })
+                .collect(),
+            error_ratio: mean(&|row| Some(row.error_ratio)).unwrap_or(0.0),
+            requests: mean(&|row| row.requests).map(|each| each * kept.len() as f64),
+            seconds: mean(&|row| row.seconds).map(|each| each * kept.len() as f64),
+            resources: named(|row| &row.resources),
+            routes: named(|row| &row.routes),
+            throughput_error: spread.filter(|spread| *spread > 0.0),
+        });
+    }
+    found
+}
+
+fn point(row: Row, name: &str) -> Result<Point, ModelError> {
+    let line = row.line;
+    let milliseconds = |number: f64| {
+        Duration::try_from_secs_f64(number / 1e3).ok().filter(|length| !length.is_zero()).ok_or_else(|| {
+            ModelError::Table { line, what: format!("'{number}' is not a response in milliseconds") }
+        })
     };
+    let mean_response = row.mean_ms.map(milliseconds).transpose()?;
+    let quantiles = row
+        .quantiles_ms
+        .iter()
+        .map(|&(quantile, number)| Ok(QuantileAt { quantile, response: milliseconds(number)? }))
+        .collect::<Result<Vec<_>, ModelError>>()?;
+    let carried = row.offered.map(|rate| rate * (1.0 - row.error_ratio));
+    let saturated =
+        row.throughput.zip(carried).is_some_and(|(achieved, carried)| achieved < ACHIEVED_RATIO * carried);
+    let throughput = row.throughput.or(carried).unwrap_or(0.0);
+    let mean_seconds = mean_response.map(|length| length.as_secs_f64());
+    let in_flight = mean_seconds.map(|mean| throughput * mean);
+    let rate = |number: f64| Rate::per_second(number).unwrap_or(Rate::ZERO);
+    let levels: Vec<(String, f64)> = row.resources.clone();
+    let mut resources: Vec<ResourceUse> = row
+        .resources
+        .iter()
+        .map(|(name, used)| ResourceUse {
+            name: name.clone(),
+            used: *used,
+            limit: if is_percent(name) {
+                Some(1.0)
+            } else {
+                limit_of(&name.to_ascii_lowercase(), &levels).or_else(|| limit_of(name, &levels))
+            },
+            by_second: Vec::new(),
+        })
+        .collect();
+    resources.sort_by(|one, other| one.name.cmp(&other.name));
+    resources.dedup_by(|one, other| one.name == other.name);
     Ok(Point {
-        source,
+        source: format!("{name}, line {line}"),
         scale: None,
-        length: Duration::ZERO,
-        offered,
-        throughput,
-        throughput_error: None,
-        little_gap_ratio: concurrency.and_then(little),
-        concurrency: concurrency
-            .or_else(|| mean_response.map(|r| throughput.as_per_second() * r.as_secs_f64())),
+        length: row.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default(),
+        offered: row.offered.map(rate),
+        throughput: rate(throughput),
+        throughput_error: row.throughput_error.map(rate),
+        little_gap_ratio: row.concurrency.zip(in_flight).map(|(n, in_flight)| (n - in_flight).abs() / n),
+        concurrency: row.concurrency.or(in_flight).filter(|n| *n > 0.0),
         mean_response,
         quantiles,
         response: Histogram::new(),
-        error_ratio,
+        error_ratio: row.error_ratio,
         saturated,
         draining: false,
         windows: Vec::new(),
-        resources: Vec::new(),
-        routes: Vec::new(),
+        resources,
+        routes: row
+            .routes
+            .iter()
+            .map(|(route, offered)| RoutePoint {
+                route: route.clone(),
+                offered: rate(*offered),
+                error_ratio: row.error_ratio,
+                response: Histogram::new(),
+                windows: Vec::new(),
+            })
+            .collect(),
     })
-}
-
-fn milliseconds(number: f64) -> Result<Duration, String> {
-    Duration::try_from_secs_f64(number / 1e3)
-        .ok()
-        .filter(|length| !length.is_zero())
-        .ok_or_else(|| format!("'{number}' is not a response in milliseconds"))
 }
 
 #[cfg(test)]

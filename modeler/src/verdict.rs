@@ -132,6 +132,8 @@ mod tests {
             rate_at_1x: None,
             held_back_ratio: 0.0,
             limits: Vec::new(),
+            current: None,
+            mix: Vec::new(),
             force: false,
             seed: 1,
         };

@@ -52,7 +52,11 @@ pub(crate) fn warnings(
     for point in points.iter().filter(|point| point.draining) {
         say(true, format!("{}: still working off an earlier backlog; not used.", point.source));
     }
-    for point in points.iter().filter(|point| !point.saturated && !point.draining) {
+    if let Some(sentence) = little(points) {
+        say(true, sentence);
+    }
+    let windowed = points.iter().filter(|point| !point.windows.is_empty());
+    for point in windowed.filter(|point| !point.saturated && !point.draining) {
         let gap = point.little_gap_ratio.unwrap_or(0.0);
         say(
             gap > LITTLE_RATIO,
@@ -93,6 +97,39 @@ pub(crate) fn warnings(
         );
     }
     warnings
+}
+
+/// What Little's law says of the rows of a table, and how long they lasted by it; `None` when it holds.
+fn little(points: &[Point]) -> Option<String> {
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        crate::resample::quantile_of(&values, 0.5)
+    };
+    let rows: Vec<(f64, f64)> = points
+        .iter()
+        .filter(|point| point.windows.is_empty() && point.little_gap_ratio.is_some())
+        .filter_map(|point| {
+            let in_flight = point.throughput.as_per_second() * point.mean_response?.as_secs_f64();
+            Some((in_flight / point.concurrency?, point.length.as_secs_f64()))
+        })
+        .collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let ratio = median(rows.iter().map(|row| row.0).collect());
+    if (ratio - 1.0).abs() <= LITTLE_RATIO {
+        return None;
+    }
+    let told = median(rows.iter().map(|row| row.1).collect());
+    let lasted = if told > 0.0 {
+        format!(": the rows lasted about {:.1} s, not {told:.0} s", ratio * told)
+    } else {
+        ": the time that requests were counted over is not what it was taken for".to_owned()
+    };
+    Some(format!(
+        "Throughput × response is {ratio:.3} of what is in flight, in the median of {} rows (Little's law){lasted}.",
+        rows.len()
+    ))
 }
 
 fn capacity_warnings(study: &Study<'_>, capacity: &Capacity, say: &mut impl FnMut(bool, String)) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use captures::{Failure, Interval, Offset, Rate, Run, Stage};
 
 use crate::error::ModelError;
+use crate::plateau::warm_up;
 use crate::point::{Point, QUANTILES, QuantileAt, RoutePoint, RouteWindow, Window};
 use crate::resource::{ResourceUse, limit_of};
 
@@ -153,25 +154,11 @@ fn steady(mut windows: Vec<Window>) -> Vec<Window> {
     let cut = if count < SHORT_STAGE_SECONDS {
         count.div_ceil(5)
     } else {
-        let batch = if count >= 50 { 5 } else { 1 };
-        let load: Vec<f64> = windows
-            .chunks_exact(batch)
-            .map(|chunk| chunk.iter().map(|window| window.in_flight).sum::<f64>() / batch as f64)
-            .collect();
-        (mser(&load) * batch).max(2)
+        let load: Vec<f64> = windows.iter().map(|window| window.in_flight).collect();
+        warm_up(&load).max(2)
     };
     windows.drain(..cut.min(count));
     windows
-}
-
-fn mser(series: &[f64]) -> usize {
-    let score = |cut: usize| {
-        let rest = &series[cut..];
-        let mean = rest.iter().sum::<f64>() / rest.len() as f64;
-        rest.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>()
-            / (rest.len() * rest.len()) as f64
-    };
-    (0..=series.len() / 2).min_by(|&one, &other| score(one).total_cmp(&score(other))).unwrap_or(0)
 }
 
 /// The most routes that are modeled one by one.

@@ -124,6 +124,8 @@ fn model_of(service: Service, rates: &[f64], seconds: f64, slo: &str, seed: u64)
         rate_at_1x: Rate::per_second(50.0),
         held_back_ratio: 0.0,
         limits: Vec::new(),
+        current: None,
+        mix: Vec::new(),
         force: false,
         seed: 1,
     };

@@ -100,6 +100,8 @@ fn modeled(case: &Case, stages: &[f64], seconds: f64, seed: u64) -> Model {
             ("cores_busy".to_owned(), case.service.cores as f64),
             ("pool_busy".to_owned(), case.service.pool as f64),
         ],
+        current: None,
+        mix: Vec::new(),
         force: false,
         seed: 1,
     };

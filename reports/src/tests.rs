@@ -107,6 +107,8 @@ fn modelled(run: &Run) -> Model {
         at: Vec::new(),
         held_back_ratio: 0.0,
         limits: Vec::new(),
+        current: None,
+        mix: Vec::new(),
         force: false,
         seed: 1,
     };
@@ -291,6 +293,8 @@ fn models_of_tables_are_reports_too() {
             rate_at_1x: None,
             held_back_ratio: 0.0,
             limits: Vec::new(),
+            current: None,
+            mix: Vec::new(),
             force: false,
             seed: 1,
         };

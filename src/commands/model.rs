@@ -1,6 +1,8 @@
 //! `highwater model`: fits curves to runs, or to a table of points, and finds the highest load that meets an
 //! objective.
 
+mod asides;
+
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -8,7 +10,7 @@ use std::path::{Path, PathBuf};
 use captures::{Rate, Run};
 use modeler::{
     Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, Verdict, interruption, model,
-    points, points_from_table,
+    points, points_from_table, recoveries,
 };
 use reports::Evidence;
 
@@ -34,7 +36,19 @@ pub(crate) struct ModelArgs {
     /// Loads whose throughput to predict, e.g. 128,256 (in flight for n,x; else requests/s), 500rps, 12x
     #[arg(long, value_name = "LOADS", value_delimiter = ',')]
     at: Vec<String>,
-    /// Answer beyond twice the largest measured load
+    /// Today's peak, e.g. 840rps, or a capture of it: says how far it is from the capacity
+    #[arg(long, value_name = "RATE|CAPTURE")]
+    current: Option<String>,
+    /// Another mix of routes: what the runs had, changed, e.g. 'POST /checkout=3x'
+    #[arg(long, value_name = "ROUTE=TIMES")]
+    mix: Vec<String>,
+    /// Another mix of routes: that of a capture
+    #[arg(long, value_name = "CAPTURE", conflicts_with = "mix")]
+    mix_from: Option<PathBuf>,
+    /// How much there is of an observed resource, e.g. pool_busy=40
+    #[arg(long, value_name = "NAME=AMOUNT")]
+    limit: Vec<String>,
+    /// Answer beyond twice the largest measured load, and where no law is identified
     #[arg(long)]
     force: bool,
     /// The model as one JSON object on stdout
@@ -65,12 +79,20 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
         }
     }
     let points = gather(args, &runs)?;
+    let current = args.current.as_deref().map(asides::current).transpose()?;
+    let limits = args.limit.iter().map(|text| asides::limit(text)).collect::<Result<_, _>>()?;
+    let mix = match &args.mix_from {
+        Some(path) => asides::mix_of(path, &points)?,
+        None => args.mix.iter().map(|text| asides::mix(text)).collect::<Result<_, _>>()?,
+    };
     let request = ModelRequest {
         objective,
         at,
         rate_at_1x,
         held_back_ratio: runs.iter().map(|run| run.header.held_back_ratio).fold(0.0, f64::max),
-        limits: Vec::new(),
+        limits,
+        current,
+        mix,
         force: args.force,
         seed: globals.seed,
     };
@@ -80,6 +102,8 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
     let interrupted =
         args.runs.iter().zip(&runs).filter_map(|(path, run)| interruption(run, &file_name(path)));
     concluded.warnings.extend(interrupted);
+    concluded.recoveries =
+        args.runs.iter().zip(&runs).flat_map(|(path, run)| recoveries(run, &file_name(path))).collect();
     let text = serde_json::to_string_pretty(&StoredModel::from(&concluded))
         .map_err(|error| Complaint::new(Exit::Fault, "model.json", error, "report this as a bug"))?;
     std::fs::create_dir_all(&args.out).map_err(|error| Complaint::cannot_write(&args.out, &error))?;
@@ -171,6 +195,10 @@ fn complaint(path: &Path, error: &ModelError) -> Complaint {
         | ModelError::Interrupted { .. }
         | ModelError::OutOfReach { .. }
         | ModelError::TooManyRows { .. }
+        | ModelError::Repeated { .. }
+        | ModelError::Flat
+        | ModelError::Falling
+        | ModelError::AllFailed { .. }
         | ModelError::Table { .. } => Exit::Input,
     };
     Complaint::new(exit, path.display(), error, error.mend())
@@ -229,9 +257,16 @@ fn summary(model: &Model) -> String {
             test.mean_error_ratio * 100.0
         );
     }
+    text += &asides::summary(model);
     text += &format!("  next load worth running: {:.0}\n", capacity.next_load.as_per_second());
     for warning in &model.warnings {
         text += &format!("  note: {warning}\n");
+    }
+    for (at, sentence) in model.advice.iter().enumerate() {
+        text += &format!("  advice {}: {sentence}\n", at + 1);
+    }
+    for sentence in &model.firmer {
+        text += &format!("  firmer: {sentence}\n");
     }
     text
 }

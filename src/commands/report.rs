@@ -210,6 +210,8 @@ impl Found {
             rate_at_1x: agreed,
             held_back_ratio: self.runs.iter().map(|(_, run)| run.header.held_back_ratio).fold(0.0, f64::max),
             limits: Vec::new(),
+            current: None,
+            mix: Vec::new(),
             force: false,
             seed,
         };
