@@ -6,6 +6,7 @@
 mod complaints;
 mod config;
 mod deploy;
+mod forecast;
 mod import;
 mod pipeline;
 mod record;

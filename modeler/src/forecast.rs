@@ -30,7 +30,7 @@ pub use stored::{
 };
 pub use types::{
     CapacityGiven, Event, EventGiven, Exhaustion, ExhaustionMonth, ExhaustionStep, Forecast, ForecastRequest,
-    ForecastScore, ForecastStep, PeakFactor,
+    ForecastScore, ForecastStep, Foretold, PeakFactor,
 };
 
 use crate::bounds::Bounds;
@@ -74,7 +74,8 @@ pub fn forecast(history: &History, request: &ForecastRequest) -> Result<Forecast
         return Err(ForecastError::AllZero { count });
     }
     let series = Series::new(&volumes, history.step);
-    let Learnt { spread, score } = Spread::learn(&series, request.steps, &mut generator(request.seed, 2));
+    let Learnt { spread, score, tried } =
+        Spread::learn(&series, request.steps, &mut generator(request.seed, 2));
     let expected = members::ahead(&series, request.steps);
     let begin = history.observations.last().map_or(DateTime::default(), |last| last.at);
     let moments: Vec<DateTime> =
@@ -129,6 +130,16 @@ pub fn forecast(history: &History, request: &ForecastRequest) -> Result<Forecast
         scenarios,
         risks,
         score,
+        tried: tried
+            .into_iter()
+            .map(|origin| {
+                let foretold = |(index, value): (usize, f64)| Foretold {
+                    at: history.observations[index].at,
+                    volume: value.exp_m1().max(0.0),
+                };
+                origin.into_iter().map(foretold).collect()
+            })
+            .collect(),
         steps,
         warnings,
         history: history.observations,
@@ -330,8 +341,8 @@ fn plan_warnings(history: &History, events: &[Event], plan: Option<&Plan>) -> Ve
     let Some(plan) = plan else { return warnings };
     if plan.given.scale_out.assumed {
         warnings.push(format!(
-            "Machines: that {} % of the work is shared by all of them is assumed, not measured; give --fleet \
-             with measured fleets, or --scale-out.",
+            "Machines: that {} % of the work is shared by all of them is assumed, not measured; give --scale-out \
+             with measured fleets, or with a law.",
             plan.given.scale_out.contention * 100.0
         ));
     }

@@ -64,11 +64,11 @@ pub use family::{Family, Knee, Parameters};
 pub use fit::{FamilyFit, Parameter, fit_usl};
 pub use forecast::{
     CapacityGiven, Counts, Event, EventGiven, Exhaustion, ExhaustionMonth, ExhaustionStep, FleetGiven,
-    Forecast, ForecastError, ForecastRequest, ForecastScore, ForecastStep, History, Observation, Order,
-    PeakFactor, Plan, PlanMonth, Prices, Risk, ScaleOut, Scenario, ScenarioAnswer, Step, StoredCapacityGiven,
-    StoredEvent, StoredExhaustion, StoredExhaustionMonth, StoredForecast, StoredForecastStep, StoredOrder,
-    StoredPlan, StoredPlanMonth, StoredPrices, StoredRisk, StoredScenario, StoredScenarioGiven, StoredScore,
-    TableForm, TableRead, forecast, mean_rate, moment_of,
+    Forecast, ForecastError, ForecastRequest, ForecastScore, ForecastStep, Foretold, History, Observation,
+    Order, PeakFactor, Plan, PlanMonth, Prices, Risk, ScaleOut, Scenario, ScenarioAnswer, Step,
+    StoredCapacityGiven, StoredEvent, StoredExhaustion, StoredExhaustionMonth, StoredForecast,
+    StoredForecastStep, StoredOrder, StoredPlan, StoredPlanMonth, StoredPrices, StoredRisk, StoredScenario,
+    StoredScenarioGiven, StoredScore, TableForm, TableRead, forecast, mean_rate, moment_of,
 };
 pub use kneedle::{Bend, kneedle};
 pub use latency::{LatencyCurve, LatencyMeasure, LatencyShape, LatencyStep};

@@ -23,12 +23,17 @@ pub(crate) fn recommendations(evidence: &Evidence<'_>) -> Vec<String> {
             ));
         }
         for order in forecast.plan.iter().flat_map(|plan| &plan.orders).take(3) {
+            let overdue = forecast.steps.first().is_some_and(|step| order.by < step.at.date());
+            let by = if overdue {
+                format!("now, for {} has passed", words::date(order.by))
+            } else {
+                format!("by {}", words::date(order.by))
+            };
             advice.push(format!(
-                "Order {} by {}: {} in all are needed from {} on.",
+                "Order {} {by}: the first of them serves from {} on, {} in all.",
                 words::machines(order.instances),
-                words::date(order.by),
-                words::machines(order.total),
-                words::date(order.needed)
+                words::date(order.needed),
+                words::machines(order.total)
             ));
         }
         let accepted = forecast.plan.as_ref().map_or(0.1, |plan| plan.given.risk_ratio);
@@ -74,7 +79,11 @@ pub(crate) fn lead(evidence: &Evidence<'_>) -> String {
     let mut parts = Vec::new();
     if let Some(model) = evidence.model.filter(|model| model.objective.is_some()) {
         let (what, how) = finding::binding(&model.capacity, model);
-        parts.push(if how.is_empty() { format!("{what} binds") } else { format!("{what} binds: {how}") });
+        parts.push(if how.is_empty() {
+            format!("bound by {what}")
+        } else {
+            format!("bound by {what} ({how})")
+        });
     }
     if let Some(forecast) = evidence.forecast {
         if let Some(exhaustion) = &forecast.exhaustion

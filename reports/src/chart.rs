@@ -4,6 +4,7 @@
 //! given. Every chart shows the data points beside what was concluded from them, and sets what was measured
 //! apart from what lies beyond.
 
+mod backtest;
 mod chances;
 mod columns;
 mod dot_label;
@@ -14,6 +15,7 @@ mod throughput;
 mod timeline;
 mod week;
 
+pub use backtest::Backtest;
 pub use chances::{Chances, Happening as ChanceDate};
 pub use columns::{ColumnPanel, Columns};
 pub use growth::{Fan, Growth, Happening, RunningOut};

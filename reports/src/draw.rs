@@ -35,6 +35,7 @@ pub(crate) enum Part {
     Exhaustion,
     Machines,
     Week,
+    Backtest,
     Trend,
     /// Of the run with this number.
     Run(usize),
@@ -73,6 +74,9 @@ pub(crate) fn charts(evidence: &Evidence<'_>) -> Vec<Drawn> {
         }
         if let Some(chart) = plan::machines(forecast) {
             push("machines", Part::Machines, chart.svg(), chart.csv());
+        }
+        if let Some(chart) = plan::backtest(forecast) {
+            push("backtest", Part::Backtest, chart.svg(), chart.csv());
         }
         if let Some(chart) = plan::week(forecast) {
             push("week", Part::Week, chart.svg(), chart.csv());

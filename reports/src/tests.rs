@@ -1,5 +1,7 @@
 //! The page and the facts drawn from whole evidence.
 
+mod whole;
+
 use std::time::Duration;
 
 use captures::{Bytes, Failure, Interval, Offset, Rate, RouteInterval, Run, RunEnd, RunHeader, Stage};
@@ -187,6 +189,7 @@ fn forecast() -> Forecast {
             coverage_95: 0.95,
             typical_miss_ratio: 0.08,
         }),
+        tried: Vec::new(),
         plan: None,
         scenarios: Vec::new(),
         risks: Vec::new(),
@@ -445,186 +448,4 @@ fn a_forecast_alone_and_nothing_at_all_are_reports_too() {
     assert!(text(&alone).starts_with("Capacity runs out around 12 Feb 2027"));
     assert!(html(&nothing).contains("Nothing was measured."));
     assert!(charts(&nothing).is_empty());
-}
-
-/// Whether `value` is what `schema` says, by the words that our schema uses; else where it is not.
-fn held_to(schema: &serde_json::Value, value: &serde_json::Value, place: &str) -> Result<(), String> {
-    use serde_json::Value;
-    if let Some(either) = schema["anyOf"].as_array() {
-        let fits = either.iter().any(|schema| held_to(schema, value, place).is_ok());
-        return if fits { Ok(()) } else { Err(format!("{place} fits nothing")) };
-    }
-    if !schema["const"].is_null() && schema["const"] != *value {
-        return Err(format!("{place} is {value}"));
-    }
-    if let Some(known) = schema["enum"].as_array().filter(|known| !known.contains(value)) {
-        return Err(format!("{place} is {value}, not of {known:?}"));
-    }
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_i64() || number.is_u64() => "integer",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    let allowed: Vec<&str> = match &schema["type"] {
-        Value::String(one) => vec![one],
-        Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
-        _ => vec![kind],
-    };
-    if !(allowed.contains(&kind) || kind == "integer" && allowed.contains(&"number")) {
-        return Err(format!("{place} is of type {kind}, not {allowed:?}"));
-    }
-    for (at, item) in value.as_array().into_iter().flatten().enumerate() {
-        held_to(&schema["items"], item, &format!("{place}[{at}]"))?;
-    }
-    let Some(members) = value.as_object() else { return Ok(()) };
-    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if !members.contains_key(name) {
-            return Err(format!("{place}.{name} is missing"));
-        }
-    }
-    for (name, member) in members {
-        // What is written is documented.
-        if schema["properties"][name].is_null() {
-            return Err(format!("{place}.{name} is not in the schema"));
-        }
-        held_to(&schema["properties"][name], member, &format!("{place}.{name}"))?;
-    }
-    Ok(())
-}
-
-#[test]
-fn what_is_written_for_machines_is_what_the_schema_says() {
-    let schema: serde_json::Value = serde_json::from_str(crate::SCHEMA).unwrap();
-    let runs = [run()];
-    let (model, forecast, check) = (modelled(&runs[0]), planned(), check());
-    let releases = releases();
-    let whole = Evidence {
-        title: "Shop",
-        runs: &runs,
-        points: &[],
-        model: Some(&model),
-        forecast: Some(&forecast),
-        check: Some(&check),
-        releases: &releases,
-    };
-    let nothing = Evidence { runs: &[], model: None, forecast: None, check: None, releases: &[], ..whole };
-    for evidence in [whole, nothing] {
-        let facts: serde_json::Value = serde_json::from_str(&json(&evidence)).unwrap();
-        assert_eq!(held_to(&schema, &facts, "report"), Ok(()));
-    }
-    let page = html(&whole);
-    look("planned.html", &page);
-    for picture in charts(&whole) {
-        look(&format!("{}.svg", picture.name), &picture.svg);
-        look(&format!("{}.csv", picture.name), &picture.csv);
-    }
-    check_page(&page);
-    assert!(page.len() < 1_000_000, "{}", page.len());
-    for words in ["Order 2 machines by 28 Dec 2026", "Prepare Black Friday", "p95 of GET / went from"] {
-        assert!(page.contains(words), "{words}");
-    }
-    let xml = crate::junit(&whole);
-    assert!(xml.contains("failures=\"1\"") && xml.contains("p95 of GET / went from"), "{xml}");
-    let text = crate::markdown(&whole);
-    assert!(text.starts_with("# Shop\n\n**Holds ") && text.contains("## Risks"), "{text}");
-}
-
-/// A forecast with all that can be asked of it.
-fn planned() -> Forecast {
-    use modeler::{
-        ExhaustionMonth, FleetGiven, Order, Plan, PlanMonth, Prices, Risk, ScaleOut, Scenario, ScenarioAnswer,
-    };
-    let mut made = forecast();
-    let months: Vec<jiff::civil::Date> =
-        (8..=12).map(|month| date(2026, month, 1)).chain((1..=2).map(|month| date(2027, month, 1))).collect();
-    if let Some(exhaustion) = &mut made.exhaustion {
-        exhaustion.by_month = months
-            .iter()
-            .zip([0.0, 0.0, 0.01, 0.12, 0.2, 0.3, 0.2])
-            .map(|(&month, probability)| ExhaustionMonth { month, probability, shortage: 1.5 * probability })
-            .collect();
-    }
-    let rate = |value| Rate::per_second(value).unwrap();
-    let order = Order { by: date(2026, 12, 28), needed: date(2027, 1, 11), instances: 2, total: 6 };
-    made.plan = Some(Plan {
-        given: FleetGiven {
-            instances: 4,
-            spare: 1,
-            target_utilisation: 0.8,
-            lead_time_days: 14,
-            risk_ratio: 0.1,
-            scale_out: ScaleOut::ASSUMED,
-            prices: Some(Prices {
-                currency: "EUR".to_owned(),
-                instance_per_month: 210.0,
-                fixed_per_month: 0.0,
-                per_million_requests: 0.4,
-            }),
-        },
-        per_instance: rate(233.0),
-        months: months
-            .iter()
-            .enumerate()
-            .map(|(at, &month)| {
-                let (peak, needed) = (700.0 + 40.0 * at as f64, 4 + u32::from(at > 4) + u32::from(at > 5));
-                PlanMonth {
-                    month,
-                    peak: rate(peak),
-                    peak_80: Bounds { low: rate(0.95 * peak), high: rate(1.1 * peak) },
-                    needed_50: Some(needed),
-                    needed: Some(needed),
-                    needed_99: Some(needed + 1),
-                    requests: peak * 1e6,
-                    share: 1.0,
-                    cost: Some(f64::from(needed) * 210.0 + 0.4 * peak),
-                    cost_per_million: Some(0.4 + f64::from(needed) * 210.0 / peak),
-                }
-            })
-            .collect(),
-        orders: vec![order],
-    });
-    let answer = |name: &str, growth: f64, probability: f64| ScenarioAnswer {
-        scenario: Scenario { name: name.to_owned(), growth, ..Scenario::expected() },
-        runs_out: [Some(date(2026, 11, 27).at(0, 0, 0, 0)), None, None],
-        probability,
-        highest_load: 0.9 * growth,
-        instances: Some(6),
-        order: Some(order),
-        cost: Some(9_000.0 * growth),
-    };
-    made.scenarios = vec![answer("as expected", 1.0, 0.83), answer("viral", 2.0, 0.99)];
-    made.risks = vec![Risk {
-        name: "Black Friday".to_owned(),
-        from: date(2026, 11, 27),
-        to: date(2026, 11, 27),
-        probability: 0.34,
-        excess_ratio: 0.12,
-        instances: Some(6),
-    }];
-    made
-}
-
-/// Two runs, the later one worse.
-fn releases() -> Vec<crate::Release> {
-    let release = |name: &str, p95: u64, regressions: &[&str]| crate::Release {
-        name: name.to_owned(),
-        started: 1_790_000_000_000_000_000,
-        level: "at 4×".to_owned(),
-        capacity: Rate::per_second(905.0 - p95 as f64),
-        interval: Some(Bounds {
-            low: Rate::per_second(870.0 - p95 as f64).unwrap(),
-            high: Rate::per_second(930.0 - p95 as f64).unwrap(),
-        }),
-        routes: vec![crate::RouteTime {
-            name: "GET /".to_owned(),
-            p95: Duration::from_millis(p95),
-            requests: 4_000,
-        }],
-        regressions: regressions.iter().map(|&what| what.to_owned()).collect(),
-    };
-    vec![release("v1.run", 20, &[]), release("v2.run", 31, &["p95 of GET / went from 20 ms to 31 ms"])]
 }

@@ -189,6 +189,17 @@ pub(crate) fn chances(exhaustion: &Exhaustion) -> String {
     }
 }
 
+/// The title of the chart of forecasts that were tried.
+pub(crate) fn backtest(forecast: &Forecast) -> String {
+    match &forecast.score {
+        Some(score) => format!(
+            "On its own history this forecast missed a step by {} in the median",
+            words::percent(score.typical_miss_ratio)
+        ),
+        None => "What was foretold earlier, and what came".to_owned(),
+    }
+}
+
 /// The title of the chart of months in which capacity runs out.
 pub(crate) fn months(exhaustion: &Exhaustion) -> String {
     let likeliest =
@@ -209,10 +220,10 @@ pub(crate) fn machines(plan: &Plan) -> String {
     let most = plan.months.iter().filter_map(|month| month.needed).max().unwrap_or(0);
     match plan.orders.first() {
         Some(order) => format!(
-            "Order {} by {}: {} are needed from {} on, {most} at most",
+            "Order {} by {}: more than {} are needed from {} on, {most} at most",
             words::machines(order.instances),
             words::date(order.by),
-            words::machines(order.total),
+            words::machines(plan.given.instances),
             words::date(order.needed)
         ),
         None => format!("The {} of today suffice within the horizon", words::machines(plan.given.instances)),

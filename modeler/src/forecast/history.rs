@@ -52,7 +52,7 @@ const CLOCK_CHANGE: i64 = 3_600;
 /// The most requests that a step is believed to have.
 const MOST_VOLUME: f64 = 1e15;
 /// A history may span so many steps.
-const MOST_STEPS: i64 = 1_000_000;
+const MOST_STEPS: i64 = 6_000_000;
 /// Steps between two observations that agree, as seconds.
 const STEPS: [(i64, Step); 9] = [
     (60, Step::Minutes(1)),

@@ -27,6 +27,8 @@ const FAIR: f64 = 0.68;
 /// How much the size of all misses of a path varies, on the logarithm: some times are wilder than others, and
 /// the tails are heavier than those of a single normal.
 const WILDNESS: f64 = 0.35;
+/// So many tried forecasts are shown at most.
+const MOST_SHOWN: usize = 6;
 /// Draws for the coverage of the exam.
 const EXAM_PATHS: usize = 200;
 
@@ -61,10 +63,14 @@ pub(crate) enum Width {
 pub(crate) struct Learnt {
     pub(crate) spread: Spread,
     pub(crate) score: Option<ForecastScore>,
+    /// Forecasts that were tried and do not overlap, by origin: the step and what was expected, on the logarithm.
+    pub(crate) tried: Vec<Vec<(usize, f64)>>,
 }
 
 /// One origin: the misses of its forecast, on the logarithm, as far as they are known.
 struct Trial {
+    /// The first step that was forecast.
+    begin: usize,
     expected: Vec<f64>,
     misses: Vec<Option<f64>>,
 }
@@ -79,20 +85,22 @@ impl Spread {
             return Learnt {
                 spread: Self { season, slow: 0.3, growth: 0.5, fast, scale: 1.0, fair: 1.0 },
                 score: None,
+                tried: Vec::new(),
             };
         }
         let all: Vec<&Trial> = trials.iter().collect();
+        let tried = apart(&trials);
         let mut spread = Self::of(&all, season);
         if trials.len() < LEAST_ORIGINS {
             let ratios = Ratios::of(&trials[0], &spread, chance);
             spread.scale = scale_of(std::iter::once(&ratios), CAUTIOUS);
             spread.fair = spread.scale;
-            return Learnt { spread, score: None };
+            return Learnt { spread, score: None, tried };
         }
         let exams = exams(&trials, season, chance);
         spread.scale = scale_of(exams.iter(), CAUTIOUS);
         spread.fair = scale_of(exams.iter(), FAIR);
-        Learnt { spread, score: Some(score(series, &trials, &exams)) }
+        Learnt { spread, score: Some(score(series, &trials, &exams)), tried }
     }
 
     /// What `trials`, of which there are some, teach; not scaled.
@@ -268,6 +276,29 @@ fn mase(series: &Series, trials: &[Trial]) -> f64 {
     if mean(&naive) > 0.0 { mean(&missed) / mean(&naive) } else { 0.0 }
 }
 
+/// Those of `trials` that do not overlap, the latest and longest first chosen, each as far as it is known.
+fn apart(trials: &[Trial]) -> Vec<Vec<(usize, f64)>> {
+    let mut chosen: Vec<Vec<(usize, f64)>> = Vec::new();
+    let mut free_to = usize::MAX;
+    for trial in trials.iter().rev() {
+        let whole = trial.expected.len();
+        if trial.begin + whole > free_to || whole == 0 || chosen.len() >= MOST_SHOWN {
+            continue;
+        }
+        // One that ends with the history is short; a longer one before it tells more.
+        let longer = trials.iter().any(|other| other.begin < trial.begin && other.expected.len() > 2 * whole);
+        if chosen.is_empty() && longer {
+            continue;
+        }
+        free_to = trial.begin;
+        chosen.push(
+            trial.expected.iter().enumerate().map(|(step, value)| (trial.begin + step, *value)).collect(),
+        );
+    }
+    chosen.reverse();
+    chosen
+}
+
 /// Forecasts from earlier origins, as long as the history allows.
 fn trials(series: &Series, steps: usize, season: usize) -> Vec<Trial> {
     let count = series.values.len();
@@ -277,7 +308,7 @@ fn trials(series: &Series, steps: usize, season: usize) -> Vec<Trial> {
             series.known[begin + step].then(|| series.values[begin + step] - expected)
         };
         let misses = expected.iter().enumerate().map(miss).collect();
-        Trial { expected, misses }
+        Trial { begin, expected, misses }
     };
     // A forecast that knows the year is not examined by how those did that could not.
     let two_years = (2.0 * series.steps_per_year()).ceil() as usize;
@@ -312,7 +343,11 @@ mod tests {
     use crate::resample::generator;
 
     fn trial(misses: &[f64]) -> Trial {
-        Trial { expected: vec![5.0; misses.len()], misses: misses.iter().copied().map(Some).collect() }
+        Trial {
+            begin: 0,
+            expected: vec![5.0; misses.len()],
+            misses: misses.iter().copied().map(Some).collect(),
+        }
     }
 
     #[test]

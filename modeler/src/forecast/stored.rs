@@ -40,6 +40,9 @@ pub struct StoredForecast {
     pub growth_per_year_ratio: f64,
     /// The forecast's own exam.
     pub backtest: Option<StoredScore>,
+    /// What would have been foretold at earlier moments, by origin: pairs of moment and volume.
+    #[serde(default)]
+    pub tried: Vec<Vec<(String, f64)>>,
     /// The events within the horizon.
     pub events: Vec<StoredEvent>,
     /// Machines, orders and cost.
@@ -204,6 +207,11 @@ impl From<&Forecast> for StoredForecast {
                 coverage_95: score.coverage_95,
                 typical_miss_ratio: score.typical_miss_ratio,
             }),
+            tried: made
+                .tried
+                .iter()
+                .map(|origin| origin.iter().map(|each| (written(each.at), each.volume)).collect())
+                .collect(),
             events: made
                 .events
                 .iter()

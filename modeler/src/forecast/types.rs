@@ -136,6 +136,8 @@ pub struct Forecast {
     pub growth_per_year_ratio: f64,
     /// The forecast's own exam on the history; `None` when that holds fewer than two origins.
     pub score: Option<ForecastScore>,
+    /// What it would have foretold at earlier moments, by origin; these do not overlap.
+    pub tried: Vec<Vec<Foretold>>,
     /// What a reader must know before believing it: whole sentences.
     pub warnings: Vec<String>,
     /// The seed of every draw.
@@ -150,6 +152,15 @@ impl Forecast {
         let first = self.steps.first()?.at;
         self.exhaustion.as_ref()?.p50.filter(|at| *at < first)
     }
+}
+
+/// What was foretold for a step of the history.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Foretold {
+    /// The step's first moment, UTC.
+    pub at: DateTime,
+    /// The expected volume.
+    pub volume: f64,
 }
 
 /// One step of the future.

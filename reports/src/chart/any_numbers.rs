@@ -168,6 +168,84 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn chances()(
+        caption in caption(),
+        curve in vec(pair(), 0..8),
+        dates in vec((number(), text(), any::<bool>()), 0..6),
+    ) -> Chances {
+        let date = |(at, label, act)| ChanceDate { at, label, act };
+        Chances { caption, curve, dates: dates.into_iter().map(date).collect() }
+    }
+}
+
+prop_compose! {
+    fn columns()(
+        caption in caption(),
+        names in vec(text(), 0..20),
+        panels in vec(
+            (
+                vec(option::of(number()), 0..20),
+                vec(text(), 0..20),
+                vec(option::of(pair()), 0..20),
+                option::of((number(), text())),
+                option::of(number()),
+            ),
+            0..3,
+        ),
+    ) -> Columns {
+        let panel = |(values, labels, whiskers, level, end)| ColumnPanel {
+            name: "any".to_owned(),
+            values,
+            labels,
+            whiskers,
+            level,
+            alarm: false,
+            end,
+        };
+        Columns { caption, names, panels: panels.into_iter().map(panel).collect() }
+    }
+}
+
+prop_compose! {
+    fn week()(caption in caption(), values in vec(option::of(number()), 168)) -> Week {
+        let hours = values.chunks(24).map(|day| std::array::from_fn(|hour| day[hour])).collect();
+        Week { caption, hours, unit: "req/s".to_owned() }
+    }
+}
+
+prop_compose! {
+    fn backtest()(
+        caption in caption(),
+        observed in vec(pair(), 0..8),
+        foretold in vec(vec(pair(), 0..6), 0..4),
+    ) -> Backtest {
+        Backtest { caption, y_name: "any".to_owned(), observed, foretold }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn every_chart_of_growth_draws_any_numbers(
+        chances in chances(),
+        columns in columns(),
+        week in week(),
+        backtest in backtest(),
+    ) {
+        for svg in [chances.svg(), columns.svg(), week.svg(), backtest.svg()] {
+            if let Err(why) = well_formed(&svg) {
+                prop_assert!(false, "{why}\n{svg}");
+            }
+        }
+        for table in [chances.csv(), columns.csv(), week.csv(), backtest.csv()] {
+            let cells = || table.split([',', '\n']);
+            prop_assert!(!cells().any(|cell| matches!(cell, "NaN" | "inf" | "-inf")), "{table}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -33,6 +33,8 @@ pub struct ColumnPanel {
     pub level: Option<(f64, String)>,
     /// Whether what is high is bad.
     pub alarm: bool,
+    /// Where the axis ends, when that is known: at 100 %.
+    pub end: Option<f64>,
 }
 
 const PANEL: f64 = 210.0;
@@ -58,7 +60,8 @@ impl Columns {
                         .chain(panel.whiskers.iter().flatten().map(|&(_, high)| high))
                         .chain(panel.level.iter().map(|&(level, _)| level)),
                 );
-                let y = Axis::from_zero(most * 1.08, 4);
+                let y =
+                    panel.end.map_or_else(|| Axis::from_zero(most * 1.08, 4), |end| Axis::to_edge(end, 4));
                 let left = EDGE + 62.0;
                 let x = Axis::to_edge(self.names.len().max(1) as f64, 1);
                 let room = Room { left, top, right: WIDTH - right, bottom: top + PANEL };
@@ -138,7 +141,9 @@ impl Columns {
         for (at, name) in self.names.iter().enumerate() {
             text.push_str(&super::csv_cell(name));
             for panel in &self.panels {
-                let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+                let number = |value: Option<f64>| {
+                    value.filter(|it| it.is_finite()).map_or_else(String::new, |it| it.to_string())
+                };
                 text.push(',');
                 text.push_str(&number(panel.values.get(at).copied().flatten()));
                 if !panel.whiskers.is_empty() {

@@ -365,3 +365,98 @@ fn names_from_outside_are_escaped() {
     let svg = chart.svg();
     assert!(!svg.contains("<script") && !svg.contains("\" onload") && !svg.contains('\u{0}'));
 }
+
+/// The first days of the months from November 2026 on, in seconds since 1970-01-01 UTC.
+fn month(at: i64) -> f64 {
+    let first = jiff::civil::date(2026, 11, 1).saturating_add(jiff::Span::new().months(at));
+    words::epoch_of(first).unwrap()
+}
+
+#[test]
+fn chances_show_the_dates_that_matter() {
+    let share = |day: f64| 1.0 / (1.0 + (-(day - 100.0) / 18.0).exp());
+    let date = |at: f64, label: &str, act| ChanceDate { at, label: label.to_owned(), act };
+    let chart = Chances {
+        caption: caption(
+            "exhaustion",
+            "Capacity is as likely as not to run out by 8 Feb 2027",
+            "Share of paths",
+        ),
+        curve: (0..182).map(|day| (month(0) + f64::from(day) * 86_400.0, share(f64::from(day)))).collect(),
+        dates: vec![
+            date(month(2), "10 %: 31 Dec 2026", false),
+            date(month(0) + 100.0 * 86_400.0, "50 %: 8 Feb 2027", false),
+            date(month(0) + 40.0 * 86_400.0, "order by 11 Dec 2026", true),
+        ],
+    };
+    check("exhaustion", &chart.svg());
+}
+
+#[test]
+fn columns_compare_with_today() {
+    let needed = [4.0, 5.0, 5.0, 6.0, 6.0, 7.0];
+    let names = ["Nov 2026", "Dec 2026", "Jan 2027", "Feb 2027", "Mar 2027", "Apr 2027"];
+    let chart = Columns {
+        caption: caption("machines", "Order 1 machine by 11 Dec 2026", "N+1 machines at up to 80 % each"),
+        names: names.map(str::to_owned).to_vec(),
+        panels: vec![
+            ColumnPanel {
+                name: "machines".to_owned(),
+                values: needed.map(Some).to_vec(),
+                labels: needed.map(words::number).to_vec(),
+                whiskers: needed.map(|it| Some((it - 1.0, it + 1.0))).to_vec(),
+                level: Some((4.0, "today 4".to_owned())),
+                ..ColumnPanel::default()
+            },
+            ColumnPanel {
+                name: "shortage, % of paths".to_owned(),
+                values: [0.0, 2.0, 11.0, 30.0, 61.0, 100.0].map(Some).to_vec(),
+                labels: ["0 %", "2 %", "11 %", "30 %", "61 %", "100 %"].map(str::to_owned).to_vec(),
+                alarm: true,
+                end: Some(110.0),
+                ..ColumnPanel::default()
+            },
+        ],
+    };
+    check("machines", &chart.svg());
+}
+
+#[test]
+fn a_week_tells_its_busiest_hour() {
+    let busy = |day: usize, hour: usize| {
+        let day = if day > 4 { 0.6 } else { 1.0 };
+        day * (120.0 + 100.0 * ((hour as f64 - 14.0) / 24.0 * std::f64::consts::TAU).cos())
+    };
+    let mut hours: Vec<[Option<f64>; 24]> =
+        (0..7).map(|day| std::array::from_fn(|hour| Some(busy(day, hour)))).collect();
+    hours[6][3] = None;
+    let chart = Week {
+        caption: caption(
+            "week",
+            "The busiest hour of a week: Mondays from 14:00",
+            "Median of each hour, UTC",
+        ),
+        hours,
+        unit: "requests per second".to_owned(),
+    };
+    check("week", &chart.svg());
+}
+
+#[test]
+fn a_back_test_shows_what_was_foretold_beside_what_came() {
+    let came = |day: f64| 400.0 + day + 30.0 * (day / 7.0 * std::f64::consts::TAU).sin();
+    let at = |day: i32| month(0) + f64::from(day) * 86_400.0;
+    let chart = Backtest {
+        caption: caption(
+            "backtest",
+            "This forecast missed a step by 3 % in the median",
+            "Foretold and observed",
+        ),
+        y_name: "requests per second, mean".to_owned(),
+        observed: (0..120).map(|day| (at(day), came(f64::from(day)))).collect(),
+        foretold: [30, 60, 90]
+            .map(|from| (from..from + 28).map(|day| (at(day), 1.03 * came(f64::from(day)))).collect())
+            .to_vec(),
+    };
+    check("backtest", &chart.svg());
+}

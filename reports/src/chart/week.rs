@@ -79,7 +79,7 @@ impl Week {
         let mut text = String::from("weekday,hour,value\n");
         for (day, hours) in self.hours.iter().enumerate().take(7) {
             for (hour, value) in hours.iter().enumerate() {
-                let value = value.map_or_else(String::new, |value| value.to_string());
+                let value = value.filter(|it| it.is_finite()).map_or_else(String::new, |it| it.to_string());
                 text.push_str(&format!("{},{hour},{value}\n", DAYS[day]));
             }
         }

@@ -5,7 +5,7 @@ use modeler::{Forecast, Step};
 
 use super::caption;
 use super::growth::epoch;
-use crate::chart::{ChanceDate, Chances, ColumnPanel, Columns, Week};
+use crate::chart::{Backtest, ChanceDate, Chances, ColumnPanel, Columns, Week};
 use crate::{title, words};
 
 /// How likely the capacity has run out by a date.
@@ -14,15 +14,17 @@ pub(super) fn chances(forecast: &Forecast) -> Option<Chances> {
     if forecast.exceeded_since().is_some() || exhaustion.by_date.is_empty() {
         return None;
     }
-    let mut dates: Vec<ChanceDate> =
-        [("10 %", exhaustion.p10), ("50 %", exhaustion.p50), ("90 %", exhaustion.p90)]
-            .into_iter()
-            .filter_map(|(name, at)| {
-                let at = at?;
-                let label = format!("{name}: {}", words::date(at.date()));
-                Some(ChanceDate { at: epoch(at), label, act: false })
-            })
-            .collect();
+    // Chances that fall on one day share a label.
+    let mut dates: Vec<ChanceDate> = Vec::new();
+    let chances = [("10 %", exhaustion.p10), ("50 %", exhaustion.p50), ("90 %", exhaustion.p90)];
+    let known: Vec<(&str, DateTime)> =
+        chances.into_iter().filter_map(|(name, at)| Some((name, at?))).collect();
+    for same in known.chunk_by(|one, other| one.1.date() == other.1.date()) {
+        let (Some(first), Some(last)) = (same.first(), same.last()) else { continue };
+        let names = if same.len() > 1 { format!("{} to {}", first.0, last.0) } else { first.0.to_owned() };
+        let label = format!("{names}: {}", words::date(first.1.date()));
+        dates.push(ChanceDate { at: epoch(first.1), label, act: false });
+    }
     if let Some(order) = forecast.plan.as_ref().and_then(|plan| plan.orders.first()) {
         dates.push(ChanceDate {
             at: epoch(order.by.at(0, 0, 0, 0)),
@@ -60,6 +62,8 @@ pub(super) fn months(forecast: &Forecast) -> Option<Columns> {
         values: exhaustion.by_month.iter().map(|month| Some(100.0 * of(month))).collect(),
         labels: exhaustion.by_month.iter().map(|month| words::percent(of(month))).collect(),
         alarm: true,
+        // A little above 100 %, for the labels of what is certain.
+        end: Some(110.0),
         ..ColumnPanel::default()
     };
     Some(Columns {
@@ -95,7 +99,7 @@ pub(super) fn machines(forecast: &Forecast) -> Option<Columns> {
             .map(|month| Some((f64::from(month.needed_50?), f64::from(month.needed_99?))))
             .collect(),
         level: Some((f64::from(given.instances), format!("today {}", given.instances))),
-        alarm: false,
+        ..ColumnPanel::default()
     };
     let cost = given.prices.as_ref().map(|prices| ColumnPanel {
         name: format!("cost, {}", prices.currency),
@@ -153,6 +157,34 @@ pub(super) fn week(forecast: &Forecast) -> Option<Week> {
         ),
         hours,
         unit: "requests per second".to_owned(),
+    })
+}
+
+/// What was foretold at earlier moments, beside what came; `None` when nothing could be tried.
+pub(super) fn backtest(forecast: &Forecast) -> Option<Backtest> {
+    let first = forecast.tried.first()?.first()?.at;
+    let seconds = forecast.step.length().as_secs_f64();
+    let foretold: Vec<Vec<(f64, f64)>> = forecast
+        .tried
+        .iter()
+        .map(|origin| origin.iter().map(|each| (epoch(each.at), each.volume / seconds)).collect())
+        .collect();
+    // As much before the first origin as a third of what follows.
+    let at = forecast.history.partition_point(|seen| seen.at < first);
+    let before = (forecast.history.len() - at) / 3;
+    let observed = forecast.history[at.saturating_sub(before)..]
+        .iter()
+        .filter_map(|seen| Some((epoch(seen.at), seen.volume? / seconds)));
+    Some(Backtest {
+        caption: caption(
+            "backtest",
+            title::backtest(forecast),
+            "What would have been foretold at earlier moments by what was known then, beside what came; mean rates of each \
+             step",
+        ),
+        y_name: "requests per second, mean".to_owned(),
+        observed: observed.collect(),
+        foretold,
     })
 }
 

@@ -76,8 +76,8 @@ fn plan(text: &mut String, made: &Forecast) {
             || format!("  order nothing: {} machines suffice", given.instances),
             |order| {
                 format!(
-                    "  order {} machines by {}: {} are needed from {} on",
-                    order.instances, order.by, order.total, order.needed
+                    "  order {} machines by {}: the first of them is needed on {}, {} in all",
+                    order.instances, order.by, order.needed, order.total
                 )
             },
         );

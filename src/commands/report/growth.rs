@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use captures::Rate;
 use modeler::{
     Bounds, CapacityGiven, Event, Exhaustion, ExhaustionMonth, ExhaustionStep, Forecast, ForecastScore,
-    ForecastStep, History, PeakFactor, Step, StoredForecast, StoredPlan, StoredRisk, StoredScenario,
-    moment_of,
+    ForecastStep, Foretold, History, PeakFactor, Step, StoredForecast, StoredPlan, StoredRisk,
+    StoredScenario, moment_of,
 };
 
 use super::{files, not_ours};
@@ -118,6 +118,15 @@ fn restored(stored: &StoredForecast) -> Option<Forecast> {
         },
         scenarios: stored.scenarios.iter().map(StoredScenario::answer).collect::<Option<_>>()?,
         risks: stored.risks.iter().map(StoredRisk::risk).collect::<Option<_>>()?,
+        tried: stored
+            .tried
+            .iter()
+            .map(|origin| {
+                let foretold =
+                    |(at, volume): &(String, f64)| Some(Foretold { at: moment_of(at)?, volume: *volume });
+                origin.iter().map(foretold).collect::<Option<Vec<_>>>()
+            })
+            .collect::<Option<_>>()?,
         growth_per_year_ratio: stored.growth_per_year_ratio,
         score: stored.backtest.as_ref().map(|score| ForecastScore {
             origins: score.origins,
