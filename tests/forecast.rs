@@ -245,11 +245,41 @@ fn machines_cost_and_futures_reach_every_form_of_the_report() {
         (vec!["--prices", &at("requests.csv")], "requests.csv"),
         (vec!["--event", "Launch=2026-03-01"], "has no multiple, and the history holds no day of that name"),
         (vec!["--risk", "0"], "is not a share above zero"),
-        (vec!["--lead-time", "soon"], "--lead-time soon: is not a length of time"),
+        (vec!["--target-utilisation", "200%"], "is not a share above zero"),
     ] {
         let output = ask(&flags);
         let complaint = stderr(&output);
         assert!(matches!(output.status.code(), Some(2 | 3)), "{complaint}");
         assert!(complaint.contains(says), "{says}: {complaint}");
     }
+}
+
+#[test]
+fn holidays_of_a_file_are_what_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("holidays.csv");
+    std::fs::write(
+        &file,
+        "date,name\n2025-12-25,Christmas Day\n2026-12-25,Christmas Day\n2026-12-26,St Stephen\n",
+    )
+    .unwrap();
+    let first: jiff::civil::Date = "2025-06-02".parse().unwrap();
+    let christmas: jiff::civil::Date = "2025-12-25".parse().unwrap();
+    // Half the traffic on Christmas Day.
+    let volume = |day: usize| {
+        let date = first.checked_add((day as i64).days()).unwrap();
+        1e6 * WEEK[day % 7] * if date == christmas { 0.5 } else { 1.0 }
+    };
+    let text = days("2025-06-02", (0..540).map(volume));
+    let (code, facts, complaint) =
+        forecast(&text, &["--horizon", "6w", "--holidays", file.to_str().unwrap()]);
+    assert_eq!(code, 0, "{complaint}");
+    let multiple_on = |day: &str| {
+        let steps = facts["steps"].as_array().unwrap();
+        let step = steps.iter().find(|step| step["ds"].as_str().unwrap().starts_with(day)).unwrap();
+        step["event_multiple"].as_f64().unwrap()
+    };
+    assert!((multiple_on("2026-12-25") - 0.5).abs() < 0.02, "{}", facts["events"]);
+    assert_eq!(multiple_on("2026-12-26"), 1.0);
+    assert!(facts["warnings"].to_string().contains("St Stephen (2026-12-26) is taken as an ordinary day"));
 }

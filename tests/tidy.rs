@@ -30,6 +30,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("stlrs", "modeler"),
     ("plotters", "reports"),
     ("clap", "."),
+    ("ureq", "."),
 ];
 
 const LONGEST_FILE: usize = 600;

@@ -49,7 +49,7 @@ pub struct Headroom {
 
 /// How a service came back after more load than it carried.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recovery {
+pub struct BacklogRecovery {
     /// The run and the stage that was too much.
     pub source: String,
     /// The backlog at its end: requests in flight.
@@ -99,7 +99,7 @@ pub(crate) fn headroom(capacity: &Capacity, current: Rate) -> Headroom {
 }
 
 /// How `run`, which is called `name`, came back after each stage that left a backlog.
-pub fn recoveries(run: &Run, name: &str) -> Vec<Recovery> {
+pub fn backlog_recoveries(run: &Run, name: &str) -> Vec<BacklogRecovery> {
     let stages = run.header.stages.windows(2).enumerate();
     stages
         .filter(|(_, pair)| pair[1].to < pair[0].to && pair[1].is_hold() && pair[1].to > 0.0)
@@ -112,7 +112,7 @@ pub fn recoveries(run: &Run, name: &str) -> Vec<Recovery> {
             let backlog = after.first()?.in_flight;
             let (settled, calm) = settled(&after)?;
             // No more than it needs, and as much as chance adds.
-            (backlog > 2.0 * calm + 3.0 * calm.sqrt() + 2.0).then(|| Recovery {
+            (backlog > 2.0 * calm + 3.0 * calm.sqrt() + 2.0).then(|| BacklogRecovery {
                 source: format!("{name}, stage {}", index + 1),
                 backlog,
                 offered: Rate::per_second(

@@ -51,7 +51,7 @@ mod warn;
 mod window;
 
 pub use backtest::Backtest;
-pub use beyond::{Beyond, Headroom, Overload, Recovery, recoveries};
+pub use beyond::{BacklogRecovery, Beyond, Headroom, Overload, backlog_recoveries};
 pub use bottleneck::Bottleneck;
 pub use bounds::{Bounds, Verdict};
 pub use capacity::{Binding, Capacity};

@@ -4,7 +4,7 @@ use captures::Rate;
 
 use crate::advice;
 use crate::backtest::Backtest;
-use crate::beyond::{self, Beyond, Headroom, Recovery};
+use crate::beyond::{self, BacklogRecovery, Beyond, Headroom};
 use crate::bottleneck::{Bottleneck, bottleneck};
 use crate::bounds::{Bounds, Verdict};
 use crate::capacity::Capacity;
@@ -114,7 +114,7 @@ pub struct Model {
     /// What more load than is carried does; `None` when none was measured.
     pub beyond: Option<Beyond>,
     /// How the runs came back after too much load. Runs know it, points do not: whoever has them adds it.
-    pub recoveries: Vec<Recovery>,
+    pub recoveries: Vec<BacklogRecovery>,
     /// What to do: whole sentences, the most telling first.
     pub advice: Vec<String>,
     /// What would make the answer firmer: whole sentences, what helps most first.

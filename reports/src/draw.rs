@@ -1,6 +1,7 @@
 //! Evidence → charts: picks what is drawn, in plain data, and words it.
 
 mod growth;
+mod observed;
 mod plan;
 mod run;
 
@@ -93,6 +94,12 @@ pub(crate) fn charts(evidence: &Evidence<'_>) -> Vec<Drawn> {
         let objective = evidence.objective();
         let chart = run::timeline(run, name("timeline"), objective);
         push(&name("timeline"), Part::Run(at), chart.svg(), chart.csv());
+        if let Some(chart) = observed::utilisation(run, &name("utilisation")) {
+            push(&name("utilisation"), Part::Run(at), chart.svg(), chart.csv());
+        }
+        if let Some(chart) = observed::over_time(run, &name("observed"), run::stages(run)) {
+            push(&name("observed"), Part::Run(at), chart.svg(), chart.csv());
+        }
         let level = account::telling_level(run, objective);
         let chart = run::quantiles(run, &level, name("quantiles"), objective);
         push(&name("quantiles"), Part::Run(at), chart.svg(), chart.csv());

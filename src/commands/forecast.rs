@@ -1,5 +1,6 @@
 //! `highwater forecast`: continues a history of requests and says when growth meets the capacity.
 
+mod holidays;
 mod means;
 mod past;
 mod prometheus;
@@ -55,6 +56,9 @@ pub(crate) struct ForecastArgs {
     /// the same name in the past: --event 'Black Friday=2025-11-28' --event 'Black Friday=2026-11-27'.
     #[arg(long = "event", value_name = "NAME=DATE[..DATE][:Nx]")]
     events: Vec<String>,
+    /// Public holidays: an iCalendar file, or lines of 'date,name'; what they were in the past tells what they will be
+    #[arg(long, value_name = "FILE")]
+    holidays: Option<PathBuf>,
     #[command(flatten)]
     means: MeansArgs,
     /// The forecast as one JSON object on stdout
@@ -72,8 +76,11 @@ const MOST_TIMES: f64 = 10_000.0;
 
 /// Runs the command.
 pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complaint> {
-    let events = args.events.iter().map(|text| event_of(text)).collect::<Result<Vec<EventGiven>, _>>()?;
+    let mut events = args.events.iter().map(|text| event_of(text)).collect::<Result<Vec<EventGiven>, _>>()?;
     believable_together(&events)?;
+    if let Some(path) = &args.holidays {
+        events.extend(holidays::read(path)?);
+    }
     let until = args.until.as_deref().map(until_of).transpose()?;
     let horizon = horizon_of(&args.horizon, "--horizon")?;
     let capacity = capacity_of(args)?;

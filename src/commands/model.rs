@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use captures::{Rate, Run};
 use modeler::{
-    Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, Verdict, interruption, model,
-    points, points_from_table, recoveries,
+    Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, Verdict, backlog_recoveries,
+    interruption, model, points, points_from_table,
 };
 use reports::Evidence;
 
@@ -102,8 +102,12 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
     let interrupted =
         args.runs.iter().zip(&runs).filter_map(|(path, run)| interruption(run, &file_name(path)));
     concluded.warnings.extend(interrupted);
-    concluded.recoveries =
-        args.runs.iter().zip(&runs).flat_map(|(path, run)| recoveries(run, &file_name(path))).collect();
+    concluded.recoveries = args
+        .runs
+        .iter()
+        .zip(&runs)
+        .flat_map(|(path, run)| backlog_recoveries(run, &file_name(path)))
+        .collect();
     let text = serde_json::to_string_pretty(&StoredModel::from(&concluded))
         .map_err(|error| Complaint::new(Exit::Fault, "model.json", error, "report this as a bug"))?;
     std::fs::create_dir_all(&args.out).map_err(|error| Complaint::cannot_write(&args.out, &error))?;

@@ -239,6 +239,12 @@ impl Story {
                 .with(HORIZON)
                 .with("--event")
                 .with(EVENT)
+                .with("--instances")
+                .with("1")
+                .with("--scenario")
+                .with("twice the growth=growth:2")
+                .with("--scenario")
+                .with("better code=cost:0.8")
                 .with("--out")
                 .with(self.folder.forecast()),
         )?;

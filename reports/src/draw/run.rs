@@ -74,22 +74,26 @@ pub(super) fn timeline(run: &Run, name: String, objective: Option<&Objective>) -
                 )
             },
         ],
-        stages: run
-            .header
-            .stages
-            .iter()
-            .map(|stage| StageSpan {
-                begin: stage.begin.as_secs_f64(),
-                end: stage.end.as_secs_f64(),
-                label: if stage.is_hold() {
-                    words::times(stage.from)
-                } else {
-                    format!("{} → {}", words::times(stage.from), words::times(stage.to))
-                },
-            })
-            .collect(),
+        stages: stages(run),
         length: sums.last().map_or(0.0, |sum| sum.second as f64 + seconds),
     }
+}
+
+/// The stages of a run, as they are marked.
+pub(super) fn stages(run: &Run) -> Vec<StageSpan> {
+    run.header
+        .stages
+        .iter()
+        .map(|stage| StageSpan {
+            begin: stage.begin.as_secs_f64(),
+            end: stage.end.as_secs_f64(),
+            label: if stage.is_hold() {
+                words::times(stage.from)
+            } else {
+                format!("{} → {}", words::times(stage.from), words::times(stage.to))
+            },
+        })
+        .collect()
 }
 
 /// How long the requests of `level` took.

@@ -29,7 +29,8 @@ fn held_to(schema: &serde_json::Value, value: &serde_json::Value, place: &str) -
         Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
         _ => vec![kind],
     };
-    if !allowed.contains(&kind) && !(kind == "integer" && allowed.contains(&"number")) {
+    let fits = allowed.contains(&kind) || (kind == "integer" && allowed.contains(&"number"));
+    if !fits {
         return Err(format!("{place} is of type {kind}, not {allowed:?}"));
     }
     for (at, item) in value.as_array().into_iter().flatten().enumerate() {
@@ -189,4 +190,33 @@ fn releases() -> Vec<crate::Release> {
         regressions: regressions.iter().map(|&what| what.to_owned()).collect(),
     };
     vec![release("v1.run", 20, &[]), release("v2.run", 31, &["p95 of GET / went from 20 ms to 31 ms"])]
+}
+
+#[test]
+fn what_was_observed_of_the_target_is_drawn_over_time_and_against_load() {
+    let mut run = run();
+    for interval in &mut run.intervals {
+        let busy = (interval.planned as f64 / 1_200.0).min(1.0);
+        for (name, value) in [("pid:1/cpu", busy), ("pid:1/open_files", 20.0)] {
+            let kind = captures::ObservedKind::Gauge;
+            assert!(interval.observe(captures::Observed { name: name.to_owned(), kind, value }));
+        }
+    }
+    let runs = [run];
+    let evidence = Evidence {
+        title: "Shop",
+        runs: &runs,
+        points: &[],
+        model: None,
+        forecast: None,
+        check: None,
+        releases: &[],
+    };
+    let named = |name: &str| charts(&evidence).into_iter().find(|picture| picture.name == name).unwrap();
+
+    look("utilisation.svg", &named("utilisation").svg);
+    look("observed.svg", &named("observed").svg);
+    assert!(named("utilisation").svg.contains("pid:1/cpu is the fullest resource"));
+    assert!(named("observed").csv.contains("open_files"));
+    check_page(&html(&evidence));
 }

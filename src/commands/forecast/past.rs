@@ -120,13 +120,9 @@ impl PastArgs {
             histories.push(counts.history().map_err(|error| complaint(first, &error))?);
         }
         let history = History::joined(histories).map_err(|error| complaint(first, &error))?;
-        let step = wanted.unwrap_or_else(|| {
-            if counted || history.observations.len() > MOST_FINE {
-                history.natural_step()
-            } else {
-                history.step
-            }
-        });
+        let too_fine = matches!(history.step, Step::Minutes(_)) && history.observations.len() > MOST_FINE;
+        let step =
+            wanted.unwrap_or_else(|| if counted || too_fine { history.natural_step() } else { history.step });
         let (history, of_steps) = if step == history.step {
             (history, PeakFactor::MeanOnly)
         } else {

@@ -121,6 +121,8 @@ fn capacity_of(
         rate_at_1x: Some(run.header.capture_rate).filter(|rate| *rate > Rate::ZERO),
         held_back_ratio: run.header.held_back_ratio,
         limits: Vec::new(),
+        current: None,
+        mix: Vec::new(),
         force: false,
         seed,
     };
@@ -152,4 +154,41 @@ fn regressions(before: &Release, now: &Release) -> Vec<String> {
         }
     }
     worse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(capacity: [f64; 3], p95_ms: u64, requests: u64) -> Release {
+        let rate = |value| Rate::per_second(value).expect("is a rate");
+        Release {
+            name: "any.run".to_owned(),
+            started: 0,
+            level: "at 4×".to_owned(),
+            capacity: Some(rate(capacity[1])),
+            interval: Some(Bounds { low: rate(capacity[0]), high: rate(capacity[2]) }),
+            routes: vec![RouteTime {
+                name: "GET /".to_owned(),
+                p95: Duration::from_millis(p95_ms),
+                requests,
+            }],
+            regressions: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn worse_is_beyond_the_interval_and_by_more_than_a_tenth() {
+        let before = release([880.0, 900.0, 920.0], 50, 1_000);
+        let worse = |now: Release| regressions(&before, &now);
+
+        assert_eq!(worse(release([860.0, 880.0, 900.0], 54, 1_000)), Vec::<String>::new());
+        assert_eq!(worse(release([800.0, 820.0, 840.0], 50, 1_000)).len(), 1);
+        assert_eq!(
+            worse(release([880.0, 900.0, 920.0], 60, 1_000)),
+            ["p95 of GET / went from 50.0 ms to 60.0 ms"]
+        );
+        // Fifty requests tell nothing of a p95.
+        assert_eq!(worse(release([880.0, 900.0, 920.0], 90, 50)), Vec::<String>::new());
+    }
 }
