@@ -13,7 +13,7 @@ use super::{exchanges, material, text};
 use crate::support::{run, stderr};
 
 /// Files where we read otherwise: how many requests, and why.
-const ARGUED: [(&str, usize, &str); 22] = [
+const ARGUED: [(&str, usize, &str); 23] = [
     (
         "arkime__gre-erspan-vxlan.pcap",
         1,
@@ -44,6 +44,11 @@ const ARGUED: [(&str, usize, &str); 22] = [
         "suricata__http-evader.http-evader-029.input.pcap",
         1,
         "the last chunk ends in `0\\n\\n`: tshark drops the body, we keep its 68 bytes",
+    ),
+    (
+        "suricata__http-evader.http-evader-076.input.pcap",
+        1,
+        "`Transfer-Encoding: \\r chunked`: tshark ends the head at the bare CR and counts the 31 bytes behind it to the body of 68",
     ),
     (
         "suricata__http-evader.http-evader-206.input.pcap",
