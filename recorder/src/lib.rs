@@ -63,7 +63,7 @@ pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
 pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy, take_coding_off};
 pub use redact::{Explanation, Found, MaskPolicy, MaskRules, explain};
 pub use serve::{Listener, Recording, Stopper, bind, start};
-pub use sniff::{SniffError, SniffTotals, Wiretap, give_up_rights, sniff};
+pub use sniff::{SniffError, SniffTotals, Until, Wiretap, give_up_rights, sniff};
 pub use spool::Totals;
 pub use tls::{Certificates, KeyPair};
 pub use upgrade::Upgrade;

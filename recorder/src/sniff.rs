@@ -206,7 +206,16 @@ pub struct SniffTotals {
     pub broken: Option<String>,
 }
 
-/// Records what `tap` hears until `stop` is set, or for `duration`.
+/// When a sniffing ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Until<'a> {
+    /// When this is set.
+    pub stop: &'a AtomicBool,
+    /// After so long, at the latest.
+    pub duration: Option<Duration>,
+}
+
+/// Records what `tap` hears.
 ///
 /// # Errors
 /// When the file cannot be begun.
@@ -217,8 +226,7 @@ pub fn sniff(
     masking: &MaskPolicy,
     files: &Files,
     segments: Segments,
-    stop: &AtomicBool,
-    duration: Option<Duration>,
+    until: Until<'_>,
     notice: impl FnMut(Notice) + Send + 'static,
 ) -> Result<SniffTotals, RecordError> {
     let Wiretap { mut capture, link, ports, servers } = tap;
@@ -262,12 +270,12 @@ pub fn sniff(
                 }
                 Err(pcap::Error::TimeoutExpired | pcap::Error::NoMorePackets) => {
                     let now = clock.now();
-                    let is_over = duration.is_some_and(|duration| now >= Offset::ZERO.plus(duration));
+                    let is_over = until.duration.is_some_and(|duration| now >= Offset::ZERO.plus(duration));
                     // What the kernel has gathered until then is still read.
                     if is_last_look {
                         break;
                     }
-                    is_last_look = is_over || stop.load(Ordering::Relaxed);
+                    is_last_look = is_over || until.stop.load(Ordering::Relaxed);
                     dissection.on_time(now);
                 }
                 Err(error) => {

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use captures::Bytes;
-use recorder::{SniffError, SniffTotals, Wiretap};
+use recorder::{SniffError, SniffTotals, Until, Wiretap};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::Globals;
@@ -84,10 +84,10 @@ pub(crate) fn run(args: &SniffArgs, globals: &Globals) -> Result<(), Complaint> 
         say!("listening on {} into {shown}", args.interface);
     }
     let about = shown.clone();
-    let done =
-        recorder::sniff(tap, &policy, &masking, &settings, segments, &stop, args.duration, move |notice| {
-            say_notice(&about, &notice)
-        });
+    let until = Until { stop: &stop, duration: args.duration };
+    let done = recorder::sniff(tap, &policy, &masking, &settings, segments, until, move |notice| {
+        say_notice(&about, &notice)
+    });
     let done = done.map_err(|error| Complaint::new(Exit::Fault, out.display(), &error, error.mend()))?;
     tell(args, globals, &done, &shown)
 }
