@@ -1,7 +1,7 @@
 //! What to do about it: recommendations, each a whole sentence with its date or number, the most urgent first.
 
 use captures::Rate;
-use modeler::Verdict;
+use modeler::{Forecast, Order, Verdict};
 
 use crate::evidence::Evidence;
 use crate::{finding, words};
@@ -23,7 +23,7 @@ pub(crate) fn recommendations(evidence: &Evidence<'_>) -> Vec<String> {
             ));
         }
         for order in forecast.plan.iter().flat_map(|plan| &plan.orders).take(3) {
-            let overdue = forecast.steps.first().is_some_and(|step| order.by < step.at.date());
+            let overdue = is_overdue(forecast, order);
             let by = if overdue {
                 format!("now, for {} has passed", words::date(order.by))
             } else {
@@ -93,6 +93,9 @@ pub(crate) fn lead(evidence: &Evidence<'_>) -> String {
                 |at: jiff::civil::DateTime| format!("{} {}", words::month_name(at.month()), at.year());
             let late = exhaustion.p90.map_or_else(|| "beyond the horizon".to_owned(), month);
             parts.push(match (exhaustion.p10, exhaustion.p50) {
+                (Some(early), Some(middle)) if month(early) == late => {
+                    format!("exhausted in {} (10–90 %)", month(middle))
+                }
                 (Some(early), Some(middle)) => {
                     format!("exhausted around {} (10–90 %: {} – {late})", month(middle), month(early))
                 }
@@ -103,11 +106,23 @@ pub(crate) fn lead(evidence: &Evidence<'_>) -> String {
         if let Some(plan) = &forecast.plan {
             parts.push(plan.orders.first().map_or_else(
                 || format!("{} of today suffice", words::machines(plan.given.instances)),
-                |order| format!("order {} by {}", words::machines(order.instances), words::date(order.by)),
+                |order| {
+                    let machines = words::machines(order.instances);
+                    if is_overdue(forecast, order) {
+                        format!("order {machines} now")
+                    } else {
+                        format!("order {machines} by {}", words::date(order.by))
+                    }
+                },
             ));
         }
     }
     let text = parts.join("; ");
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+}
+
+/// Whether the last day for an order lies before the forecast begins.
+fn is_overdue(forecast: &Forecast, order: &Order) -> bool {
+    forecast.steps.first().is_some_and(|step| order.by < step.at.date())
 }
