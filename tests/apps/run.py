@@ -220,7 +220,7 @@ class Api:
         for user in range(3):
             client = Client(base)
             # Accounts are made at their own pace: this server hands out one number twice when asked at once.
-            client("GET", "/orders")
+            client("GET", "/")
             time.sleep(2)
             person = {"email": f"user{user}@example.com", "password": "pa55word"}
             made = json.loads(client("POST", "/register", data=person))
