@@ -110,7 +110,7 @@ fn parse(text: &str, tables: &[Table]) -> Result<RuleSet, Wrong> {
 }
 
 fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
-    span.map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1))
+    span.map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1)
 }
 
 fn rule(written: Written) -> Result<Rule, Wrong> {
