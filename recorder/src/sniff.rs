@@ -219,7 +219,6 @@ pub struct Until<'a> {
 ///
 /// # Errors
 /// When the file cannot be begun.
-#[expect(clippy::too_many_arguments, reason = "each is another thing that the command decides")]
 pub fn sniff(
     tap: Wiretap,
     policy: &Policy,
