@@ -23,7 +23,7 @@ const LEAST_NOISE: f64 = 0.01;
 /// Chance that resampling few seconds does not see: host, neighbours, the order of things.
 const HIDDEN_NOISE: f64 = 0.01;
 /// The same of a ceiling that was measured.
-const CEILING_NOISE: f64 = 0.004;
+const CEILING_NOISE: f64 = 0.007;
 /// How far the waiting near the ceiling may lie from the curve's (on the logarithm): shapes are approximations.
 const SHAPE_SPREAD: f64 = 0.4;
 /// How far responses lie from a curve whose form is in doubt (on the logarithm).
