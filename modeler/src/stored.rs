@@ -55,7 +55,7 @@ pub struct StoredModel {
     #[serde(default)]
     pub bottleneck: Option<StoredBottleneck>,
     /// Costs, routes, mix, headroom, behaviour beyond, advice.
-    #[serde(flatten, default)]
+    #[serde(default)]
     pub answers: StoredAnswers,
     /// Fitted on the lower loads, scored on the upper.
     pub backtest: Option<StoredBacktest>,
