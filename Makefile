@@ -9,7 +9,7 @@ APPS ?= /tmp/highwater-apps
 help:
 	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
 	@echo 'make test          everything that continuous integration runs'
-	@echo 'make bench         the replayer beside wrk, as ratios measured on this machine'
+	@echo 'make bench         the replayer beside wrk, and recording beside not recording, as ratios measured on this machine'
 	@echo 'make bench-replayer  the replayer beside other generators, its fidelity and its memory; ARGS="--rounds 5 --long"'
 	@echo 'make bench-recorder  the recorder beside nginx, haproxy and stock pingora; ARGS="--rounds 5 --seconds 3"'
 	@echo 'make faults        the recorder under thirty faults and the replayer under twenty, as tables; about 35 minutes, best as root'
@@ -36,7 +36,7 @@ test:
 
 bench:
 	@scripts/install-deps test
-	$(CARGO) bench --locked --bench side_by_side
+	$(CARGO) bench --locked --bench side_by_side --bench recorder -- --only throughput
 
 bench-replayer:
 	@scripts/install-deps test
