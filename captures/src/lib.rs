@@ -12,6 +12,7 @@ mod exchange;
 pub mod foreign;
 mod frame;
 mod histogram;
+mod inflow;
 mod outcome;
 mod route;
 mod run;
@@ -29,6 +30,7 @@ pub use exchange::{
 };
 pub use frame::{FileKind, MAX_BLOCK};
 pub use histogram::Histogram;
+pub use inflow::uncompressed;
 pub use outcome::{Failure, Outcome};
 pub use route::{MAX_ROUTES, OTHER_ROUTE, RouteFinder, RouteTemplate, Routes, route_into, route_of};
 pub use run::{

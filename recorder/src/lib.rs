@@ -27,7 +27,6 @@ mod files;
 mod forwarded;
 mod gate;
 mod head;
-mod inflow;
 mod intake;
 mod metrics;
 mod monitor;
@@ -53,7 +52,6 @@ pub use config::{
 pub use error::RecordError;
 pub use files::{OutError, Segments};
 pub use forwarded::{Forwarding, Network};
-pub use inflow::uncompressed;
 pub use intake::Intake;
 pub use metrics::{Latencies, Metrics, RouteCount};
 pub use monitor::Monitor;

@@ -56,7 +56,7 @@ impl Input {
             }
             Box::new(File::open(path).map_err(|error| Complaint::cannot_open(path, &error))?)
         };
-        let mut content = recorder::uncompressed(source).map_err(|error| unreadable(path, &error))?;
+        let mut content = captures::uncompressed(source).map_err(|error| unreadable(path, &error))?;
         let start = content.fill_buf().map_err(|error| unreadable(path, &error))?;
         if start.is_empty() {
             return Err(Complaint::new(
