@@ -381,10 +381,12 @@ impl<'run> Worker<'run> {
                             let mut text = self.texts.pop().unwrap_or_default();
                             if request.links != NONE && self.live.text(next, request, &planned, &mut text) {
                                 Some(text)
-                            } else if let Cow::Owned(read) = planned {
-                                Some(read)
                             } else {
-                                None
+                                self.texts.push(text);
+                                match planned {
+                                    Cow::Owned(read) => Some(read),
+                                    Cow::Borrowed(_) => None,
+                                }
                             }
                         }
                         None => {

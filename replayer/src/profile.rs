@@ -104,11 +104,6 @@ impl Profile {
         )
     }
 
-    /// Whether its end is where the target gives in.
-    pub const fn ends_at_failure(self) -> bool {
-        matches!(self, Self::Stress | Self::Breakpoint)
-    }
-
     /// The stages, for a peak and a length.
     pub fn stages(self, peak: f64, length: Duration) -> Vec<Stage> {
         let mut stages: Vec<Stage> = Vec::new();
