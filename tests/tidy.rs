@@ -19,6 +19,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("pingora", "recorder"),
     ("rustls-pki-types", "recorder"),
     ("pcap", "recorder"),
+    ("aho-corasick", "recorder"),
     ("flate2", "captures"),
     ("brotli", "captures"),
     ("liblzma", "captures"),

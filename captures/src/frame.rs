@@ -129,6 +129,8 @@ pub(crate) struct Block {
 /// Writes blocks and keeps the index of what it wrote.
 pub(crate) struct BlockWriter<W> {
     sink: W,
+    /// Kept from block to block: its tables are large.
+    compressor: zstd::bulk::Compressor<'static>,
     position: u64,
     sequence: u32,
     index: Vec<IndexEntry>,
@@ -195,7 +197,8 @@ impl Pending {
 impl<W: Write> BlockWriter<W> {
     /// Begins a file of `kind`: writes its signature and, twice, `header`.
     pub(crate) fn create(sink: W, kind: FileKind, header: &[u8]) -> io::Result<Self> {
-        let mut writer = Self { sink, position: 0, sequence: 0, index: Vec::new(), stride: 1 };
+        let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+        let mut writer = Self { sink, compressor, position: 0, sequence: 0, index: Vec::new(), stride: 1 };
         let mut signature = [0_u8; SIGNATURE_LENGTH];
         signature[..8].copy_from_slice(&MAGIC);
         signature[8..10].copy_from_slice(&kind.version().to_le_bytes());
@@ -232,7 +235,7 @@ impl<W: Write> BlockWriter<W> {
         if payload.len() > MAX_BLOCK {
             return Err(too_large());
         }
-        let stored = zstd::bulk::compress(payload, ZSTD_LEVEL)?;
+        let stored = self.compressor.compress(payload)?;
         let mut head = [0_u8; HEAD_LENGTH];
         head[..4].copy_from_slice(&SYNC);
         head[4] = kind.code();

@@ -18,6 +18,7 @@ mod form;
 mod json;
 mod markup;
 mod masker;
+mod memory;
 mod multipart;
 mod names;
 mod path;
@@ -30,6 +31,7 @@ use captures::{Exchange, Header, Masking};
 
 use escape::Escape;
 use masker::Masker;
+use memory::Known;
 use names::{Rule, Verdict};
 use text::{Look, Shown};
 
@@ -127,11 +129,29 @@ impl Redaction {
 
 fn mask_headers(masker: &mut Masker, place: &str, headers: &mut [Header]) {
     for header in headers {
+        // Whoever wants to know what was found has each field looked at.
+        if masker.found.is_none() {
+            mask_known_header(masker, header);
+            continue;
+        }
         let before = masker.found_so_far();
         mask_header(masker, header);
         masker.name_place(before, || {
             format!("{place} {}", String::from_utf8_lossy(&header.name).to_lowercase())
         });
+    }
+}
+
+/// Masks a field as it was masked before, or looks at it and remembers what became of it.
+fn mask_known_header(masker: &mut Masker, header: &mut Header) {
+    match masker.memory.recall(header) {
+        Known::Masked => {}
+        Known::TooLong => mask_header(masker, header),
+        Known::New(place) => {
+            let before = header.value.clone();
+            mask_header(masker, header);
+            masker.memory.remember(place, &header.name, &before, &header.value);
+        }
     }
 }
 

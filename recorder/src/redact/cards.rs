@@ -12,10 +12,22 @@ const LONGEST: usize = 19;
 /// A number that was cut off is masked from so many digits on; before, it says no more than who issued it.
 const SHORTEST_CUT: usize = 7;
 
+/// Of what a card number may be made, byte by byte.
+const MAY_BELONG: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let sign = byte as u8;
+        table[byte] = sign.is_ascii_digit() || is_grouping(sign);
+        byte += 1;
+    }
+    table
+};
+
 /// Calls `found` with the place of every card number in `text`. When `is_cut`, digits at its end may be the
 /// start of one.
 pub(super) fn find(text: &[u8], is_cut: bool, mut found: impl FnMut(std::ops::Range<usize>)) {
-    let may_belong = |byte: u8| byte.is_ascii_digit() || is_grouping(byte);
+    let may_belong = |byte: u8| MAY_BELONG[usize::from(byte)];
     let (mut floor, mut at) = (0, SHORTEST - 1);
     // A card number covers one of any thirteen bytes that follow each other: the others need no look.
     while at < text.len() {

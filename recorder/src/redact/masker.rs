@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use captures::Masking;
 
+use crate::redact::memory::Memory;
 use crate::redact::names::{Names, Rule, SHORT_CODES, Spelling, Verdict};
 use crate::redact::path::Path;
 use crate::redact::policy::MaskRules;
@@ -26,6 +27,7 @@ pub(super) struct Masker {
     pub(super) wrapped: Rule,
     /// The rules, a line each.
     lines: Vec<String>,
+    pub(super) memory: Memory,
     /// What was found since this was last asked, when somebody asks at all.
     pub(super) found: Option<Vec<Found>>,
 }
@@ -101,6 +103,7 @@ impl Masker {
             userinfo,
             wrapped,
             lines,
+            memory: Memory::new(seed),
             found: None,
         }
     }

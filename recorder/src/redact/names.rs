@@ -235,16 +235,24 @@ fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// A quick hash of short names.
-fn hash(name: &[u8], seed: u64) -> u64 {
-    let mut state = seed ^ name.len() as u64;
-    for chunk in name.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        state = (state ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        state ^= state >> 32;
+/// A quick hash of short texts. `seed` keeps strangers from choosing texts that meet.
+pub(super) fn hash(text: &[u8], seed: u64) -> u64 {
+    let mix = |state: u64, word: u64| {
+        let state = (state ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        state ^ (state >> 32)
+    };
+    let mut state = seed ^ text.len() as u64;
+    let (words, rest) = text.as_chunks::<8>();
+    for word in words {
+        state = mix(state, u64::from_le_bytes(*word));
     }
-    state
+    // What remains as one word: with some of the last whole one, or the few bytes there are.
+    let last = match (text.last_chunk::<8>(), rest) {
+        (_, []) => return state,
+        (Some(last), _) => u64::from_le_bytes(*last),
+        (None, few) => few.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte)),
+    };
+    mix(state, last)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use memchr::memmem::Finder;
+use aho_corasick::{AhoCorasick, MatchKind};
+use memchr::{memchr, memmem};
 
 /// What keys of well-known services begin with, and the fewest letters they have.
 const PREFIXES: [(&[u8], usize); 24] = [
@@ -42,116 +43,100 @@ const PREFIXES: [(&[u8], usize); 24] = [
     (b"sk-", 32),
 ];
 
-/// The fewest letters of a token that is known by its beginning.
-const SHORTEST: usize = 16;
+/// What else begins a secret, or stands before one, besides [`PREFIXES`], which follow these in the automaton.
+const SIGNS: [&[u8]; 4] = [b"eyJ", b"earer ", b"asic ", b"PRIVATE KEY-----"];
+const JSON_WEB_TOKEN: usize = 0;
+const PRIVATE_KEY: usize = 3;
+
+/// How far into a word it is judged whether it looks random.
+const GLANCE: usize = 256;
 
 /// Finds tokens.
 pub(super) struct Tokens {
-    bearer: Finder<'static>,
-    basic: Finder<'static>,
-    private_key: Finder<'static>,
+    /// All signs at once: a text is read once, many bytes at a time.
+    signs: AhoCorasick,
 }
 
 impl Tokens {
     pub(super) fn new() -> Self {
-        Self {
-            bearer: Finder::new(b"earer "),
-            basic: Finder::new(b"asic "),
-            private_key: Finder::new(b"PRIVATE KEY-----"),
-        }
+        let signs = SIGNS.into_iter().chain(PREFIXES.iter().map(|(prefix, _)| *prefix));
+        let signs = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(signs);
+        Self { signs: signs.expect("a few dozen short signs fit into any automaton") }
     }
 
     /// Calls `found` with the place of every token in `text`. When `is_cut`, what stands at its end may be the
     /// start of one.
     pub(super) fn find(&self, text: &[u8], is_cut: bool, mut found: impl FnMut(Range<usize>)) {
-        for finder in [&self.bearer, &self.basic] {
-            for at in finder.find_iter(text) {
-                let starts = at > 0 && (at < 2 || !text[at - 2].is_ascii_alphanumeric());
-                if starts && text[at - 1].eq_ignore_ascii_case(&b'b') {
-                    let place = word_after(text, at + finder.needle().len());
-                    if is_credential(text, &place) {
-                        found(place);
+        // Where the run of letters ends that was looked at last, and the token that was found last.
+        let (mut run_end, mut token_end) = (0, 0);
+        for sign in self.signs.find_iter(text) {
+            let at = sign.start();
+            match sign.pattern().as_usize() {
+                JSON_WEB_TOKEN | SIGNS_END.. => {
+                    if at < token_end || (at > 0 && text[at - 1].is_ascii_alphanumeric()) {
+                        continue;
+                    }
+                    if run_end <= at {
+                        run_end = end_of_run(text, at);
+                    }
+                    let at_end = is_cut && run_end == text.len();
+                    if is_token(&text[at..run_end], sign.pattern().as_usize(), at_end) {
+                        found(at..run_end);
+                        token_end = run_end;
+                    }
+                }
+                PRIVATE_KEY => {
+                    let start = sign.end();
+                    if memmem::find(&text[at.saturating_sub(20)..at], b"BEGIN ").is_some() {
+                        let length = memmem::find(&text[start..], b"-----").unwrap_or(text.len() - start);
+                        found(start..start + length);
+                    }
+                }
+                _ => {
+                    let starts = at > 0 && (at < 2 || !text[at - 2].is_ascii_alphanumeric());
+                    if starts && text[at - 1].eq_ignore_ascii_case(&b'b') {
+                        let place = word_after(text, sign.end());
+                        if is_credential(text, &place) {
+                            found(place);
+                        }
                     }
                 }
             }
         }
-        for at in self.private_key.find_iter(text) {
-            let start = at + self.private_key.needle().len();
-            if memchr::memmem::find(&text[at.saturating_sub(20)..at], b"BEGIN ").is_none() {
-                continue;
-            }
-            let length = memchr::memmem::find(&text[start..], b"-----").unwrap_or(text.len() - start);
-            found(start..start + length);
-        }
-        let (mut floor, mut at) = (0, SHORTEST - 1);
-        while at < text.len() {
-            if !is_letter(text[at]) {
-                at += SHORTEST;
-                continue;
-            }
-            let start = text[floor..at]
-                .iter()
-                .rposition(|byte| !is_letter(*byte))
-                .map_or(floor, |last| floor + last + 1);
-            let end =
-                text[at..].iter().position(|byte| !is_letter(*byte)).map_or(text.len(), |length| at + length);
-            if let Some(place) = token_in(text, start..end, is_cut) {
-                found(place);
-            }
-            floor = end;
-            at = end + SHORTEST - 1;
-        }
-        if is_cut {
-            let start = text.iter().rposition(|byte| !is_letter(*byte)).map_or(0, |last| last + 1);
-            if text.len() - start < SHORTEST
-                && let Some(place) = token_in(text, start..text.len(), true)
-            {
-                found(place);
-            }
-        }
     }
 }
+
+const SIGNS_END: usize = SIGNS.len();
 
 /// Of what tokens are made.
 const fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
-/// The token in a run of letters: from where it is known to the end of the run.
-fn token_in(text: &[u8], run: Range<usize>, is_cut: bool) -> Option<Range<usize>> {
-    let at_end = is_cut && run.end == text.len();
-    if run.len() < SHORTEST && !at_end {
-        return None;
-    }
-    let starts = run.clone().filter(|&at| at == run.start || !text[at - 1].is_ascii_alphanumeric());
-    for start in starts {
-        let word = &text[start..run.end];
-        // Most words begin as no token does.
-        if !b"eswrgxASyn".contains(&word[0]) {
-            continue;
-        }
-        let known = if word.starts_with(b"eyJ") {
-            let mut parts = word.split(|byte| *byte == b'.');
-            let is_whole = parts.next().is_some_and(|head| head.len() >= 10)
-                && parts.next().is_some_and(|claims| claims.len() >= 2)
-                && parts.next().is_some();
-            is_whole || at_end
-        } else {
-            PREFIXES.iter().any(|(prefix, shortest)| {
-                word.starts_with(prefix)
-                    && (word.len() >= *shortest || at_end)
-                    && looks_random(&word[prefix.len()..])
-            })
-        };
-        if known {
-            return Some(start..run.end);
+fn end_of_run(text: &[u8], at: usize) -> usize {
+    text[at..].iter().position(|byte| !is_letter(*byte)).map_or(text.len(), |length| at + length)
+}
+
+/// Whether `word`, which begins with this sign, is a token, or may be the start of one that was cut off.
+fn is_token(word: &[u8], sign: usize, at_end: bool) -> bool {
+    match sign.checked_sub(SIGNS_END) {
+        None => at_end || is_json_web_token(word),
+        Some(prefix) => {
+            let (prefix, shortest) = PREFIXES[prefix];
+            (at_end || word.len() >= shortest) && looks_random(&word[prefix.len()..])
         }
     }
-    None
+}
+
+/// Whether it has a head, claims, and what may be a signature.
+fn is_json_web_token(word: &[u8]) -> bool {
+    let Some(head) = memchr(b'.', word).filter(|head| *head >= 10) else { return false };
+    memchr(b'.', &word[head + 1..]).is_some_and(|claims| claims >= 2)
 }
 
 /// Whether a word is more than a word of a language: digits, or both cases within.
 fn looks_random(word: &[u8]) -> bool {
+    let word = &word[..word.len().min(GLANCE)];
     let inner = word.get(1..).unwrap_or_default();
     word.iter().any(u8::is_ascii_digit)
         || (inner.iter().any(u8::is_ascii_uppercase) && word.iter().any(u8::is_ascii_lowercase))
