@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
 const OWNERS: &[(&str, &str)] = &[
     ("bincode", "captures"),
     ("crc32c", "captures"),
+    ("lz4_flex", "captures"),
     ("hdrhistogram", "captures"),
     ("pingora", "recorder"),
     ("rustls-pki-types", "recorder"),

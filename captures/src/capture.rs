@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use crate::codec;
 use crate::error::{Damage, ReadError};
 use crate::exchange::Exchange;
-use crate::frame::{Block, BlockKind, BlockReader, BlockWriter, FileKind, Pending};
+use crate::frame::{Block, BlockKind, BlockReader, BlockWriter, Compression, FileKind, Pending};
 use crate::units::Offset;
 
 /// What a capture is: who recorded what, where, and by which policy.
@@ -222,7 +222,16 @@ impl<W: Write> CaptureWriter<W> {
     /// # Errors
     /// When the sink cannot be written.
     pub fn create(sink: W, header: &CaptureHeader) -> io::Result<Self> {
-        let blocks = BlockWriter::create(sink, FileKind::Capture, &codec::encode_capture_header(header)?)?;
+        Self::compressed(sink, header, Compression::default())
+    }
+
+    /// The same, with blocks that are compressed in this way.
+    ///
+    /// # Errors
+    /// When the sink cannot be written.
+    pub fn compressed(sink: W, header: &CaptureHeader, compression: Compression) -> io::Result<Self> {
+        let header = codec::encode_capture_header(header)?;
+        let blocks = BlockWriter::create(sink, FileKind::Capture, compression, &header)?;
         Ok(Self { blocks, pending: Pending::new(), record: Vec::new(), events: Pending::new() })
     }
 

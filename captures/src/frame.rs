@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file   = signature, header block, header block again, block…, index block, tail
-//! block  = 48-byte head (sync mark, lengths, time range, two CRC-32C), stored bytes (zstd)
+//! block  = 48-byte head (sync mark, lengths, time range, two CRC-32C), stored bytes (zstd or LZ4)
 //! ```
 //!
 //! Every byte lies under a checksum: the head checks itself, the payload is checked before it is
@@ -14,12 +14,16 @@
 //! Reading needs no seeking and constant memory, so that a pipe will do.
 
 mod head;
+mod squeeze;
 
 use std::io::{self, Read, Write};
 
 use crate::error::{Damage, DamageKind, ReadError};
 use crate::units::Offset;
 use head::{HEAD_LENGTH, SYNC, parse_head, read_u32, read_u64};
+use squeeze::{Squeezer, restore};
+
+pub use squeeze::Compression;
 
 /// The largest block, stored or decompressed: 64 MiB. Larger claims are damage.
 pub const MAX_BLOCK: usize = 64 << 20;
@@ -32,7 +36,6 @@ const MAGIC: [u8; 8] = *b"\x89HWTR\r\n\x1a";
 const TAIL_MAGIC: [u8; 4] = *b"HWEN";
 const SIGNATURE_LENGTH: usize = 16;
 const TAIL_LENGTH: usize = 16;
-const ZSTD_LEVEL: i32 = 1;
 const MAX_INDEX_ENTRIES: usize = 65_536;
 
 /// What a file is.
@@ -129,8 +132,7 @@ pub(crate) struct Block {
 /// Writes blocks and keeps the index of what it wrote.
 pub(crate) struct BlockWriter<W> {
     sink: W,
-    /// Kept from block to block: its tables are large.
-    compressor: zstd::bulk::Compressor<'static>,
+    squeezer: Squeezer,
     position: u64,
     sequence: u32,
     index: Vec<IndexEntry>,
@@ -196,9 +198,14 @@ impl Pending {
 
 impl<W: Write> BlockWriter<W> {
     /// Begins a file of `kind`: writes its signature and, twice, `header`.
-    pub(crate) fn create(sink: W, kind: FileKind, header: &[u8]) -> io::Result<Self> {
-        let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
-        let mut writer = Self { sink, compressor, position: 0, sequence: 0, index: Vec::new(), stride: 1 };
+    pub(crate) fn create(
+        sink: W,
+        kind: FileKind,
+        compression: Compression,
+        header: &[u8],
+    ) -> io::Result<Self> {
+        let squeezer = Squeezer::new(compression)?;
+        let mut writer = Self { sink, squeezer, position: 0, sequence: 0, index: Vec::new(), stride: 1 };
         let mut signature = [0_u8; SIGNATURE_LENGTH];
         signature[..8].copy_from_slice(&MAGIC);
         signature[8..10].copy_from_slice(&kind.version().to_le_bytes());
@@ -235,10 +242,11 @@ impl<W: Write> BlockWriter<W> {
         if payload.len() > MAX_BLOCK {
             return Err(too_large());
         }
-        let stored = self.compressor.compress(payload)?;
+        let stored = self.squeezer.squeeze(payload)?;
         let mut head = [0_u8; HEAD_LENGTH];
         head[..4].copy_from_slice(&SYNC);
         head[4] = kind.code();
+        head[5] = self.squeezer.compression().code();
         head[8..12].copy_from_slice(&self.sequence.to_le_bytes());
         head[12..16].copy_from_slice(&records.to_le_bytes());
         head[16..20].copy_from_slice(&u32::try_from(stored.len()).map_err(|_| too_large())?.to_le_bytes());
@@ -429,9 +437,8 @@ impl<R: Read> BlockReader<R> {
             }
             let stored = &self.live()[HEAD_LENGTH..HEAD_LENGTH + stored_length];
             let payload = (crc32c::crc32c(stored) == head.payload_check)
-                .then(|| zstd::bulk::decompress(stored, head.raw_length as usize).ok())
-                .flatten()
-                .filter(|payload| payload.len() == head.raw_length as usize);
+                .then(|| restore(head.compression, stored, head.raw_length as usize))
+                .flatten();
             let offset = self.offset;
             self.consume(HEAD_LENGTH + stored_length);
             let (Some(kind), Some(payload)) = (BlockKind::from_code(head.kind), payload) else {

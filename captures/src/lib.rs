@@ -28,7 +28,7 @@ pub use exchange::{
     Body, ConnectionId, Ending, Exchange, ExchangeId, Frames, Header, Passage, Request, Response, SessionId,
     SessionKey, Version, header_value,
 };
-pub use frame::{FileKind, MAX_BLOCK};
+pub use frame::{Compression, FileKind, MAX_BLOCK};
 pub use histogram::Histogram;
 pub use inflow::uncompressed;
 pub use outcome::{Failure, Outcome};

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::codec;
 use crate::error::{Damage, ReadError};
-use crate::frame::{BlockKind, BlockReader, BlockWriter, FileKind, Pending};
+use crate::frame::{BlockKind, BlockReader, BlockWriter, Compression, FileKind, Pending};
 use crate::outcome::Outcome;
 use crate::units::{Offset, Rate};
 pub use interval::{GeneratorLoad, Interval, MAX_OBSERVED, Observed, ObservedKind, RouteInterval};
@@ -94,7 +94,8 @@ impl<W: Write> RunWriter<W> {
     /// # Errors
     /// When the sink cannot be written.
     pub fn create(sink: W, header: &RunHeader) -> io::Result<Self> {
-        let blocks = BlockWriter::create(sink, FileKind::Run, &codec::encode_run_header(header)?)?;
+        let blocks =
+            BlockWriter::create(sink, FileKind::Run, Compression::Zstd, &codec::encode_run_header(header)?)?;
         Ok(Self { blocks, intervals: Pending::new(), samples: Pending::new() })
     }
 

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use captures::{
-    Body, Bytes, CaptureHeader, CaptureReader, CaptureWriter, ConnectionId, DamageKind, Ending, Event,
-    EventKind, Exchange, ExchangeId, Failure, Frames, GeneratorLoad, Header, Histogram, Interval,
+    Body, Bytes, CaptureHeader, CaptureReader, CaptureWriter, Compression, ConnectionId, DamageKind, Ending,
+    Event, EventKind, Exchange, ExchangeId, Failure, Frames, GeneratorLoad, Header, Histogram, Interval,
     MAX_OBSERVED, Masking, Observed, ObservedKind, Offset, Outcome, Passage, Rate, ReadError, Request,
     Response, Run, RunEnd, RunHeader, RunWriter, SessionId, SessionKey, Stage, Tally, Version,
 };
@@ -62,7 +62,11 @@ fn exchange(id: u64) -> Exchange {
 
 /// A closed capture of `count` exchanges in blocks of `per_block`.
 fn capture(count: u64, per_block: u64) -> Vec<u8> {
-    let mut writer = CaptureWriter::create(Vec::new(), &header()).unwrap();
+    compressed_capture(count, per_block, Compression::default())
+}
+
+fn compressed_capture(count: u64, per_block: u64, compression: Compression) -> Vec<u8> {
+    let mut writer = CaptureWriter::compressed(Vec::new(), &header(), compression).unwrap();
     let mut tally = Tally::default();
     for id in 0..count {
         writer.push(&exchange(id)).unwrap();
@@ -141,6 +145,25 @@ fn every_flipped_byte_is_noticed_and_costs_at_most_its_block() {
             for got in &read.exchanges {
                 assert_eq!(got, &exchange(got.id.0), "byte {at}: a wrong record");
             }
+        }
+    }
+}
+
+#[test]
+fn blocks_in_lz4_are_read_like_others_and_no_flip_in_them_yields_a_wrong_record() {
+    let bytes = compressed_capture(64, 32, Compression::Lz4);
+    assert_ne!(bytes, capture(64, 32));
+    let whole = read(&bytes).unwrap();
+    assert_eq!(whole.exchanges, (0..64).map(exchange).collect::<Vec<_>>());
+    assert!(whole.closed && whole.damage == 0);
+
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x01;
+        let read = read(&damaged).unwrap_or_else(|error| panic!("byte {at}: {error}"));
+        assert!(read.damage > 0, "byte {at} went unnoticed");
+        for got in &read.exchanges {
+            assert_eq!(got, &exchange(got.id.0), "byte {at}: a wrong record");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use captures::Bytes;
+use captures::{Bytes, Compression};
 use pingora::upstreams::peer::PeerOptions;
 
 use crate::error::RecordError;
@@ -119,6 +119,8 @@ pub struct Files {
     pub rotation: Rotation,
     /// How much all files may take.
     pub quota: Option<Quota>,
+    /// How captures are compressed.
+    pub compression: Compression,
     /// When what was written is brought onto the medium.
     pub syncing: Syncing,
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use captures::{CaptureHeader, DropReason, Event, Tally};
+use captures::{CaptureHeader, Compression, DropReason, Event, Tally};
 
 use crate::assembly::Assembly;
 use crate::clock::{Moment, Oddity};
@@ -43,11 +43,12 @@ impl<S: Shelf> Outlet<S> {
         shelf: S,
         header: CaptureHeader,
         rotation: Rotation,
+        compression: Compression,
         screen: Screen,
         redaction: Redaction,
         now: Moment,
     ) -> io::Result<Self> {
-        let roll = Roll::create(shelf, header, rotation, now)?;
+        let roll = Roll::create(shelf, header, rotation, compression, now)?;
         Ok(Self { roll, redaction, screen, filtered: 0, sampled_out: 0 })
     }
 
@@ -141,7 +142,8 @@ mod tests {
         let screen = Screen::new(policy, &[], [0; 16]);
         let redaction = Redaction::new(MaskPolicy::None);
         let rotation = Rotation { size: None, every: None };
-        Outlet::create(disk.clone(), header(), rotation, screen, redaction, moment(0)).unwrap()
+        let compression = Compression::default();
+        Outlet::create(disk.clone(), header(), rotation, compression, screen, redaction, moment(0)).unwrap()
     }
 
     fn moment(second: u64) -> Moment {

@@ -236,8 +236,9 @@ pub fn start(
             (names.recording, names.segment) = (header.recording, header.segment);
             let screen = Screen::new(&config.policy, &config.upstreams.trusted_proxies, header.recording)
                 .counting_from(first_id);
-            let rotation = config.files.rotation;
-            let outlet = Outlet::create(segments, header, rotation, screen, redaction, clock.moment())
+            let (rotation, compression) = (config.files.rotation, config.files.compression);
+            let now = clock.moment();
+            let outlet = Outlet::create(segments, header, rotation, compression, screen, redaction, now)
                 .map_err(|error| RecordError::CannotWrite { error })?;
             let _ = begin.send(outlet);
             Some(writer)

@@ -240,8 +240,16 @@ pub fn sniff(
     let header = Intake::new(policy, masking, recording).capture_header(started, shown);
     let screen = Screen::new(policy, &[], recording);
     let redaction = Redaction::new(masking.clone());
-    let outlet = Outlet::create(segments, header, files.rotation, screen, redaction, clock.moment())
-        .map_err(|error| RecordError::CannotWrite { error })?;
+    let outlet = Outlet::create(
+        segments,
+        header,
+        files.rotation,
+        files.compression,
+        screen,
+        redaction,
+        clock.moment(),
+    )
+    .map_err(|error| RecordError::CannotWrite { error })?;
     let from = Arc::clone(&queue);
     let writer = std::thread::Builder::new().name("writer".to_owned());
     let writer = writer.spawn(move || write_all(&from, outlet, clock, notice)).map_err(machine)?;

@@ -8,6 +8,7 @@ pub(super) const HEAD_LENGTH: usize = 48;
 /// What the head of a block says of it.
 pub(super) struct Head {
     pub(super) kind: u8,
+    pub(super) compression: u8,
     pub(super) records: u32,
     pub(super) stored_length: u32,
     pub(super) raw_length: u32,
@@ -29,6 +30,7 @@ pub(super) fn parse_head(bytes: &[u8]) -> Option<Head> {
     let (stored_length, raw_length) = (read_u32(&head[16..]), read_u32(&head[20..]));
     (stored_length as usize <= MAX_BLOCK + HEAD_LENGTH && raw_length as usize <= MAX_BLOCK).then(|| Head {
         kind: head[4],
+        compression: head[5],
         records: read_u32(&head[12..]),
         stored_length,
         raw_length,

@@ -12,7 +12,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use captures::{Bytes, CaptureHeader, CaptureWriter, DropReason, Event, EventKind, Exchange, Offset, Tally};
+use captures::{
+    Bytes, CaptureHeader, CaptureWriter, Compression, DropReason, Event, EventKind, Exchange, Offset, Tally,
+};
 
 use crate::clock::Moment;
 use crate::config::Rotation;
@@ -73,6 +75,7 @@ pub(crate) struct Roll<S: Shelf> {
     shelf: S,
     header: CaptureHeader,
     rotation: Rotation,
+    compression: Compression,
     writer: CaptureWriter<S::Sink>,
     /// When the current segment began, and its size then.
     began: (Offset, u64),
@@ -125,14 +128,16 @@ impl<S: Shelf> Roll<S> {
         mut shelf: S,
         header: CaptureHeader,
         rotation: Rotation,
+        compression: Compression,
         now: Moment,
     ) -> io::Result<Self> {
-        let writer = CaptureWriter::create(shelf.begin()?, &header)?;
+        let writer = CaptureWriter::compressed(shelf.begin()?, &header, compression)?;
         let began = (now.at, writer.position());
         Ok(Self {
             shelf,
             header,
             rotation,
+            compression,
             writer,
             began,
             now,
@@ -365,7 +370,8 @@ impl<S: Shelf> Roll<S> {
     fn go_on(&mut self) -> io::Result<CaptureWriter<S::Sink>> {
         let header = CaptureHeader { segment: self.header.segment + 1, ..self.header.clone() };
         let sink = self.shelf.open(self.now.wall)?;
-        let next = CaptureWriter::create(sink, &header).inspect_err(|_| self.shelf.forget())?;
+        let next = CaptureWriter::compressed(sink, &header, self.compression)
+            .inspect_err(|_| self.shelf.forget())?;
         self.header = header;
         let mut old = std::mem::replace(&mut self.writer, next);
         self.writer.inherit(&mut old);

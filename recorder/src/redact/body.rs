@@ -72,7 +72,8 @@ pub(super) fn mask(masker: &mut Masker, key: &[u8; 32], headers: &[Header], body
 fn mask_content(masker: &mut Masker, declared: &[u8], content: &mut [u8], is_cut: bool) -> Option<bool> {
     let shown = Shown { is_cut, ..Shown::ALL };
     // A character set stands behind a sign; most bodies declare none.
-    let charset = memchr(b'=', declared).map(|sign| declared[sign..].to_ascii_lowercase()).unwrap_or_default();
+    let charset =
+        memchr(b'=', declared).map(|sign| declared[sign..].to_ascii_lowercase()).unwrap_or_default();
     let names = |name: &[u8]| charset.windows(name.len()).any(|window| window == name);
     if FOREIGN.iter().any(|name| names(name))
         || content.starts_with(b"\xFF\xFE\0\0")

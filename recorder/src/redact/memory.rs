@@ -93,7 +93,9 @@ mod tests {
         let mut same = field("X-Key", "abc");
         assert!(matches!(memory.recall(&mut same), Known::Masked));
         assert_eq!(same, field("X-Key", "xyz"));
-        for mut other in [field("X-Ke", "yabc"), field("X-Keya", "bc"), field("x-key", "abc"), field("X-Key", "abd")] {
+        for mut other in
+            [field("X-Ke", "yabc"), field("X-Keya", "bc"), field("x-key", "abc"), field("X-Key", "abd")]
+        {
             let as_it_was = other.clone();
             assert!(matches!(memory.recall(&mut other), Known::New(_)));
             assert_eq!(other, as_it_was);

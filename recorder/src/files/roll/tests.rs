@@ -159,7 +159,7 @@ pub(crate) fn header() -> CaptureHeader {
 
 fn roll(disks: &Disks, size: Option<u64>) -> Roll<Disks> {
     let rotation = Rotation { size: size.map(Bytes::new), every: None };
-    Roll::create(disks.clone(), header(), rotation, at(0)).unwrap()
+    Roll::create(disks.clone(), header(), rotation, Compression::default(), at(0)).unwrap()
 }
 
 fn exchange(id: u64, length: usize) -> Exchange {
@@ -386,7 +386,7 @@ fn above_the_quota_nothing_is_recorded_and_everything_counted() {
 fn an_idle_recorder_writes_nothing_and_begins_no_file() {
     let disks = Disks::default();
     let rotation = Rotation { size: None, every: Some(Duration::from_secs(1)) };
-    let mut roll = Roll::create(disks.clone(), header(), rotation, at(0)).unwrap();
+    let mut roll = Roll::create(disks.clone(), header(), rotation, Compression::default(), at(0)).unwrap();
     push(&mut roll, 0..1);
     roll.flush(at(2), &nothing());
     let before = disks.files();
