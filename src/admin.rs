@@ -1,4 +1,4 @@
-//! The admin listener of a recorder: metrics, health, pause and resume.
+//! The admin listener of a recorder (metrics, health, pause and resume), and that of a replay (metrics).
 //!
 //! It is for the machine itself and for whoever the operator lets reach it; it knows no passwords. Against a
 //! browser that is led astray: only a `Host` that is an address, `localhost` or a name the operator gave is
@@ -7,7 +7,9 @@
 //! are, until the process ends or another one takes over.
 
 mod exposition;
+mod page;
 mod process;
+pub(crate) mod replaying;
 
 use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
@@ -23,28 +25,34 @@ use recorder::Monitor;
 
 use crate::complain::{Complaint, Exit, reason};
 
-#[derive(Debug)]
-struct Admin {
-    monitor: Monitor,
-    /// Names by which it may be called.
-    names: Vec<String>,
-}
+/// The names by which it may be called.
+struct Names(Vec<String>);
 
 /// Answers on `listener` until the process ends.
 pub(crate) fn serve(listener: TcpListener, names: Vec<String>, monitor: Monitor) -> Result<(), Complaint> {
-    let cannot = |error: std::io::Error| {
-        Complaint::new(Exit::Fault, "--admin", reason(&error), "free some descriptors or memory")
-    };
     let until = monitor.clone().taken_over();
-    let admin = Arc::new(Admin { monitor, names });
+    let names = Arc::new(Names(names));
+    let admin = Arc::new(monitor);
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/recording/pause", post(pause))
         .route("/recording/resume", post(resume))
-        .layer(from_fn_with_state(Arc::clone(&admin), guard))
+        .layer(from_fn_with_state(names, guard))
         .with_state(admin);
+    answer(listener, router, until)
+}
+
+/// Answers by `router` on a thread of its own, `until` that or the end of the process.
+fn answer(
+    listener: TcpListener,
+    router: Router,
+    until: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Complaint> {
+    let cannot = |error: std::io::Error| {
+        Complaint::new(Exit::Fault, "the admin listener", reason(&error), "free some descriptors or memory")
+    };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(cannot)?;
     let listener = {
@@ -61,9 +69,9 @@ pub(crate) fn serve(listener: TcpListener, names: Vec<String>, monitor: Monitor)
 }
 
 /// Lets a request pass that comes by a trusted name, and no change that a web page asks for.
-async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+async fn guard(State(names): State<Arc<Names>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    if !host.is_some_and(|host| is_trusted(host, &admin.names)) {
+    if !host.is_some_and(|host| is_trusted(host, &names.0)) {
         let answer = "the Host is neither an address nor a name given by --admin-host\n";
         return (StatusCode::MISDIRECTED_REQUEST, answer).into_response();
     }
@@ -86,26 +94,29 @@ fn is_trusted(host: &str, names: &[String]) -> bool {
         || names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    let text = exposition::text(&admin.monitor, &process::Process::read());
+async fn metrics(State(monitor): State<Arc<Monitor>>) -> Response {
+    page_of(exposition::text(&monitor, &process::Process::read()))
+}
+
+fn page_of(text: String) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    if admin.monitor.is_ready() {
+async fn ready(State(monitor): State<Arc<Monitor>>) -> Response {
+    if monitor.is_ready() {
         "ready\n".into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     }
 }
 
-async fn pause(State(admin): State<Arc<Admin>>) -> &'static str {
-    admin.monitor.pause();
+async fn pause(State(monitor): State<Arc<Monitor>>) -> &'static str {
+    monitor.pause();
     "paused\n"
 }
 
-async fn resume(State(admin): State<Arc<Admin>>) -> &'static str {
-    admin.monitor.resume();
+async fn resume(State(monitor): State<Arc<Monitor>>) -> &'static str {
+    monitor.resume();
     "recording\n"
 }
 

@@ -4,6 +4,7 @@ mod capacity;
 mod gate;
 mod observe;
 mod pace;
+mod places;
 mod plan;
 mod tls;
 

@@ -11,7 +11,7 @@ mod turns;
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
@@ -21,6 +21,7 @@ use captures::{Failure, Offset, Outcome};
 use rustix::event::{Timespec, epoll};
 use rustls::ClientConnection;
 
+use crate::addresses::Addresses;
 use crate::ceiling::{self, Ceiling};
 use crate::clock::{Clock, thread_cpu};
 use crate::correlate::links::NONE;
@@ -58,8 +59,8 @@ pub(crate) struct Chunk {
 /// Where and how connections are made.
 #[derive(Clone, Debug)]
 pub struct Wire {
-    /// Where to send: an address that has passed the check against the origin.
-    pub address: SocketAddr,
+    /// Where to send: each new connection to the next of them.
+    pub addresses: Addresses,
     /// TLS, when the target speaks it.
     pub tls: Option<Tls>,
     /// Local addresses that connections come from, in turn; empty: what the system chooses.
@@ -112,6 +113,7 @@ pub(crate) struct Worker<'run> {
     /// Lanes whose users think, until then.
     thinking: BinaryHeap<Reverse<(Offset, u32)>>,
     next_source: usize,
+    next_address: usize,
     cpu: Duration,
     live: Live<'run>,
     /// Texts of requests that have ended, for the next ones.
@@ -190,6 +192,7 @@ impl<'run> Worker<'run> {
             held: VecDeque::new(),
             thinking: BinaryHeap::new(),
             next_source: number,
+            next_address: number,
             cpu: Duration::ZERO,
             live: Live::new(plan, number, threads),
             texts: Vec::new(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use captures::{Histogram, Interval, Offset, Rate, RunEnd, RunWriter, Stage};
 
+use crate::addresses::Resolver;
 use crate::ceiling::Ceiling;
 use crate::clock::{Clock, process_cpu};
 use crate::drive::{Chunk, Limits, Task, Wire, Worker};
@@ -57,6 +58,8 @@ pub struct Config {
     pub max_backlog: usize,
     /// What watches the target meanwhile.
     pub observer: Observer,
+    /// What looks the target up again meanwhile.
+    pub resolver: Option<Resolver>,
 }
 
 /// A look at a run that is going on, about once a second.
@@ -137,7 +140,7 @@ pub fn replay<W: Write>(
     let schedule = Schedule::by(config.unit, plan, config.stages.clone(), config.seed);
     let clock = Clock::starting_in(LEAD);
     let ceiling = Ceiling::new(config.ceiling.map(|rate| (rate.as_per_second() / 10.0).ceil() as u64));
-    let (ceiling, wire) = (&ceiling, config.wire.clone());
+    let (ceiling, wire) = (&ceiling, &config.wire.clone());
     let limits = Limits {
         pool: config.pool.map(|connections| connections.div_ceil(threads)),
         think: config.think,
@@ -149,12 +152,13 @@ pub fn replay<W: Write>(
     let mut workers = Vec::with_capacity(threads);
     for number in 0..threads {
         let limits = limits.clone();
-        let task = Task { number, threads, plan, clock, wire: &wire, limits, ceiling, stop: halt };
+        let task = Task { number, threads, plan, clock, wire, limits, ceiling, stop: halt };
         workers.push(Worker::new(task).map_err(ReplayError::Start)?);
     }
     let (ledger_sender, ledger_receiver) = mpsc::channel();
-    let (running, over) = mpsc::channel();
+    let mut running = Vec::new();
     let observer = std::mem::take(&mut config.observer);
+    let resolver = config.resolver.take();
     let config = &config;
     let schedule = &schedule;
     std::thread::scope(|scope| {
@@ -168,8 +172,19 @@ pub fn replay<W: Write>(
                 .spawn_scoped(scope, move || worker.run(&receiver, &ledger))
                 .map_err(ReplayError::Start)?;
         }
+        if let Some(resolver) = resolver {
+            let ledger = ledger_sender.clone();
+            let (sender, over) = mpsc::channel();
+            running.push(sender);
+            std::thread::Builder::new()
+                .name("resolve".to_owned())
+                .spawn_scoped(scope, move || resolver.run(&wire.addresses, &over, &ledger))
+                .map_err(ReplayError::Start)?;
+        }
         if !observer.is_empty() {
             let ledger = ledger_sender.clone();
+            let (sender, over) = mpsc::channel();
+            running.push(sender);
             std::thread::Builder::new()
                 .name("observe".to_owned())
                 .spawn_scoped(scope, move || observer.run(clock, &over, &ledger))
@@ -187,7 +202,7 @@ pub fn replay<W: Write>(
             run,
             write_error: None,
             working: threads,
-            running: Some(running),
+            running,
             usage_told: None,
             stopped_by: None,
             halt,
@@ -228,8 +243,8 @@ struct Accounts<'run, W> {
     write_error: Option<io::Error>,
     /// Workers that have not finished yet.
     working: usize,
-    /// Dropped when the last worker has finished, so that the observer ends.
-    running: Option<mpsc::Sender<()>>,
+    /// Dropped when the last worker has finished, so that those that watch meanwhile end.
+    running: Vec<mpsc::Sender<()>>,
     usage_told: Option<u64>,
     stopped_by: Option<String>,
 }
@@ -249,11 +264,16 @@ impl<W: Write> Accounts<'_, W> {
                 Ok(Told::Batch(batch)) => {
                     self.working -= usize::from(batch.finished);
                     if self.working == 0 {
-                        self.running = None;
+                        self.running.clear();
                     }
                     self.ledger.on_batch(batch);
                 }
                 Ok(Told::Observed(second, observed)) => self.ledger.on_observed(second, observed),
+                Ok(Told::Refused(why)) => {
+                    if !self.halt.swap(true, Ordering::Relaxed) {
+                        self.stopped_by = Some(why);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }

@@ -25,6 +25,8 @@ pub(crate) enum Told {
     Batch(Batch),
     /// What was observed of the target during a second on the clock.
     Observed(u64, Vec<Observed>),
+    /// The target's name leads to the recorded origin now: why the run must end.
+    Refused(String),
 }
 
 /// What one worker did since it last told.

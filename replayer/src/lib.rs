@@ -5,6 +5,7 @@
 //! one epoll loop per thread with absolute due times (`drive`, `client`). Nothing here concludes anything
 //! about the target: that is the modeler's work. What is judged here is the generator itself.
 
+mod addresses;
 mod ceiling;
 mod client;
 mod clock;
@@ -22,10 +23,12 @@ mod profile;
 mod response;
 mod schedule;
 mod select;
+mod shape;
 mod stages;
 mod tls;
 mod verdict;
 
+pub use addresses::{Addresses, LookUp, LookedUp, Resolver};
 pub use drive::Wire;
 pub use engine::{Config, Finished, Progress, ReplayError, replay};
 pub use ledger::{Sameness, Seen, Totals};
@@ -38,6 +41,7 @@ pub use preview::{Preview, due_moments, preview};
 pub use profile::Profile;
 pub use schedule::Unit;
 pub use select::{MixError, RoutePattern, Selection, parse_mix};
+pub use shape::{Likeness, Shape};
 pub use stages::{
     Levels, StagesError, hold, parse_length, parse_scale, parse_stages, parse_stages_with, scale_at,
 };

@@ -121,7 +121,7 @@ pub enum HeldBack {
     UnsafeMethod,
     /// Its body was not stored whole.
     BodyCut,
-    /// It is a tunnel or an upgrade.
+    /// It is a tunnel, or an upgrade to something else than a WebSocket.
     Upgrade,
     /// It is not valid HTTP, so that sending it would mean something else.
     Invalid,

@@ -7,9 +7,10 @@ use captures::{Offset, Stage};
 
 use crate::plan::Plan;
 use crate::schedule::{Schedule, Unit};
+use crate::shape::{Likeness, Measure};
 
 /// The load of a whole plan, exactly as it will be due.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Preview {
     /// By second: requests that will be due.
     pub seconds: Vec<u64>,
@@ -19,6 +20,8 @@ pub struct Preview {
     pub routes: Vec<u64>,
     /// The most requests that are due within any 100 ms.
     pub peak_per_100_ms: u64,
+    /// How it looks beside the capture.
+    pub likeness: Likeness,
 }
 
 impl Preview {
@@ -39,6 +42,7 @@ pub fn preview(plan: &Plan, unit: Unit, stages: &[Stage], seed: u64, most: u64) 
     let mut preview = Preview { routes: vec![0; plan.routes().len()], ..Preview::default() };
     let mut begun: HashSet<(u32, u32, u32)> = HashSet::new();
     let mut peak = Peak::default();
+    let mut measure = Measure::new(plan, schedule.end());
     let mut from = Offset::ZERO;
     while from < schedule.end() {
         let until = from.plus(WINDOW);
@@ -49,12 +53,14 @@ pub fn preview(plan: &Plan, unit: Unit, stages: &[Stage], seed: u64, most: u64) 
             preview.routes[usize::from(request.route)] += 1;
             opened += u64::from(begun.insert((due.copy, due.lap, request.connection)));
             peak.on_due(due.at);
+            measure.on_due(due);
         }
         preview.seconds.push(dues.len() as u64);
         preview.connections.push(opened);
         from = until;
     }
     preview.peak_per_100_ms = peak.most;
+    preview.likeness = Likeness { recorded: Measure::of_recorded(plan), planned: measure.finish() };
     Some(preview)
 }
 
@@ -102,6 +108,6 @@ mod tests {
         let connections: u64 = preview.connections.iter().sum();
         assert!((30..=32).contains(&connections), "{connections}");
         assert!((3..=6).contains(&preview.peak_per_100_ms), "{preview:?}");
-        assert_eq!(super::preview(&plan, Unit::Session, &stages, 1, 299), None);
+        assert!(super::preview(&plan, Unit::Session, &stages, 1, 299).is_none());
     }
 }

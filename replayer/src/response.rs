@@ -89,7 +89,7 @@ impl ResponseReader {
                     Ok(None) => return Step::More,
                     Ok(Some(used)) => {
                         at += used;
-                        if self.status >= 200 && self.state == State::Length(0) {
+                        if self.status != 0 && self.state == State::Length(0) {
                             return Step::Complete(at);
                         }
                     }
@@ -320,6 +320,9 @@ mod tests {
         check(chunked, false, Step::Complete(chunked.len()), 200, true);
         let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         check(early, false, Step::Complete(early.len()), 200, true);
+        // What follows is another protocol's.
+        let switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+        check(&format!("{switched}\x01\0"), false, Step::Complete(switched.len()), 101, false);
         let close = "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 1\r\n\r\nx";
         check(close, false, Step::Complete(close.len()), 200, false);
         let old = "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx";

@@ -3,17 +3,24 @@
 //! Counters begin at zero with the process. Every label has few values: routes and status codes are bounded
 //! by the recorder, the rest by this text.
 
-use std::fmt::{Display, Write};
+use std::time::Duration;
 
 use captures::DropReason;
 use recorder::{Latencies, Monitor, UpstreamState};
 
+use super::page::Page;
 use super::process::Process;
+
+/// The upper bounds of latencies with the counts up to them; all of them under the last.
+fn buckets(latencies: &Latencies) -> Vec<(Option<Duration>, u64)> {
+    let bounded = latencies.at_most().map(|(bound, count)| (Some(bound), count));
+    bounded.chain([(None, latencies.count_all())]).collect()
+}
 
 /// All metrics of a recorder.
 pub(super) fn text(monitor: &Monitor, process: &Process) -> String {
     let metrics = monitor.metrics();
-    let mut page = Page(String::with_capacity(16 << 10));
+    let mut page = Page::default();
 
     page.family("highwater_build_info", "gauge", "The version of this program.");
     page.sample("highwater_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -32,17 +39,20 @@ pub(super) fn text(monitor: &Monitor, process: &Process) -> String {
     page.histogram(
         "highwater_exchange_seconds",
         "From the request's head to the end of the exchange.",
-        &metrics.exchange,
+        &buckets(&metrics.exchange),
+        metrics.exchange.total(),
     );
     page.histogram(
         "highwater_upstream_first_byte_seconds",
         "From a connection to a server until the head of its answer.",
-        &metrics.first_byte,
+        &buckets(&metrics.first_byte),
+        metrics.first_byte.total(),
     );
     page.histogram(
         "highwater_upstream_seconds",
         "From a connection to a server until the end of the exchange.",
-        &metrics.upstream,
+        &buckets(&metrics.upstream),
+        metrics.upstream.total(),
     );
     for (name, help, value) in [
         ("highwater_request_body_bytes_total", "Bytes of request bodies.", metrics.received.as_u64()),
@@ -124,45 +134,5 @@ pub(super) fn text(monitor: &Monitor, process: &Process) -> String {
         "When the process began, in seconds since 1970.",
         process.start_seconds,
     );
-    page.0
-}
-
-struct Page(String);
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.0.push_str(name);
-        for (at, (label, text)) in labels.iter().enumerate() {
-            let before = if at == 0 { '{' } else { ',' };
-            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.0, "{before}{label}=\"{text}\"");
-        }
-        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
-
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.family(name, kind, help);
-        self.sample(name, &[], value);
-    }
-
-    fn optional(&mut self, name: &str, kind: &str, help: &str, value: Option<impl Display>) {
-        if let Some(value) = value {
-            self.single(name, kind, help, value);
-        }
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, latencies: &Latencies) {
-        self.family(name, "histogram", help);
-        let bucket = format!("{name}_bucket");
-        for (bound, count) in latencies.at_most() {
-            self.sample(&bucket, &[("le", &bound.as_secs_f64().to_string())], count);
-        }
-        self.sample(&bucket, &[("le", "+Inf")], latencies.count_all());
-        self.sample(&format!("{name}_sum"), &[], latencies.total().as_secs_f64());
-        self.sample(&format!("{name}_count"), &[], latencies.count_all());
-    }
+    page.into_text()
 }

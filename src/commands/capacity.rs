@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::replay::args::{PacingArg, SendingArgs, SourceArgs};
 use super::replay::load::unit;
-use super::replay::prepare::{Prepared, ceiling, length, observer, prepare, reachable, wire};
+use super::replay::prepare::{Prepared, ceiling, length, observer, prepare, wire};
 use super::replay::{default_threads, stop_on_signals};
 use crate::Globals;
 use crate::commands::files;
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &CapacityArgs, globals: &Globals) -> Result<(), Complain
             Next::Done(end) => break end,
         };
         // Only a target that is there is asked again.
-        if !plateaus.is_empty() && reachable(&prepared.target, &prepared.addresses).is_err() {
+        if !plateaus.is_empty() && prepared.targets.reachable(&prepared.addresses).is_err() {
             break SearchEnd::FellOver;
         }
         let tried = trial.run(scale, plateaus.len() + 1)?;
@@ -222,7 +222,7 @@ impl Trial<'_> {
         let header = RunHeader {
             tool: concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned(),
             started: jiff::Timestamp::now().as_nanosecond(),
-            target: prepared.target.to_string(),
+            target: prepared.targets.named(),
             capture: files::named(&args.source.captures),
             capture_digest: self.digest,
             capture_span: plan.span(),
@@ -234,9 +234,9 @@ impl Trial<'_> {
             configuration: json!({ "search": args.slo, "scale": scale, "plateau": args.plateau }).to_string(),
         };
         let timeout = length("--timeout", &args.sending.timeout)?;
-        let address = reachable(&prepared.target, &prepared.addresses)?;
+        let targets = &prepared.targets;
         let config = Config {
-            wire: wire(&args.sending, &prepared.target, address)?,
+            wire: wire(&args.sending, targets.first(), targets.reachable(&prepared.addresses)?)?,
             ceiling: ceiling(&args.sending)?,
             pool: args.sending.connections,
             think: args.sending.pacing == PacingArg::Think,
@@ -249,6 +249,7 @@ impl Trial<'_> {
             max_connections: args.sending.max_connections.unwrap_or_else(replayer::allowed_connections),
             max_backlog: args.sending.max_backlog,
             observer: observer(&args.sending.observe)?,
+            resolver: targets.resolver(),
         };
         let mut watch = Watch::new(self.collapse(), plan.routes().to_vec());
         let writer = files::create_run(path, &header)?;

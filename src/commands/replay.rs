@@ -6,6 +6,7 @@ mod gate;
 pub(super) mod load;
 mod planned;
 pub(super) mod prepare;
+mod targets;
 mod telling;
 
 use std::io::Write;
@@ -16,16 +17,18 @@ use std::sync::atomic::AtomicBool;
 
 use captures::{RunHeader, Stage};
 use modeler::Watch;
-use replayer::{Config, Finished, Plan, ReplayError, Target, Unit};
+use replayer::{Config, Finished, Plan, ReplayError, Unit};
 use serde_json::{Value, json};
 
 use crate::Globals;
+use crate::admin::replaying::Scoreboard;
 use crate::commands::files;
 use crate::complain::{Complaint, Exit, reason, say};
 use args::PacingArg;
 pub(crate) use args::ReplayArgs;
 use gate::Conclusions;
-use prepare::{Prepared, ceiling, length, observer, prepare, reachable, wire};
+use prepare::{Prepared, ceiling, length, observer, prepare, wire};
+use targets::Targets;
 
 /// Runs the command.
 pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint> {
@@ -34,11 +37,11 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let limits = gate::limits(args)?;
     let expected = args.expect.as_deref().map(bindings::Expected::parse).transpose()?;
     let ceiling = ceiling(&args.sending)?;
-    let Prepared { plan, target, addresses } = prepare(&args.source, globals.seed)?;
+    let Prepared { plan, targets, addresses } = prepare(&args.source, globals.seed)?;
     let stages = load::stages(&args.load, &plan)?;
     let (unit, why_requests) = load::unit(args.sending.unit, &plan, &stages);
     if !globals.quiet {
-        telling::introduce(&plan, &stages, &target);
+        telling::introduce(&plan, &stages, &targets.named());
         if let Some(why) = why_requests {
             say!("fractions of the load are made of single requests, not of whole sessions: {why}");
         }
@@ -50,7 +53,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let run_header = RunHeader {
         tool: concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned(),
         started: jiff::Timestamp::now().as_nanosecond(),
-        target: target.to_string(),
+        target: targets.named(),
         capture: files::named(&args.source.captures),
         capture_digest: files::digest(&args.source.captures)?,
         capture_span: plan.span(),
@@ -59,10 +62,11 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         stages: stages.clone(),
         routes: plan.routes().to_vec(),
         held_back_ratio: plan.held_back_ratio(),
-        configuration: configuration(args, &target, &addresses, threads, unit).to_string(),
+        configuration: configuration(args, &targets, &addresses, threads, unit).to_string(),
     };
-    let wire = wire(&args.sending, &target, reachable(&target, &addresses)?)?;
+    let wire = wire(&args.sending, targets.first(), targets.reachable(&addresses)?)?;
     let observer = observer(&args.sending.observe)?;
+    let board = args.metrics.map(|address| Scoreboard::serve(address, plan.routes())).transpose()?;
     let writer = files::create_run(out, &run_header)?;
     let config = Config {
         wire,
@@ -78,6 +82,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         max_connections: args.sending.max_connections.unwrap_or_else(replayer::allowed_connections),
         max_backlog: args.sending.max_backlog,
         observer,
+        resolver: targets.resolver(),
     };
     let stop = stop_on_signals()?;
     let mut live = telling::Live::new(globals, &run_header.stages);
@@ -85,6 +90,9 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let replayed = replayer::replay(&plan, config, writer, &stop, |progress, settled| {
         if let Some(progress) = progress {
             live.show(progress);
+        }
+        if let Some(board) = &board {
+            board.on_settled(progress, settled);
         }
         settled.iter().find_map(|interval| watch.on_interval(interval))
     });
@@ -143,16 +151,16 @@ pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>, Complaint> {
 
 fn configuration(
     args: &ReplayArgs,
-    target: &Target,
-    addresses: &[SocketAddr],
+    targets: &Targets,
+    addresses: &[(usize, SocketAddr)],
     threads: usize,
     unit: Unit,
 ) -> Value {
     let ReplayArgs { source, sending, load, .. } = args;
     json!({
         "capture": files::named(&source.captures),
-        "target": target.to_string(),
-        "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "target": targets.named(),
+        "addresses": targets::texts(addresses),
         "scale": load.scale,
         "rate": load.rate,
         "users": load.users,

@@ -77,7 +77,12 @@ impl Worker<'_> {
                 let sources = &self.wire.sources;
                 let source = (!sources.is_empty()).then(|| sources[self.next_source % sources.len()]);
                 self.next_source = self.next_source.wrapping_add(1);
-                match client::connect(&self.epoll, self.wire.address, source, token) {
+                let address = self.wire.addresses.in_turn(self.next_address);
+                self.next_address = self.next_address.wrapping_add(1);
+                let connected = address
+                    .ok_or(Failure::Unreachable)
+                    .and_then(|address| client::connect(&self.epoll, address, source, token));
+                match connected {
                     Ok(socket) => {
                         slot.link = Link::Connecting { socket, since: now };
                         self.connections += 1;

@@ -112,9 +112,28 @@ fn what_cannot_be_sent_as_it_was_is_held_back() {
     check(|recorded| recorded.request.target = b"/a\r\nX: y".to_vec(), Err(HeldBack::Invalid));
     check(|recorded| recorded.request.method = b"GE T".to_vec(), Err(HeldBack::Invalid));
     check(|recorded| recorded.request.method = b"CONNECT".to_vec(), Err(HeldBack::Upgrade));
+    check(|recorded| recorded.request.headers.push(header("Upgrade", "h2c")), Err(HeldBack::Upgrade));
     check(|recorded| recorded.request.headers.push(header("Upgrade", "websocket")), Err(HeldBack::Upgrade));
     check(|recorded| recorded.request.headers.push(header("X", "a\nb")), Err(HeldBack::Invalid));
     check(|recorded| recorded.request.body.cut = true, Err(HeldBack::BodyCut));
+}
+
+#[test]
+fn the_handshake_of_a_websocket_is_sent_as_one() {
+    check(
+        |recorded| {
+            recorded.request.headers = vec![
+                header("Host", "shop.test"),
+                header("Connection", "keep-alive, Upgrade"),
+                header("Upgrade", "WebSocket"),
+                header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                header("Sec-WebSocket-Version", "13"),
+            ];
+        },
+        Ok("GET /1 HTTP/1.1\r\nHost: staging:81\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+            Sec-WebSocket-Version: 13\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Highwater-Replay: 1\r\n\r\n"),
+    );
 }
 
 #[test]

@@ -45,9 +45,11 @@ pub(super) fn request_text(
     session: u32,
 ) -> Result<Vec<u8>, HeldBack> {
     let request = &exchange.request;
+    let websocket = is_websocket(exchange);
     if request.method == b"CONNECT"
-        || header_value(&request.headers, "upgrade").is_some()
-        || exchange.response.as_ref().is_some_and(|response| response.status == 101)
+        || (!websocket
+            && (header_value(&request.headers, "upgrade").is_some()
+                || exchange.response.as_ref().is_some_and(|response| response.status == 101)))
     {
         return Err(HeldBack::Upgrade);
     }
@@ -101,6 +103,9 @@ pub(super) fn request_text(
         append_value(&mut text, header, recorded_host, rewriting);
         text.extend_from_slice(b"\r\n");
     }
+    if websocket {
+        text.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    }
     for (name, value) in rewrites.fields_for(session) {
         text.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
@@ -110,6 +115,20 @@ pub(super) fn request_text(
     text.extend_from_slice(format!("{MARKER}: 1\r\n\r\n").as_bytes());
     text.extend_from_slice(&request.body.stored);
     Ok(text)
+}
+
+/// Whether it is the handshake of a WebSocket (RFC 6455, section 4.1). It is sent as such; when it is answered,
+/// the connection is closed: what was said after it is not repeated.
+fn is_websocket(exchange: &Exchange) -> bool {
+    let request = &exchange.request;
+    request.method == b"GET"
+        && request.body.length == 0
+        && header_value(&request.headers, "sec-websocket-key").is_some()
+        && header_value(&request.headers, "upgrade").is_some_and(|protocols| {
+            protocols
+                .split(|&byte| byte == b',')
+                .any(|one| one.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+        })
 }
 
 /// A field's value; `Origin` and `Referer` that name the recorded host name the target instead.

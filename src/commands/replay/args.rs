@@ -42,6 +42,11 @@ pub(crate) struct ReplayArgs {
     /// A summary in Markdown, for a comment
     #[arg(long, value_name = "FILE")]
     pub(super) markdown: Option<PathBuf>,
+    /// Serve /metrics (Prometheus) there while the replay goes on
+    ///
+    /// It asks for no password: give it a loopback address, or one that only your scraper reaches.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(super) metrics: Option<std::net::SocketAddr>,
     /// Show the plan and send nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -57,8 +62,12 @@ pub(crate) struct SourceArgs {
     #[arg(value_name = "CAPTURE", required = true)]
     pub(crate) captures: Vec<PathBuf>,
     /// Where to send, as http://HOST:PORT[/BASE] or https://HOST
-    #[arg(long, value_name = "URL")]
-    pub(crate) target: String,
+    ///
+    /// Several are one service at several addresses: new connections go to all their addresses in turn, and are
+    /// told the Host of the first. A name is looked up again every 30 s; should it lead to where the capture was
+    /// recorded, the replay stops.
+    #[arg(long, value_name = "URL", required = true)]
+    pub(crate) target: Vec<String>,
     /// Also send methods that may change something at the target (POST, PUT, DELETE …)
     #[arg(long)]
     pub(crate) allow_unsafe: bool,

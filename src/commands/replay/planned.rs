@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use captures::Stage;
-use replayer::{Plan, Preview, Unit};
+use captures::{Histogram, Stage};
+use replayer::{Likeness, Plan, Preview, Shape, Unit};
 use reports::chart::{Caption, Panel, PanelLine, StageSpan, Timeline};
 use serde_json::{Map, Value, json};
 
@@ -70,6 +70,7 @@ fn shown(plan: &Plan, unit: Unit, stages: &[Stage], preview: Option<&Preview>) -
         "planned": preview.map(Preview::total),
         "planned_connections": preview.map(|preview| preview.connections.iter().sum::<u64>()),
         "peak_per_100_ms": preview.map(|preview| preview.peak_per_100_ms),
+        "beside_the_capture": preview.map(|preview| likeness(&preview.likeness)),
         "mix": preview.map(|preview| plan.routes().iter().zip(&preview.routes).map(|(route, count)| json!({
             "route": route,
             "requests": count,
@@ -81,6 +82,51 @@ fn shown(plan: &Plan, unit: Unit, stages: &[Stage], preview: Option<&Preview>) -
             "connections": opened,
         })).collect::<Vec<_>>()),
     })
+}
+
+/// How the plan looks beside the capture.
+fn likeness(likeness: &Likeness) -> Value {
+    let seconds = |histogram: &Histogram, quantile: f64| histogram.quantile(quantile).as_secs_f64();
+    let shape = |shape: &Shape| {
+        json!({
+            "allan_factor_1s": shape.burstiness,
+            "whole_sessions": shape.sessions,
+            "session_requests_mean": shape.session_requests.mean().as_secs_f64() * 1e6,
+            "session_seconds_p50": seconds(&shape.session_length, 0.5),
+            "session_seconds_p90": seconds(&shape.session_length, 0.9),
+            "pause_seconds_p50": seconds(&shape.pauses, 0.5),
+            "pause_seconds_p90": seconds(&shape.pauses, 0.9),
+        })
+    };
+    json!({
+        "capture": shape(&likeness.recorded),
+        "plan": shape(&likeness.planned),
+        "mix_distance": likeness.mix_distance(),
+        "session_requests_ks": likeness.session_requests_distance(),
+        "session_length_ks": likeness.session_length_distance(),
+        "pause_ks": likeness.pause_distance(),
+    })
+}
+
+/// The same as text, the capture in brackets.
+fn likeness_text(likeness: &Likeness) -> String {
+    let Likeness { recorded, planned } = likeness;
+    let factor =
+        |shape: &Shape| shape.burstiness.map_or("unknown".to_owned(), |factor| format!("{factor:.2}"));
+    let requests = |shape: &Shape| shape.session_requests.mean().as_secs_f64() * 1e6;
+    let pause = |shape: &Shape| shape.pauses.quantile(0.5).as_secs_f64();
+    format!(
+        "beside the capture: {:.1} % of the requests on other routes; bursts (Allan factor of seconds) {} ({});\n\
+         sessions of {:.1} requests ({:.1}), pauses p50 {:.3} s ({:.3} s), KS distance {:.3}\n",
+        100.0 * likeness.mix_distance(),
+        factor(planned),
+        factor(recorded),
+        requests(planned),
+        requests(recorded),
+        pause(planned),
+        pause(recorded),
+        likeness.pause_distance(),
+    )
 }
 
 fn as_text(plan: &Plan, stages: &[Stage], preview: Option<&Preview>) -> String {
@@ -107,6 +153,7 @@ fn as_text(plan: &Plan, stages: &[Stage], preview: Option<&Preview>) -> String {
         preview.seconds.iter().max().unwrap_or(&0),
         preview.peak_per_100_ms
     );
+    text.push_str(&likeness_text(&preview.likeness));
     let mut mix: Vec<(&String, &u64)> = plan.routes().iter().zip(&preview.routes).collect();
     mix.sort_by_key(|&(route, count)| (std::cmp::Reverse(*count), route));
     for (route, count) in mix {

@@ -1,43 +1,35 @@
 //! From flags to a plan and a place to send it: reads the capture, refuses the recorded origin.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use captures::{CaptureHeader, Offset, Rate};
 use replayer::{
-    HostField, ObserveSource, Observer, Plan, Planner, Rewrites, Rewriting, RoutePattern, Selection, Share,
-    Target, Tls, TlsError, TlsFiles, Wire,
+    Addresses, HostField, ObserveSource, Observer, Plan, Planner, Rewrites, Rewriting, RoutePattern,
+    Selection, Share, Target, Tls, TlsError, TlsFiles, Wire,
 };
 
 use super::args::{SendingArgs, SourceArgs};
 use super::bindings;
+use super::targets::{self, Targets};
 use crate::commands::files;
 use crate::complain::{Complaint, Exit, reason, say};
 
 /// A capture, compiled for a target that has passed the check against the origin.
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
-    pub(crate) target: Target,
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) targets: Targets,
+    pub(crate) addresses: Vec<(usize, SocketAddr)>,
 }
 
 /// Reads what `args` name.
 pub(crate) fn prepare(args: &SourceArgs, seed: u64) -> Result<Prepared, Complaint> {
-    let target = Target::parse(&args.target).map_err(|error| {
-        Complaint::new(Exit::Usage, format!("--target {}", args.target), error, error.mend())
-    })?;
-    let (header, plan) = load(args, &target, seed)?;
-    let addresses = target.resolve().map_err(|error| {
-        Complaint::new(
-            Exit::Unreachable,
-            &target,
-            format!("no address: {}", reason(&error)),
-            "check the name",
-        )
-    })?;
-    refuse_origin(args, &header, &plan, &target, &addresses)?;
-    Ok(Prepared { plan, target, addresses })
+    let targets = targets::parse(args)?;
+    let (header, plan) = load(args, &targets[0], seed)?;
+    let targets = Targets::new(targets, args, header, plan.authorities());
+    let addresses = targets.resolve()?;
+    Ok(Prepared { plan, targets, addresses })
 }
 
 /// Reads the capture into a plan. Damage is stepped over, and said.
@@ -225,56 +217,16 @@ pub(crate) fn length(flag: &str, text: &str) -> Result<Duration, Complaint> {
         .map_err(|error| Complaint::new(Exit::Usage, format!("{flag} {text}"), &error, error.mend()))
 }
 
-fn refuse_origin(
-    args: &SourceArgs,
-    header: &CaptureHeader,
-    plan: &Plan,
-    target: &Target,
-    addresses: &[SocketAddr],
-) -> Result<(), Complaint> {
-    let Some(conflict) = replayer::origin_conflict(header, plan.authorities(), target, addresses) else {
-        return Ok(());
-    };
-    let scheme = if target.secure { "https" } else { "http" };
-    let named =
-        args.origin_is_safe.as_deref().and_then(|text| Target::parse(&format!("{scheme}://{text}")).ok());
-    if named.is_some_and(|named| (named.host, named.port) == (target.host.clone(), target.port)) {
-        return Ok(());
-    }
-    Err(Complaint::new(
-        Exit::Usage,
-        target,
-        format!("refused, it is the recorded origin ({conflict})"),
-        format!(
-            "give a staging target, or --origin-is-safe {}:{} if nobody else uses it",
-            target.host, target.port
-        ),
-    ))
-}
-
-/// The first address that takes a connection.
-pub(crate) fn reachable(target: &Target, addresses: &[SocketAddr]) -> Result<SocketAddr, Complaint> {
-    let mut last = None;
-    for address in addresses {
-        match TcpStream::connect_timeout(address, Duration::from_secs(5)) {
-            Ok(_) => return Ok(*address),
-            Err(error) => last = Some(error),
-        }
-    }
-    let why = last.map_or_else(|| "no address".to_owned(), |error| reason(&error));
-    Err(Complaint::new(
-        Exit::Unreachable,
-        target,
-        format!("cannot be reached: {why}"),
-        "start the target, or check host and port",
-    ))
-}
-
 /// Where and how connections are made.
-pub(crate) fn wire(args: &SendingArgs, target: &Target, address: SocketAddr) -> Result<Wire, Complaint> {
+pub(crate) fn wire(
+    args: &SendingArgs,
+    target: &Target,
+    addresses: Vec<SocketAddr>,
+) -> Result<Wire, Complaint> {
     let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Complaint::cannot_open(path, &error));
-    let wrong_family = args.source_ip.iter().find(|source| source.is_ipv4() != address.is_ipv4());
-    if let Some(source) = wrong_family {
+    let unreached = |source: &IpAddr| addresses.iter().find(|address| address.is_ipv4() != source.is_ipv4());
+    let wrong_family = args.source_ip.iter().find_map(|source| Some((source, unreached(source)?)));
+    if let Some((source, address)) = wrong_family {
         let what = format!("cannot reach {address}");
         let mend = "give addresses of the family of the target's";
         return Err(Complaint::new(Exit::Usage, format!("--source-ip {source}"), what, mend));
@@ -308,7 +260,7 @@ pub(crate) fn wire(args: &SendingArgs, target: &Target, address: SocketAddr) -> 
     } else {
         None
     };
-    Ok(Wire { address, tls, sources: args.source_ip.clone() })
+    Ok(Wire { addresses: Addresses::new(addresses), tls, sources: args.source_ip.clone() })
 }
 
 /// The ceiling of the rate, if one is set.

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use captures::{Failure, Histogram, RouteInterval, RunEnd, Stage};
-use replayer::{Finished, Plan, Progress, Target, Totals};
+use replayer::{Finished, Plan, Progress, Totals};
 use serde_json::{Map, Value, json};
 
 use crate::Globals;
@@ -15,7 +15,7 @@ use crate::commands::replay::bindings;
 use crate::complain::say;
 
 /// The first lines: what will be sent, what is held back, and what that means.
-pub(super) fn introduce(plan: &Plan, stages: &[Stage], target: &Target) {
+pub(super) fn introduce(plan: &Plan, stages: &[Stage], target: &str) {
     if plan.copies_at_1x() > 1.0 {
         say!(
             "a sample: the capture holds {:.4} % of the sessions, 1x takes {:.4} copies of each",
