@@ -166,25 +166,8 @@ struct Entry {
 }
 
 struct Decided {
-    name: Spelled,
+    name: Box<[u8]>,
     verdict: Verdict,
-}
-
-/// A name in a form that is compared quickly: most are no longer than its start.
-struct Spelled {
-    start: u128,
-    length: usize,
-    /// What follows the start.
-    rest: Box<[u8]>,
-}
-
-const START: usize = size_of::<u128>();
-
-fn start_of(name: &[u8]) -> (u128, &[u8]) {
-    let (start, rest) = name.split_at(name.len().min(START));
-    let mut padded = [0; START];
-    padded[..start.len()].copy_from_slice(start);
-    (u128::from_le_bytes(padded), rest)
 }
 
 impl Names {
@@ -205,19 +188,15 @@ impl Names {
 
     /// What `name` means.
     pub(super) fn verdict(&mut self, name: &[u8]) -> Verdict {
-        let (start, rest) = start_of(name);
-        let folded = (start as u64) ^ ((start >> 64) as u64).rotate_left(29);
-        let slot = usize::try_from(hash(rest, mix(self.seed, folded)) % REMEMBERED as u64).unwrap_or(0);
-        if let Some(Decided { name: known, verdict }) = &self.decided[slot]
-            && (known.start, known.length) == (start, name.len())
-            && *known.rest == *rest
+        let slot = usize::try_from(hash(name, self.seed) % REMEMBERED as u64).unwrap_or(0);
+        if let Some(known) = &self.decided[slot]
+            && *known.name == *name
         {
-            return *verdict;
+            return known.verdict;
         }
         let verdict = self.decide(name);
         if name.len() <= REMEMBERED_LENGTH {
-            let name = Spelled { start, length: name.len(), rest: rest.into() };
-            self.decided[slot] = Some(Decided { name, verdict });
+            self.decided[slot] = Some(Decided { name: name.into(), verdict });
         }
         verdict
     }
@@ -256,13 +235,12 @@ fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-const fn mix(state: u64, word: u64) -> u64 {
-    let state = (state ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    state ^ (state >> 32)
-}
-
 /// A quick hash of short texts. `seed` keeps strangers from choosing texts that meet.
 pub(super) fn hash(text: &[u8], seed: u64) -> u64 {
+    let mix = |state: u64, word: u64| {
+        let state = (state ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        state ^ (state >> 32)
+    };
     let mut state = seed ^ text.len() as u64;
     let (words, rest) = text.as_chunks::<8>();
     for word in words {
