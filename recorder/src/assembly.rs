@@ -177,12 +177,16 @@ impl Assembly {
         self.passage.unfinished |= self.attempts > 0 && self.request_done.is_none();
     }
 
+    /// The bytes of the two heads.
+    pub(crate) fn heads(&self) -> usize {
+        self.request_head.len() + self.response.as_ref().map_or(0, |response| response.fields.len())
+    }
+
     /// The bytes of memory it holds, rounded up.
     pub(crate) fn size(&self) -> u64 {
-        let response = self.response.as_ref().map_or(0, |response| response.fields.len());
         let trailers: usize =
             self.response_trailers.iter().map(|field| field.name.len() + field.value.len()).sum();
-        let heads = self.request_head.len() + self.request_trailers.len() + response + trailers;
+        let heads = self.heads() + self.request_trailers.len() + trailers;
         let held = heads + self.request_body.held() + self.response_body.held();
         (held + size_of::<Self>()) as u64
     }

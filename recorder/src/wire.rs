@@ -1,7 +1,7 @@
 //! Reads HTTP exchanges out of captured packets: what `sniff` and the import of pcap files share.
 //!
 //! ```text
-//! frame ─▶ link ─▶ ip, fragments, tunnels ─▶ flows (TCP) ─▶ talk (HTTP/1) ─▶ exchanges
+//! frame ─▶ link ─▶ ip, fragments, tunnels ─▶ flows (TCP) ─▶ talk (HTTP/1, h2) ─▶ exchanges
 //! ```
 //!
 //! All of it is hostile input and none of it is trusted: memory is bounded whatever comes, nothing takes longer
@@ -10,6 +10,7 @@
 
 mod flows;
 mod fragments;
+mod h2;
 mod half;
 mod ip;
 mod link;

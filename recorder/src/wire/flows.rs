@@ -17,7 +17,9 @@ use super::talk::{Side, Stretch, Talk};
 
 /// Connections that are followed at once.
 const MOST: usize = 65_536;
-/// Bytes that may wait on all connections together.
+/// When so many bytes wait on all connections together, what is missing is waited for no longer.
+const MOST_WAITING: usize = 32 << 20;
+/// When they take so many, with all that is being read, connections are given up.
 const MOST_HELD: usize = 64 << 20;
 /// A connection on which nothing passed for so long is over for us.
 const IDLE: Duration = Duration::from_secs(600);
@@ -95,12 +97,13 @@ impl Flows {
         let slot = slot.or_else(|| self.open(stage, key, at, &segment));
         let Some(flow) = slot.and_then(|slot| self.slots[slot].as_mut()) else { return true };
         let before = flow.held();
-        let is_crowded = self.held > MOST_HELD;
+        let is_crowded = self.held > MOST_WAITING;
         flow.on_segment(stage, at, side, &segment);
         if is_crowded {
             flow.give_up_waiting(stage);
         }
         self.held = (self.held + flow.held()).saturating_sub(before);
+        while (self.held > MOST_HELD || stage.is_full()) && self.evict(stage) {}
         true
     }
 
@@ -160,14 +163,16 @@ impl Flows {
         }
     }
 
-    /// Gives the connection up that was looked at longest ago.
-    fn evict(&mut self, stage: &mut Stage) {
+    /// Gives the connection up that was looked at longest ago; `false` when there is none.
+    fn evict(&mut self, stage: &mut Stage) -> bool {
         while let Some((_, slot, generation)) = self.deadlines.pop_front() {
             if self.slots[slot].as_ref().is_some_and(|flow| flow.generation == generation) {
                 stage.counts.evicted_connections += 1;
-                return self.close(stage, slot);
+                self.close(stage, slot);
+                return true;
             }
         }
+        false
     }
 
     /// Nothing more comes.
@@ -202,7 +207,7 @@ impl Flow {
     }
 
     fn held(&self) -> usize {
-        self.halves[0].held() + self.halves[1].held()
+        self.halves[0].held() + self.halves[1].held() + self.talk.held()
     }
 
     /// Whether the segment begins another connection between the same ports.
@@ -366,7 +371,8 @@ impl Flow {
         let at = self.over.unwrap_or(self.last);
         self.talk.on_finish(&mut stage.scene(self.key, true), at, self.reset_by);
         stage.counts.http_connections += u64::from(self.talk.is_http());
-        let is_other = self.has_content && !self.talk.is_http() && !self.talk.is_closed_to_us();
+        let is_read = self.talk.is_http() || self.talk.is_http2();
+        let is_other = self.has_content && !is_read && !self.talk.is_closed_to_us();
         stage.counts.other_connections += u64::from(is_other);
     }
 }

@@ -16,8 +16,6 @@ const LONGEST_METHOD: usize = 24;
 pub(super) enum Looks {
     Request,
     Response,
-    /// The start of an HTTP/2 connection.
-    Preface,
     Tls,
     Nothing,
 }
@@ -68,7 +66,7 @@ const METHODS: [&[u8]; 42] = [
     b"RPC_OUT_DATA",
 ];
 
-/// The start of every HTTP/2 connection by prior knowledge.
+/// The start of what a client says in HTTP/2. It reads like a request, to those who know no better.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What `bytes` begin, as far as they say; of a party that is known it is known which it can be.
@@ -83,8 +81,8 @@ pub(super) fn looks(bytes: &[u8], is_client: Option<bool>) -> Looks {
     if is_client == Some(false) {
         return Looks::Nothing;
     }
-    if bytes.len() >= 14 && begins(bytes, PREFACE) {
-        return Looks::Preface;
+    if begins(bytes, PREFACE) {
+        return Looks::Request;
     }
     let space = bytes.iter().take(LONGEST_METHOD + 1).position(|&byte| byte == b' ');
     match space {
@@ -171,6 +169,11 @@ pub(super) fn response_framing(fields: &[u8], status: u16, answers_head: bool) -
         return Framing::Chunked;
     }
     content_length(fields).map_or(Framing::UntilClose, Framing::Length)
+}
+
+/// Whether a switch of protocols (101) with these fields leads to HTTP/2 (RFC 7540, 3.2).
+pub(super) fn upgrades_to_http2(fields: &[u8]) -> bool {
+    head::first_value(fields, b"upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Whether one of the codings is `chunked`: it should be the last, and is understood wherever it stands.
@@ -314,7 +317,8 @@ mod tests {
             (b"FROBNICATE /x HTTP/1.1", Looks::Request),
             (b"HTTP/1.1 200 OK", Looks::Response),
             (b"HT", Looks::Response),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Looks::Preface),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Looks::Request),
+            (b"PRI", Looks::Request),
             (b"\x16\x03\x01\x02\x00\x01\x00", Looks::Tls),
             (b"EHLO mail.test\r\n", Looks::Nothing),
             (b"SSH-2.0-OpenSSH", Looks::Nothing),

@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use captures::{ConnectionId, Ending, Offset};
 
 use super::talk::Side;
-use crate::assembly::{Assembly, BodyPolicy};
+use crate::assembly::{Assembly, BodyPolicy, ResponseHead};
 
 /// Servers that are told apart.
 const MOST_SERVERS: usize = 1_024;
 /// Exchanges that may be open at once, on all connections.
 const MOST_OPEN: usize = 32_768;
+/// The bytes that their heads may take.
+const MOST_HEADS: usize = 32 << 20;
 
 /// What became of everything that was captured, beyond the exchanges. Nothing is left out in silence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct WireCounts {
     pub tls_connections: u64,
     /// Connections that speak HTTP/2.
     pub http2_connections: u64,
+    /// Sides of those that could not be read to their end.
+    pub http2_sides_lost: u64,
     /// Connections on which something else was spoken.
     pub other_connections: u64,
     /// Connections that became something else by an upgrade.
@@ -70,11 +74,13 @@ pub struct WireCounts {
     pub requests_without_response: u64,
     /// Interim responses (100 Continue and the like), which are not recorded.
     pub interim_responses: u64,
+    /// Responses that servers promised unasked (HTTP/2), which are not recorded.
+    pub promised_responses: u64,
 }
 
 impl WireCounts {
     /// Every count with its name.
-    pub fn rows(&self) -> [(&'static str, u64); 27] {
+    pub fn rows(&self) -> [(&'static str, u64); 29] {
         [
             ("packets", self.packets),
             ("bytes", self.bytes),
@@ -89,6 +95,7 @@ impl WireCounts {
             ("http_connections", self.http_connections),
             ("tls_connections", self.tls_connections),
             ("http2_connections", self.http2_connections),
+            ("http2_sides_lost", self.http2_sides_lost),
             ("other_connections", self.other_connections),
             ("upgraded_connections", self.upgraded_connections),
             ("tunnels", self.tunnels),
@@ -103,6 +110,7 @@ impl WireCounts {
             ("responses_without_request", self.responses_without_request),
             ("requests_without_response", self.requests_without_response),
             ("interim_responses", self.interim_responses),
+            ("promised_responses", self.promised_responses),
         ]
     }
 }
@@ -120,6 +128,7 @@ pub(super) struct Stage {
     connections: u64,
     exchanges: u64,
     open: usize,
+    heads: usize,
 }
 
 /// The stage as one connection sees it.
@@ -136,6 +145,7 @@ pub(super) struct Scene<'a> {
     connections: &'a mut u64,
     exchanges: &'a mut u64,
     open: &'a mut usize,
+    heads: &'a mut usize,
 }
 
 impl Stage {
@@ -150,6 +160,7 @@ impl Stage {
             connections: 0,
             exchanges: 0,
             open: 0,
+            heads: 0,
         }
     }
 
@@ -158,6 +169,11 @@ impl Stage {
         self.numbers = servers.iter().copied().zip(0..).collect();
         self.servers = servers;
         self.servers_are_known = true;
+    }
+
+    /// Whether the heads of open exchanges take too much memory.
+    pub(super) const fn is_full(&self) -> bool {
+        self.heads > MOST_HEADS
     }
 
     pub(super) fn scene(&mut self, parties: [SocketAddr; 2], server_is_heard: bool) -> Scene<'_> {
@@ -173,6 +189,7 @@ impl Stage {
             connections: &mut self.connections,
             exchanges: &mut self.exchanges,
             open: &mut self.open,
+            heads: &mut self.heads,
         }
     }
 }
@@ -183,9 +200,10 @@ impl Scene<'_> {
         ConnectionId(*self.connections - 1)
     }
 
-    /// The number of an exchange that begins.
-    pub(super) fn new_exchange(&mut self) -> u64 {
+    /// The number of an exchange that begins with a head of `head` bytes.
+    pub(super) fn new_exchange(&mut self, head: usize) -> u64 {
         *self.open += 1;
+        *self.heads += head;
         *self.exchanges += 1;
         *self.exchanges - 1
     }
@@ -210,11 +228,19 @@ impl Scene<'_> {
         });
     }
 
+    /// An exchange is answered.
+    pub(super) fn respond(&mut self, assembly: &mut Assembly, head: ResponseHead) {
+        let before = assembly.heads();
+        assembly.on_response_head(head);
+        *self.heads = self.heads.saturating_sub(before) + assembly.heads();
+    }
+
     /// An exchange is over.
     pub(super) fn end(&mut self, mut assembly: Box<Assembly>, at: Offset, ending: Ending, detail: String) {
         assembly.end(at, ending);
         assembly.passage.detail = detail;
         *self.open = self.open.saturating_sub(1);
+        *self.heads = self.heads.saturating_sub(assembly.heads());
         self.done.push_back(assembly);
     }
 }

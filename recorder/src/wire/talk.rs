@@ -4,13 +4,18 @@
 //! the next response answers the oldest request that has none. Behind a gap the order proves nothing: then a
 //! response belongs to the last request that its sender had received, which TCP's acknowledgements tell.
 //!
-//! An upgrade or a tunnel ends the reading: what passes then is not understood.
+//! An upgrade or a tunnel ends the reading: what passes then is not understood, unless it is HTTP/2.
+
+mod parts;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use captures::{ConnectionId, Ending, ExchangeId, Offset};
 
+pub(super) use self::parts::{Answer, Kind, Pending};
+use self::parts::{Reader, State};
+use super::h2::{self, Http2};
 use super::message::{self, Chunks, Framing, Looks, Piece};
 use super::scene::Scene;
 use crate::assembly::{Assembly, ResponseHead};
@@ -46,67 +51,14 @@ pub(super) struct Talk {
     exchanges: VecDeque<Pending>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 enum Mode {
     #[default]
     Messages,
+    Http2(Box<Http2>),
     /// What passes is nobody's business.
     Tunnel,
     Tls,
-}
-
-#[derive(Debug, Default)]
-struct Reader {
-    state: State,
-    head: Vec<u8>,
-    scanned: usize,
-    line_is_read: bool,
-    began: Offset,
-    place: u64,
-    heard: Option<u64>,
-    /// Something is missing before this place: order proves nothing.
-    is_lost: bool,
-    /// Whether the message is one that is read and thrown away.
-    is_orphan: bool,
-    chunks: Chunks,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    /// Where a segment begins a message may begin.
-    #[default]
-    Seeking,
-    /// Here one must begin.
-    Between,
-    Head,
-    Body(Framing),
-    /// The sender said that nothing follows.
-    Over,
-}
-
-#[derive(Debug)]
-struct Pending {
-    assembly: Box<Assembly>,
-    /// Where the request begins in the client's stream.
-    place: u64,
-    kind: Kind,
-    is_sent: bool,
-    answer: Answer,
-    missing: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Ordinary,
-    Head,
-    Connect,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    Awaited,
-    Begun,
-    Complete,
 }
 
 impl Talk {
@@ -122,9 +74,20 @@ impl Talk {
         self.client
     }
 
-    /// Whether HTTP was spoken.
+    /// Whether HTTP/1 was spoken.
     pub(super) const fn is_http(&self) -> bool {
         self.is_http
+    }
+
+    /// Whether HTTP/2 was spoken.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(&self.mode, Mode::Http2(http2) if http2.is_certain())
+    }
+
+    /// The bytes of memory that what is being read takes, beside the exchanges.
+    pub(super) fn held(&self) -> usize {
+        let heads = self.readers[0].head.len() + self.readers[1].head.len();
+        if let Mode::Http2(http2) = &self.mode { heads + http2.held() } else { heads }
     }
 
     /// Whether what is said is not read any more.
@@ -137,8 +100,9 @@ impl Talk {
         let mut rest = stretch;
         let mut at_start = true;
         while !rest.bytes.is_empty() {
-            match self.mode {
+            match &mut self.mode {
                 Mode::Messages => {}
+                Mode::Http2(http2) => return http2.on_bytes(scene, side, rest),
                 Mode::Tunnel | Mode::Tls => return,
             }
             let used = match self.readers[side].state {
@@ -183,12 +147,12 @@ impl Talk {
                 scene.counts.tls_connections += 1;
                 return Some(stretch.bytes.len());
             }
-            Looks::Preface => {
-                self.mode = Mode::Tunnel;
-                scene.counts.http2_connections += 1;
-                return Some(stretch.bytes.len());
-            }
             Looks::Tls | Looks::Nothing => {
+                if was_seeking && self.client == Some(1 - side) && h2::begins_with_settings(bytes) {
+                    // A server of HTTP/2 need not wait for its client.
+                    self.mode = Mode::Http2(Box::new(Http2::new(1 - side, 0, None)));
+                    return Some(0);
+                }
                 if was_seeking && !self.is_http {
                     // Another protocol, or its preamble: a message may yet begin with a later segment.
                     scene.counts.unread_bytes += stretch.bytes.len() as u64;
@@ -231,6 +195,11 @@ impl Talk {
         };
         reader.head.truncate(end);
         let head = std::mem::take(&mut reader.head);
+        if self.client == Some(side) && message::PREFACE.starts_with(&head) {
+            let http2 = Http2::new(side, head.len(), self.connection);
+            self.mode = Mode::Http2(Box::new(http2));
+            return Some(end - before);
+        }
         self.is_http = true;
         if self.client == Some(side) {
             self.on_request_head(scene, stretch.at, head);
@@ -258,13 +227,12 @@ impl Talk {
             _ => Kind::Ordinary,
         };
         let connection = *self.connection.get_or_insert_with(|| scene.new_connection());
-        let id = scene.new_exchange();
+        let id = scene.new_exchange(head.len());
         let mut assembly = Box::new(Assembly::begin(ExchangeId(id), connection, reader.began, head));
         assembly.on_attempt();
         scene.place(&mut assembly, side);
         let place = reader.place;
-        let (answer, missing) = (Answer::Awaited, 0);
-        self.exchanges.push_back(Pending { assembly, place, kind, is_sent: false, answer, missing });
+        self.exchanges.push_back(Pending::new(assembly, place, kind));
         reader.begin_body(framing);
         if framing == Framing::Length(0) {
             self.on_request_end(scene, at);
@@ -286,10 +254,15 @@ impl Talk {
         let framing = message::response_framing(fields, status, kind == Kind::Head);
         reader.is_orphan = answered.is_none();
         let version = message::version_of(line);
+        let is_http2 = status == 101 && message::upgrades_to_http2(fields);
         let Some(index) = answered else {
             scene.counts.responses_without_request += 1;
             if status == 101 {
-                self.mode = Mode::Tunnel;
+                self.mode = if is_http2 {
+                    Mode::Http2(Box::new(Http2::new(1 - side, 0, self.connection)))
+                } else {
+                    Mode::Tunnel
+                };
                 scene.counts.upgraded_connections += 1;
             }
             reader.begin_body(framing);
@@ -301,17 +274,25 @@ impl Talk {
         let pending = &mut self.exchanges[index];
         pending.answer = Answer::Begun;
         let fields = fields.to_vec();
-        pending.assembly.on_response_head(ResponseHead { began: reader.began, status, version, fields });
+        let head = ResponseHead { began: reader.began, status, version, fields };
+        scene.respond(&mut pending.assembly, head);
         if status == 101 {
-            self.mode = Mode::Tunnel;
             pending.assembly.on_request_done(at);
             pending.is_sent = true;
             scene.counts.upgraded_connections += 1;
+            if is_http2 {
+                let mut http2 = Http2::new(1 - side, 0, self.connection);
+                http2.on_upgraded(self.exchanges.remove(index));
+                self.mode = Mode::Http2(Box::new(http2));
+                return;
+            }
+            self.mode = Mode::Tunnel;
+            pending.is_tunnel = true;
             self.on_response_end(scene, at);
         } else if kind == Kind::Connect && (200..300).contains(&status) {
             self.mode = Mode::Tunnel;
             scene.counts.tunnels += 1;
-            pending.is_sent = true;
+            (pending.is_sent, pending.is_tunnel) = (true, true);
             pending.assembly.on_request_done(at);
             self.on_response_end(scene, at);
         } else {
@@ -454,13 +435,9 @@ impl Talk {
 
     /// An exchange is complete.
     fn end_of(&mut self, scene: &mut Scene<'_>, index: usize, at: Offset) {
-        let Some(pending) = self.exchanges.remove(index) else { return };
-        let detail = match pending.missing {
-            0 if self.mode == Mode::Tunnel => "what passed afterwards was not read".to_owned(),
-            0 => String::new(),
-            missing => format!("{missing} bytes of its bodies were not captured"),
-        };
-        scene.end(pending.assembly, at, Ending::Completed, detail);
+        if let Some(pending) = self.exchanges.remove(index) {
+            pending.complete(scene, at);
+        }
     }
 
     /// A body that cannot be read to its end.
@@ -483,8 +460,10 @@ impl Talk {
 
     /// `length` bytes of one party are missing.
     pub(super) fn on_gap(&mut self, scene: &mut Scene<'_>, side: Side, at: Offset, length: u64) {
-        if self.mode != Mode::Messages {
-            return;
+        match &mut self.mode {
+            Mode::Messages => {}
+            Mode::Http2(http2) => return http2.on_gap(scene, side, at, length),
+            Mode::Tunnel | Mode::Tls => return,
         }
         let reader = &mut self.readers[side];
         // How much of it lies within the body, whether the message ends with that, and whether it is known how
@@ -529,8 +508,10 @@ impl Talk {
     /// One party says that it will say no more.
     pub(super) fn on_end(&mut self, scene: &mut Scene<'_>, side: Side, at: Offset) {
         let was = std::mem::replace(&mut self.readers[side].state, State::Over);
-        if self.mode != Mode::Messages {
-            return;
+        match &mut self.mode {
+            Mode::Messages => {}
+            Mode::Http2(http2) => return http2.on_end(scene, side, at),
+            Mode::Tunnel | Mode::Tls => return,
         }
         if self.client == Some(side) {
             let is_torn = matches!(was, State::Body(_))
@@ -559,25 +540,11 @@ impl Talk {
     /// The connection is over, or is not followed any more.
     pub(super) fn on_finish(&mut self, scene: &mut Scene<'_>, at: Offset, reset_by: Option<Side>) {
         for pending in std::mem::take(&mut self.exchanges) {
-            let (ending, detail) = match reset_by {
-                _ if pending.answer == Answer::Complete => (Ending::Completed, ""),
-                Some(side) if self.client == Some(side) => (Ending::ClientAborted, ""),
-                Some(_) => (Ending::UpstreamReset, ""),
-                None if pending.answer == Answer::Awaited => {
-                    (Ending::ProxyFailed, "its response was not captured")
-                }
-                None => (Ending::ProxyFailed, "its end was not captured"),
-            };
-            scene.counts.requests_without_response += u64::from(pending.answer == Answer::Awaited);
-            scene.end(pending.assembly, at, ending, detail.to_owned());
+            pending.finish(scene, at, reset_by.map(|side| self.client == Some(side)));
         }
-    }
-}
-
-impl Reader {
-    fn begin_body(&mut self, framing: Framing) {
-        self.chunks = Chunks::default();
-        self.state = State::Body(framing);
+        if let Mode::Http2(http2) = &mut self.mode {
+            http2.on_finish(scene, at, reset_by);
+        }
     }
 }
 

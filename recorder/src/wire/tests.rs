@@ -2,6 +2,8 @@
 //!
 //! The packets are made as RFC 791 and RFC 9293 draw them; what they hold is written out in each test.
 
+mod h2;
+
 use std::net::Ipv4Addr;
 
 use captures::{Bytes, Ending, Exchange, Offset};
