@@ -8,6 +8,7 @@
 //! than its length warrants, and what cannot be read is counted by reason in [`WireCounts`]. No socket, no file
 //! and no clock: the caller brings packets with their time, and takes the exchanges that are done.
 
+mod exported;
 mod flows;
 mod fragments;
 mod h2;
@@ -92,9 +93,19 @@ impl Dissection {
             counts.unknown_link += 1;
             return;
         }
+        if packet.link == Link::EXPORTED {
+            return self.on_exported(packet.at, packet.bytes);
+        }
         match packet.link.network(packet.bytes) {
             Some(network) => self.on_network(packet.at, network, 0),
             None => self.stage.counts.not_ip += 1,
+        }
+    }
+
+    fn on_exported(&mut self, at: Offset, record: &[u8]) {
+        match exported::exported(record) {
+            Some(exported) => self.flows.on_exported(&mut self.stage, at, &exported, &self.ports),
+            None => self.stage.counts.not_tcp += 1,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::commands::arrival::ByArrival;
 use crate::commands::files;
 use crate::complain::{Complaint, Exit, say};
 
-/// Writes captures for other tools: HAR, GoReplay, JSON lines, CSV, a k6 script, curl commands
+/// Writes captures for other tools: HAR, GoReplay, JSON lines, CSV, Parquet, a k6 script, curl commands
 ///
 /// Several captures are written as one, in the order of arrival. What the format cannot hold is counted, and
 /// said at the end. Bodies leave as they are in the capture: masked, and cut where they were cut; HAR gets them
@@ -29,7 +29,7 @@ pub(crate) struct ExportArgs {
     /// What to write
     ///
     /// `har` is HAR 1.2. `gor` is GoReplay's file. `jsonl` has an object a line, with headers and bodies; `csv` a
-    /// row, without. `k6` is a script that plays each session as a virtual user, `curl` one that asks one request
+    /// row, without; `parquet` is the same table for DuckDB, pandas or Spark. `k6` is a script that plays each session as a virtual user, `curl` one that asks one request
     /// after the other; BASE_URL in their environment says where.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Format,
@@ -47,6 +47,7 @@ enum Format {
     Gor,
     Jsonl,
     Csv,
+    Parquet,
     K6,
     Curl,
 }
@@ -118,6 +119,7 @@ impl From<Format> for ExportFormat {
             Format::Gor => Self::Gor,
             Format::Jsonl => Self::Jsonl,
             Format::Csv => Self::Csv,
+            Format::Parquet => Self::Parquet,
             Format::K6 => Self::K6,
             Format::Curl => Self::Curl,
         }

@@ -30,8 +30,9 @@ const BODY_LIMIT: Bytes = LARGEST_BODY;
 /// exchanges filtered and sampled as by `record`. What is no exchange, or cannot be read, is counted by reason.
 ///
 /// From packets HTTP/1 is read, on any port and in any order of segments, through VLANs, MPLS, PPPoE, GRE,
-/// VXLAN, Geneve, GTP and other tunnels. TLS is recognised and counted, but not decrypted: there is no
-/// --keylog, since no library that is kept well reads recorded TLS; record in front of it with `record`.
+/// VXLAN, Geneve, GTP and other tunnels, and HTTP/2 in the clear. TLS is recognised and counted, but not
+/// decrypted: no library that is kept well reads recorded TLS. With its keys tshark takes it off, and what it
+/// exports is read: tshark -r x.pcapng -o tls.keylog_file:KEYS -U 'OSI layer 7' -w plain.pcapng
 ///
 /// Access logs are known in the formats common and combined (with $request_time or a duration behind it), of
 /// Application and Classic Load Balancers, CloudFront and IIS (by their #Fields), Envoy, Traefik, Caddy and nginx
@@ -63,6 +64,9 @@ pub(crate) struct ImportArgs {
     /// Of packets: only connections of this port; may be repeated
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
+    /// Not to be had: it says how to decrypt instead
+    #[arg(long, value_name = "FILE", hide = true)]
+    keylog: Option<PathBuf>,
     /// One JSON object on stdout that says what was read and what was not
     #[arg(long)]
     json: bool,
@@ -85,6 +89,14 @@ struct Plan<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: &ImportArgs, globals: &Globals) -> Result<(), Complaint> {
+    if let Some(keys) = &args.keylog {
+        let mend = format!(
+            "let tshark do it, and import what it exports: tshark -r x.pcapng -o tls.keylog_file:{} -U 'OSI layer 7' \
+             -w plain.pcapng",
+            keys.display()
+        );
+        return Err(Complaint::new(Exit::Usage, "--keylog", "TLS is not decrypted here", mend));
+    }
     let mut policy = args.policy.resolve(BODY_LIMIT)?;
     let masking = args.mask.resolve()?;
     let mut inputs = Vec::new();

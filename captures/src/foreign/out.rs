@@ -7,11 +7,13 @@ mod curl;
 mod gor;
 mod har;
 mod k6;
+mod parquet;
 mod table;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use self::parquet::Parquet;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -30,6 +32,8 @@ pub enum ExportFormat {
     Jsonl,
     /// A table without headers and bodies.
     Csv,
+    /// The same table as Apache Parquet.
+    Parquet,
     /// A script for k6.
     K6,
     /// A shell script of curl commands.
@@ -42,6 +46,7 @@ pub struct Export<W> {
     format: ExportFormat,
     context: Context,
     written: u64,
+    parquet: Option<Parquet>,
 }
 
 /// What every format goes by.
@@ -63,11 +68,12 @@ impl<W: Write> Export<W> {
             ExportFormat::Csv => table::begin(&mut sink)?,
             ExportFormat::K6 => k6::begin(&mut sink)?,
             ExportFormat::Curl => curl::begin(&mut sink)?,
-            ExportFormat::Gor | ExportFormat::Jsonl => {}
+            ExportFormat::Gor | ExportFormat::Jsonl | ExportFormat::Parquet => {}
         }
+        let parquet = if format == ExportFormat::Parquet { Some(Parquet::begin(&mut sink)?) } else { None };
         let context =
             Context { started: header.started, servers: header.servers.clone(), lost: BTreeMap::new() };
-        Ok(Self { sink, format, context, written: 0 })
+        Ok(Self { sink, format, context, written: 0, parquet })
     }
 
     /// The next exchange.
@@ -82,6 +88,10 @@ impl<W: Write> Export<W> {
             ExportFormat::Gor => gor::push(sink, context, exchange)?,
             ExportFormat::Jsonl => table::push_object(sink, context, exchange)?,
             ExportFormat::Csv => table::push_row(sink, context, exchange)?,
+            ExportFormat::Parquet => match &mut self.parquet {
+                Some(parquet) => parquet.push(sink, context, exchange)?,
+                None => false,
+            },
             ExportFormat::K6 => k6::push(sink, context, exchange, is_first)?,
             ExportFormat::Curl => curl::push(sink, context, exchange)?,
         };
@@ -97,7 +107,14 @@ impl<W: Write> Export<W> {
         match self.format {
             ExportFormat::Har => har::end(&mut self.sink)?,
             ExportFormat::K6 => k6::end(&mut self.sink)?,
-            ExportFormat::Gor | ExportFormat::Jsonl | ExportFormat::Csv | ExportFormat::Curl => {}
+            ExportFormat::Gor
+            | ExportFormat::Jsonl
+            | ExportFormat::Csv
+            | ExportFormat::Parquet
+            | ExportFormat::Curl => {}
+        }
+        if let Some(parquet) = self.parquet.take() {
+            parquet.end(&mut self.sink)?;
         }
         self.sink.flush()?;
         Ok((self.written, self.context.lost))

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use captures::Offset;
 
+use super::exported::Exported;
 use super::half::Half;
 use super::link::number;
 use super::scene::Stage;
@@ -58,6 +59,8 @@ struct Flow {
     /// When it ended, by both parties' word or by a reset.
     over: Option<Offset>,
     has_content: bool,
+    /// Whether it was within TLS, which somebody took off.
+    is_secure: bool,
 }
 
 /// The head of a segment.
@@ -83,28 +86,62 @@ impl Flows {
             stage.counts.other_ports += 1;
             return true;
         }
+        let (key, side) = key([SocketAddr::new(addresses[0], from), SocketAddr::new(addresses[1], to)]);
+        self.on_segment(stage, at, key, side, &segment, false);
+        true
+    }
+
+    /// Content that somebody else put in order.
+    pub(super) fn on_exported(
+        &mut self,
+        stage: &mut Stage,
+        at: Offset,
+        exported: &Exported<'_>,
+        ports: &[u16],
+    ) {
+        let Exported { source, target, is_secure, content } = *exported;
+        if !ports.is_empty() && !ports.contains(&source.port()) && !ports.contains(&target.port()) {
+            stage.counts.other_ports += 1;
+            return;
+        }
+        let (key, side) = key([source, target]);
+        let flow = self.numbers.get(&key).and_then(|&slot| self.slots[slot].as_ref());
+        // It comes next, and its sender has heard all that came before.
+        let next = |side: Side| flow.map_or(0, |flow| flow.halves[side].next_sequence());
+        let (sequence, acknowledged) = (next(side), Some(next(1 - side)));
+        let segment = Segment { sequence, acknowledged, flags: ACK, payload: content };
+        self.on_segment(stage, at, key, side, &segment, is_secure);
+    }
+
+    fn on_segment(
+        &mut self,
+        stage: &mut Stage,
+        at: Offset,
+        key: Key,
+        side: Side,
+        segment: &Segment<'_>,
+        is_secure: bool,
+    ) {
         self.now = self.now.max(at);
         self.expire(stage);
-        let (source, target) = (SocketAddr::new(addresses[0], from), SocketAddr::new(addresses[1], to));
-        let (key, side) = if source <= target { ([source, target], 0) } else { ([target, source], 1) };
         let mut slot = self.numbers.get(&key).copied();
         if let Some(known) = slot
-            && self.slots[known].as_ref().is_some_and(|flow| flow.is_another(side, &segment))
+            && self.slots[known].as_ref().is_some_and(|flow| flow.is_another(side, segment))
         {
             self.close(stage, known);
             slot = None;
         }
-        let slot = slot.or_else(|| self.open(stage, key, at, &segment));
-        let Some(flow) = slot.and_then(|slot| self.slots[slot].as_mut()) else { return true };
+        let slot = slot.or_else(|| self.open(stage, key, at, segment));
+        let Some(flow) = slot.and_then(|slot| self.slots[slot].as_mut()) else { return };
+        flow.is_secure |= is_secure;
         let before = flow.held();
         let is_crowded = self.held > MOST_WAITING;
-        flow.on_segment(stage, at, side, &segment);
+        flow.on_segment(stage, at, side, segment);
         if is_crowded {
             flow.give_up_waiting(stage);
         }
         self.held = (self.held + flow.held()).saturating_sub(before);
         while (self.held > MOST_HELD || stage.is_full()) && self.evict(stage) {}
-        true
     }
 
     /// No packet came until `now`.
@@ -203,6 +240,7 @@ impl Flow {
             reset_by: None,
             over: None,
             has_content: false,
+            is_secure: false,
         }
     }
 
@@ -285,7 +323,7 @@ impl Flow {
 
     fn say(&mut self, stage: &mut Stage, side: Side, stretch: Stretch<'_>) {
         let server_is_heard = self.server_is_heard(side);
-        self.talk.on_bytes(&mut stage.scene(self.key, server_is_heard), side, stretch);
+        self.talk.on_bytes(&mut stage.scene(self.key, self.is_secure, server_is_heard), side, stretch);
         self.halves[side].advance(stretch.bytes.len());
     }
 
@@ -323,7 +361,7 @@ impl Flow {
                     self.ended[side] = true;
                     let at = self.halves[side].end.map_or(self.last, |(_, at)| at);
                     let server_is_heard = self.server_is_heard(side);
-                    self.talk.on_end(&mut stage.scene(self.key, server_is_heard), side, at);
+                    self.talk.on_end(&mut stage.scene(self.key, self.is_secure, server_is_heard), side, at);
                     progress = true;
                 }
             }
@@ -342,7 +380,7 @@ impl Flow {
         stage.counts.gaps += 1;
         stage.counts.gap_bytes += gap;
         let server_is_heard = self.server_is_heard(side);
-        self.talk.on_gap(&mut stage.scene(self.key, server_is_heard), side, at, gap);
+        self.talk.on_gap(&mut stage.scene(self.key, self.is_secure, server_is_heard), side, at, gap);
         self.halves[side].skip(gap);
     }
 
@@ -369,12 +407,18 @@ impl Flow {
             self.give_up_waiting(stage);
         }
         let at = self.over.unwrap_or(self.last);
-        self.talk.on_finish(&mut stage.scene(self.key, true), at, self.reset_by);
+        self.talk.on_finish(&mut stage.scene(self.key, self.is_secure, true), at, self.reset_by);
         stage.counts.http_connections += u64::from(self.talk.is_http());
         let is_read = self.talk.is_http() || self.talk.is_http2();
         let is_other = self.has_content && !is_read && !self.talk.is_closed_to_us();
         stage.counts.other_connections += u64::from(is_other);
     }
+}
+
+/// The two parties in their order, and which of them is the first of `sender_first`.
+fn key(sender_first: [SocketAddr; 2]) -> (Key, Side) {
+    let [source, target] = sender_first;
+    if source <= target { ([source, target], 0) } else { ([target, source], 1) }
 }
 
 /// The ports and the rest of a packet of TCP.

@@ -68,6 +68,11 @@ impl Half {
         self.next.is_some()
     }
 
+    /// The sequence number of the next byte, or of the first one.
+    pub(super) fn next_sequence(&self) -> u32 {
+        self.next.unwrap_or(0)
+    }
+
     /// The place of the next byte.
     pub(super) const fn position(&self) -> u64 {
         self.position

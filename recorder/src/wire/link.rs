@@ -14,11 +14,14 @@ pub struct Link(pub i32);
 const MOST_TAGS: usize = 8;
 
 impl Link {
+    /// What Wireshark exports of the upper layers.
+    pub(super) const EXPORTED: Self = Self(252);
+
     /// Whether frames of this kind are understood.
     pub const fn is_known(self) -> bool {
         matches!(
             self.0,
-            0 | 1 | 7 | 9 | 12 | 14 | 50 | 51 | 101 | 104 | 108 | 113 | 129 | 228 | 229 | 239 | 276
+            0 | 1 | 7 | 9 | 12 | 14 | 50 | 51 | 101 | 104 | 108 | 113 | 129 | 228 | 229 | 239 | 252 | 276
         )
     }
 

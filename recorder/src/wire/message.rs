@@ -176,9 +176,15 @@ pub(super) fn upgrades_to_http2(fields: &[u8]) -> bool {
     head::first_value(fields, b"upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
-/// Whether one of the codings is `chunked`: it should be the last, and is understood wherever it stands.
+/// Whether one of the codings is `chunked`: it should be the last, and is understood wherever it stands, also on
+/// a line that continues an empty one (RFC 9112, 5.2).
 fn is_chunked(fields: &[u8]) -> bool {
-    let value = head::first_value(fields, b"transfer-encoding").unwrap_or_default();
+    let folded;
+    let mut value = head::first_value(fields, b"transfer-encoding").unwrap_or_default();
+    if value.is_empty() && !fields.is_empty() && memchr::memmem::find(fields, b"\n ").is_some() {
+        folded = head::fields(fields).into_iter().find(|field| field.is("transfer-encoding"));
+        value = folded.as_ref().map_or(&[], |field| &field.value);
+    }
     value.split(|&byte| byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
@@ -341,6 +347,7 @@ mod tests {
             request_framing(b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
             Framing::Chunked
         );
+        assert_eq!(request_framing(b"Transfer-Encoding:\r\n chunked\r\n\r\n"), Framing::Chunked);
         assert_eq!(response_framing(b"Content-Length: 5\r\n\r\n", 200, true), Framing::Length(0));
         assert_eq!(response_framing(b"Content-Length: 5\r\n\r\n", 304, false), Framing::Length(0));
         assert_eq!(response_framing(b"\r\n", 200, false), Framing::UntilClose);

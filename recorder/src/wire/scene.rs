@@ -137,6 +137,8 @@ pub(super) struct Scene<'a> {
     pub(super) policy: &'a BodyPolicy,
     /// Whether anything of the server was ever captured.
     pub(super) server_is_heard: bool,
+    /// Whether the connection is within TLS.
+    is_secure: bool,
     parties: [SocketAddr; 2],
     done: &'a mut VecDeque<Box<Assembly>>,
     servers: &'a mut Vec<SocketAddr>,
@@ -176,11 +178,17 @@ impl Stage {
         self.heads > MOST_HEADS
     }
 
-    pub(super) fn scene(&mut self, parties: [SocketAddr; 2], server_is_heard: bool) -> Scene<'_> {
+    pub(super) fn scene(
+        &mut self,
+        parties: [SocketAddr; 2],
+        is_secure: bool,
+        server_is_heard: bool,
+    ) -> Scene<'_> {
         Scene {
             counts: &mut self.counts,
             policy: &self.policy,
             server_is_heard,
+            is_secure,
             parties,
             done: &mut self.done,
             servers: &mut self.servers,
@@ -217,6 +225,7 @@ impl Scene<'_> {
     pub(super) fn place(&mut self, assembly: &mut Assembly, client: Side) {
         let server = self.parties[1 - client];
         assembly.client = self.parties[client].ip();
+        assembly.passage.secure = self.is_secure;
         let known = self.numbers.get(&server).copied();
         assembly.passage.server = known.or_else(|| {
             let number = u32::try_from(self.servers.len())

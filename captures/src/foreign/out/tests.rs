@@ -119,3 +119,22 @@ fn moments_are_written_as_iso_8601_has_them() {
     assert_eq!(iso(951_782_399_123_456_789), "2000-02-28T23:59:59.123456Z");
     assert_eq!(iso(951_782_400_000_000_000), "2000-02-29T00:00:00.000000Z");
 }
+
+#[test]
+fn parquet_ends_with_what_it_holds() {
+    let mut unanswered = asked(2_000, b"", b"");
+    unanswered.response = None;
+    let (file, lost) = written(ExportFormat::Parquet, &[asked(1_500, b"hello", b"ok"), unanswered]);
+
+    // The format: its magic at both ends; before the last the length of the description, which begins with the
+    // version (field 1, an integer: 1) and the schema (field 2, a list of 17 structs).
+    let (body, end) = file.split_at(file.len() - 8);
+    assert!(lost.is_empty() && file.starts_with(b"PAR1") && end.ends_with(b"PAR1"));
+    let length = usize::try_from(u32::from_le_bytes(end[..4].try_into().unwrap())).unwrap();
+    let description = &body[body.len() - length..];
+    assert_eq!(description[..5], [0x15, 2, 0x19, 0xFC, 17]);
+    // The first page's head: a page of data (field 1: 0), sizes, two values in plain and runs.
+    assert_eq!(file[4..7], [0x15, 0, 0x15]);
+    let page = file.windows(9).position(|part| part == [0x2C, 0x15, 4, 0x15, 0, 0x15, 6, 0x15, 6]);
+    assert!(page.is_some_and(|page| page < 20), "{page:?}");
+}
