@@ -3,8 +3,10 @@
 
 mod corpus;
 mod packets;
+mod parquet;
 mod score;
 mod sniff;
+mod spoilt;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use captures::{Body, Bytes, CaptureHeader, Exchange, Header, Response, Tally};
 
-use crate::assembly::{Assembly, BodyPolicy, Room, kept_of};
+use crate::assembly::{BodyPolicy, Room, kept_of};
 use crate::config::Policy;
 use crate::policy::{Screen, Verdict};
 use crate::redact::{MaskPolicy, Redaction};
@@ -74,10 +74,9 @@ impl Intake {
         self.judge(exchange, Origin { client, shared_connection: false })
     }
 
-    /// The same of one that was put together here, with its bodies limited already.
-    pub(crate) fn admit_assembly(&mut self, assembly: Assembly) -> Option<Exchange> {
-        let origin = Origin { client: assembly.client, shared_connection: assembly.shared_connection };
-        self.judge(assembly.into_exchange(), origin)
+    /// The same of one that was read out of packets, with its bodies limited already.
+    pub fn admit_read(&mut self, exchange: Exchange, client: IpAddr) -> Option<Exchange> {
+        self.judge(exchange, Origin { client, shared_connection: false })
     }
 
     /// Masks an exchange that belongs to its session already.

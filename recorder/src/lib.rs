@@ -56,7 +56,7 @@ pub use intake::Intake;
 pub use metrics::{Latencies, Metrics, RouteCount};
 pub use monitor::Monitor;
 pub use notice::Notice;
-pub use packets::{PacketError, PacketFile, PacketImport, RawPacket};
+pub use packets::{PacketError, PacketFile, PacketReader, RawPacket};
 pub use peer::{Authorities, Http2, Protocol, Trust, UpstreamTls};
 pub use policy::{BodyRules, Filters, Kept, KeyRule, Rule, SamplingRatio, SessionPolicy, take_coding_off};
 pub use redact::{Explanation, Found, MaskPolicy, MaskRules, explain};

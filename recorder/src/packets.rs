@@ -1,16 +1,17 @@
 //! Reads packets from files, by libpcap: pcap and pcapng, any byte order, micro- and nanoseconds.
 //!
-//! One [`PacketImport`] takes the packets of all files in their order, so that a connection may go on from one
+//! One [`PacketReader`] takes the packets of all files in their order, so that a connection may go on from one
 //! into the next.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use captures::{Exchange, Offset};
 use pcap::{Capture, Offline, Precision};
 
 use crate::config::Policy;
-use crate::intake::{Intake, body_policy};
+use crate::intake::body_policy;
 use crate::redact::MaskPolicy;
 use crate::wire::{Dissection, Link, Packet, WireCounts};
 
@@ -91,21 +92,16 @@ fn told(error: &pcap::Error) -> PacketError {
     PacketError(text.replace(['\n', '\r'], " "))
 }
 
-/// Packets on their way to exchanges that may be stored.
-pub struct PacketImport {
+/// Packets on their way to exchanges, which [`crate::Intake::admit_read`] then admits: by another thread, if need be.
+pub struct PacketReader {
     dissection: Dissection,
-    intake: Intake,
     started: Option<i128>,
 }
 
-impl PacketImport {
-    /// By the policy of a recording, of the connections of `ports` (of all, without any).
-    pub fn new(policy: &Policy, masking: &MaskPolicy, recording: [u8; 16], ports: Vec<u16>) -> Self {
-        Self {
-            dissection: Dissection::new(body_policy(policy, masking), ports),
-            intake: Intake::new(policy, masking, recording),
-            started: None,
-        }
+impl PacketReader {
+    /// Keeps of bodies what the policy of a recording wants, of the connections of `ports` (of all, without any).
+    pub fn new(policy: &Policy, masking: &MaskPolicy, ports: Vec<u16>) -> Self {
+        Self { dissection: Dissection::new(body_policy(policy, masking), ports), started: None }
     }
 
     /// The next packet. Moments count from the first one.
@@ -121,24 +117,16 @@ impl PacketImport {
         self.dissection.finish();
     }
 
-    /// The next exchange that is done.
-    pub fn poll(&mut self) -> Option<Exchange> {
-        loop {
-            let assembly = self.dissection.poll()?;
-            if let Some(exchange) = self.intake.admit_assembly(*assembly) {
-                return Some(exchange);
-            }
-        }
+    /// The next exchange that is done, and who asked.
+    pub fn poll(&mut self) -> Option<(Exchange, IpAddr)> {
+        let assembly = self.dissection.poll()?;
+        let client = assembly.client;
+        Some((assembly.into_exchange(), client))
     }
 
     /// The moment of offset zero, in nanoseconds since 1970-01-01 UTC, once there was a packet.
     pub const fn started(&self) -> Option<i128> {
         self.started
-    }
-
-    /// What admits exchanges, with its accounts.
-    pub const fn intake(&self) -> &Intake {
-        &self.intake
     }
 
     /// What became of everything that is no exchange.

@@ -1,5 +1,6 @@
 //! `highwater inspect`: reads captures and says what is in them.
 
+mod chart;
 mod exchanges;
 mod inspection;
 mod show;
@@ -41,7 +42,7 @@ pub(crate) struct InspectArgs {
     /// Only exchanges that fit RULE (one of them, if repeated), as `record --include` reads it
     #[arg(long = "where", value_name = "RULE", value_parser = Rule::parse)]
     rules: Vec<Rule>,
-    /// Show the exchange with this number whole: heads and bodies; may be repeated
+    /// Show the exchange with this number whole: heads and bodies; with --json as an object a line; may be repeated
     #[arg(long, value_name = "ID", conflicts_with_all = ["exchanges", "out"])]
     show: Vec<u64>,
     /// Teach a route: a path in which {name} is any one segment, with methods in front or for all; may be repeated
@@ -49,6 +50,9 @@ pub(crate) struct InspectArgs {
     /// Without, numbers, UUIDs, long tokens and places where more than 32 different words stand are found.
     #[arg(long, value_name = "TEMPLATE", value_parser = RouteTemplate::parse)]
     route: Vec<RouteTemplate>,
+    /// Draw the rate over time into FILE, as SVG
+    #[arg(long, value_name = "FILE.svg", conflicts_with_all = ["exchanges", "show"])]
+    chart: Option<PathBuf>,
     /// Accept a capture with damage: say what is lost and exit 0 (without it, damage exits 3)
     #[arg(long)]
     salvage: bool,
@@ -67,13 +71,17 @@ pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complain
     let started = reader.header().started;
     let mut inspection = Inspection { finder: learnt(args)?, ..Inspection::default() };
     let mut lines = args.exchanges.then(|| InOrder::new(reader.header(), args.json));
-    for exchange in reader.by_ref() {
+    while let Some(exchange) = reader.next() {
         let exchange = exchange.map_err(|error| files::not_a_set(&error))?;
         if !fits(args, &exchange) {
             continue;
         }
         if args.show.contains(&exchange.id.0) {
-            show::whole(started, &exchange)?;
+            if args.json {
+                show::object(reader.header(), &exchange)?;
+            } else {
+                show::whole(started, &exchange)?;
+            }
         }
         inspection.count(&exchange);
         if let Some((path, writer)) = &mut salvaged {
@@ -92,6 +100,10 @@ pub(crate) fn run(args: &InspectArgs, _globals: &Globals) -> Result<(), Complain
             .and_then(|()| writer.finish(&accounts))
             .and_then(|mut sink| sink.flush())
             .map_err(|error| Complaint::cannot_write(path, &error))?;
+    }
+    if let Some(path) = &args.chart {
+        let drawn = chart::svg(&inspection, &files::named(&args.captures));
+        std::fs::write(path, drawn).map_err(|error| Complaint::cannot_write(path, &error))?;
     }
     match lines {
         _ if !args.show.is_empty() => {}

@@ -53,6 +53,56 @@ fn talk() -> Vec<(u32, Vec<u8>)> {
     ]
 }
 
+/// The same said within TLS, as Wireshark exports it when it has the keys.
+fn exported(by_client: bool, content: &[u8]) -> Vec<u8> {
+    let tag = |kind: u16, value: &[u8]| {
+        let length = u16::try_from(value.len()).unwrap();
+        [&kind.to_be_bytes()[..], &length.to_be_bytes(), value].concat()
+    };
+    let (client, server) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+    let (from, to) = if by_client { (client, server) } else { (server, client) };
+    let ports: [u32; 2] = if by_client { [40_000, 443] } else { [443, 40_000] };
+    [
+        tag(12, b"http-over-tls\0\0\0"),
+        tag(20, &from),
+        tag(21, &to),
+        tag(24, &2_u32.to_be_bytes()),
+        tag(25, &ports[0].to_be_bytes()),
+        tag(26, &ports[1].to_be_bytes()),
+        tag(0, b""),
+        content.to_vec(),
+    ]
+    .concat()
+}
+
+#[test]
+fn what_was_taken_out_of_tls_is_read_as_secure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("x.pcap"), folder.path().join("x.capture"));
+    let said = [(0, exported(true, REQUEST)), (40, exported(false, ANSWER)), (50, exported(true, REQUEST))];
+    let mut bytes = pcap(&said);
+    bytes[20] = 252;
+    write(&file, &bytes);
+    let said = imported(&file, &out, &[]);
+    let found = exchanges(&out);
+    assert_eq!(
+        (found.len(), &found[0]["status"], &found[0]["server"]),
+        (2, &200.into(), &"10.0.0.2:443".into())
+    );
+    assert_eq!(said["counts"]["requests_without_response"], 1);
+    let shown = run(&["inspect", text(&out), "--show", &found[0]["id"].to_string(), "--json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&shown["secure"], &shown["request"]["target"]), (&true.into(), &"/pay".into()));
+    assert_eq!(shown["response"]["body"]["text"], "ok");
+}
+
+#[test]
+fn to_decrypt_is_refused_with_the_way_to_do_it() {
+    let output = run(&["import", "x.pcap", "--out", "x.capture", "--keylog", "keys.log"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("tls.keylog_file:keys.log"), "{}", stderr(&output));
+}
+
 fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use captures::Bytes;
 use recorder::{
-    BodyRules, Filters, Kept, KeyRule, Link, MaskPolicy, PacketImport, Policy, RawPacket, SamplingRatio,
+    BodyRules, Filters, Intake, Kept, KeyRule, Link, MaskPolicy, PacketReader, Policy, RawPacket, SamplingRatio,
     SessionPolicy,
 };
 
 /// An import, and how many exchanges came out of it.
 pub struct Watched {
-    import: PacketImport,
+    reader: PacketReader,
+    intake: Intake,
     found: u64,
     wall: i128,
     places: [u32; 2],
@@ -18,15 +19,16 @@ pub struct Watched {
 
 impl Default for Watched {
     fn default() -> Self {
-        let import = PacketImport::new(&policy(), &MaskPolicy::None, [0; 16], Vec::new());
-        Self { import, found: 0, wall: 1_600_000_000_000_000_000, places: [0; 2] }
+        let reader = PacketReader::new(&policy(), &MaskPolicy::None, Vec::new());
+        let intake = Intake::new(&policy(), &MaskPolicy::None, [0; 16]);
+        Self { reader, intake, found: 0, wall: 1_600_000_000_000_000_000, places: [0; 2] }
     }
 }
 
 impl Watched {
     /// A packet of a file.
     pub fn on_packet(&mut self, packet: RawPacket<'_>) {
-        self.import.on_packet(packet);
+        self.reader.on_packet(packet);
         self.drain();
     }
 
@@ -59,14 +61,14 @@ impl Watched {
 
     /// Nothing more comes: every exchange that was seen came out once.
     pub fn finish(mut self) {
-        self.import.finish();
+        self.reader.finish();
         self.drain();
-        assert_eq!(self.found, self.import.intake().tally().seen);
+        assert_eq!(self.found, self.intake.tally().seen);
     }
 
     fn drain(&mut self) {
-        while self.import.poll().is_some() {
-            self.found += 1;
+        while let Some((exchange, client)) = self.reader.poll() {
+            self.found += u64::from(self.intake.admit_read(exchange, client).is_some());
         }
     }
 }

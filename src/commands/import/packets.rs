@@ -1,90 +1,163 @@
 //! Imports files of packets.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::{self, JoinHandle};
 
-use recorder::{PacketFile, PacketImport};
+use captures::Exchange;
+use recorder::{Intake, PacketFile, PacketReader};
 
 use super::inputs::{Input, unreadable};
-use super::sink::Sink;
+use super::sink::{Sink, size};
 use super::telling::{Account, FileAccount};
 use super::{Plan, usage};
 use crate::complain::{Complaint, Exit};
 
+/// Exchanges are handed over by so many, or when they hold so many bytes.
+const BATCH: usize = 512;
+const BATCH_BYTES: usize = 1 << 20;
+
 /// Imports `inputs`, all of them packets, the earliest first.
+///
+/// One thread reads packets, the other masks exchanges and writes them; the batches between them are few, so that
+/// memory stays bounded. What is made does not depend on who is faster.
 pub(super) fn import(plan: &Plan<'_>, inputs: Vec<Input>) -> Result<Account, Complaint> {
-    let mut account = Account::default();
-    let mut import = PacketImport::new(&plan.policy, &plan.masking, plan.recording, plan.args.port.clone());
     let mut sink = Sink::new(&plan.args.out)?;
-    for input in in_order(inputs)? {
-        let shown = input.shown();
-        match read(&mut import, &mut sink, input) {
-            Ok(file) => account.files.push(FileAccount { path: shown, ..file }),
-            Err(Stop::Refused(complaint)) => account.refused.push(complaint),
-            Err(Stop::Failed(complaint)) => return Err(complaint),
-        }
+    let mut intake = Intake::new(&plan.policy, &plan.masking, plan.recording);
+    let inputs = in_order(inputs)?;
+    let (hand_over, batches) = mpsc::sync_channel(1);
+    let reader = PacketReader::new(&plan.policy, &plan.masking, plan.args.port.clone());
+    let (outcome, written) = thread::scope(|scope| {
+        let reading =
+            scope.spawn(move || Reading { reader, hand_over, batch: Batch::default() }.read(inputs));
+        let written = write(&mut intake, &mut sink, &batches);
+        // Without a taker the reading ends as well.
+        drop(batches);
+        (reading.join(), written)
+    });
+    written?;
+    let mut outcome = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    if outcome.account.files.is_empty() {
+        return Err(super::telling::nothing(outcome.account.refused));
     }
-    import.finish();
-    drain(&mut import, &mut sink)?;
-    if account.files.is_empty() {
-        return Err(super::telling::nothing(account.refused));
-    }
-    let header = import.intake().capture_header(import.started().unwrap_or(0), import.servers());
-    account.tally = sink.finish(&header, import.intake().tally())?;
-    account.counts = import.counts().rows().into_iter().filter(|(_, count)| *count > 0).collect();
-    Ok(account)
+    let header = intake.capture_header(outcome.started, outcome.servers);
+    outcome.account.tally = sink.finish(&header, intake.tally())?;
+    Ok(outcome.account)
 }
 
-/// Why a file is left.
-enum Stop {
-    /// It cannot be read at all.
-    Refused(Complaint),
-    /// The capture cannot be written.
-    Failed(Complaint),
+/// Exchanges on their way from one thread to the other, with what the head of the capture says of them.
+#[derive(Default)]
+struct Batch {
+    exchanges: Vec<(Exchange, IpAddr)>,
+    bytes: usize,
+    started: i128,
+    servers: Vec<String>,
 }
 
-fn read(import: &mut PacketImport, sink: &mut Sink<'_>, input: Input) -> Result<FileAccount, Stop> {
-    let source = Source::of(input).map_err(Stop::Refused)?;
-    let refused = |error: &recorder::PacketError| {
-        let what = format!("cannot be read as packets: {error}");
-        Stop::Refused(Complaint::new(Exit::Input, source.path.display(), what, error.mend()))
-    };
-    let mut file = PacketFile::open(&source.opened).map_err(|error| refused(&error))?;
-    let mut account = FileAccount { format: "pcap", ..FileAccount::default() };
-    loop {
-        match file.next_packet() {
-            Ok(Some(packet)) => {
-                import.on_packet(packet);
-                account.entries += 1;
+/// What a reading came to.
+struct Outcome {
+    account: Account,
+    started: i128,
+    servers: Vec<String>,
+}
+
+fn write(intake: &mut Intake, sink: &mut Sink<'_>, batches: &Receiver<Batch>) -> Result<(), Complaint> {
+    for Batch { exchanges, started, servers, .. } in batches {
+        for (exchange, client) in exchanges {
+            if let Some(exchange) = intake.admit_read(exchange, client) {
+                sink.push(exchange, || intake.capture_header(started, servers.clone()))?;
             }
-            Ok(None) => break,
-            // The file is torn or damaged: what came before is good.
-            Err(error) if account.entries > 0 => {
-                account.damage = Some(format!("after packet {}: {error}", account.entries));
-                break;
-            }
-            Err(error) => return Err(refused(&error)),
         }
-        while let Some(exchange) = import.poll() {
-            let header = || import.intake().capture_header(import.started().unwrap_or(0), import.servers());
-            sink.push(exchange, header).map_err(Stop::Failed)?;
-        }
-    }
-    drop(file);
-    if let Some(error) = source.finish() {
-        account.damage.get_or_insert(format!("after packet {}: {error}", account.entries));
-    }
-    Ok(account)
-}
-
-fn drain(import: &mut PacketImport, sink: &mut Sink<'_>) -> Result<(), Complaint> {
-    while let Some(exchange) = import.poll() {
-        let header = || import.intake().capture_header(import.started().unwrap_or(0), import.servers());
-        sink.push(exchange, header)?;
     }
     Ok(())
+}
+
+/// The thread that reads.
+struct Reading {
+    reader: PacketReader,
+    hand_over: SyncSender<Batch>,
+    batch: Batch,
+}
+
+/// Nobody takes what is read any more.
+struct Unwanted;
+
+impl Reading {
+    fn read(mut self, inputs: Vec<Input>) -> Outcome {
+        let mut account = Account::default();
+        for input in inputs {
+            let shown = input.shown();
+            match self.read_one(input) {
+                Ok(Ok(file)) => account.files.push(FileAccount { path: shown, ..file }),
+                Ok(Err(complaint)) => account.refused.push(complaint),
+                Err(Unwanted) => break,
+            }
+        }
+        self.reader.finish();
+        // Nobody may be there to take it; then it is not wanted.
+        let _ = self.gather().and_then(|()| self.send());
+        account.counts = self.reader.counts().rows().into_iter().filter(|(_, count)| *count > 0).collect();
+        Outcome { account, started: self.reader.started().unwrap_or(0), servers: self.reader.servers() }
+    }
+
+    /// Reads a file; the complaint is for one that cannot be read at all.
+    fn read_one(&mut self, input: Input) -> Result<Result<FileAccount, Complaint>, Unwanted> {
+        let source = match Source::of(input) {
+            Ok(source) => source,
+            Err(complaint) => return Ok(Err(complaint)),
+        };
+        let refused = |error: &recorder::PacketError| {
+            let what = format!("cannot be read as packets: {error}");
+            Complaint::new(Exit::Input, source.path.display(), what, error.mend())
+        };
+        let mut file = match PacketFile::open(&source.opened) {
+            Ok(file) => file,
+            Err(error) => return Ok(Err(refused(&error))),
+        };
+        let mut account = FileAccount { format: "pcap", ..FileAccount::default() };
+        loop {
+            match file.next_packet() {
+                Ok(Some(packet)) => {
+                    self.reader.on_packet(packet);
+                    account.entries += 1;
+                }
+                Ok(None) => break,
+                // The file is torn or damaged: what came before is good.
+                Err(error) if account.entries > 0 => {
+                    account.damage = Some(format!("after packet {}: {error}", account.entries));
+                    break;
+                }
+                Err(error) => return Ok(Err(refused(&error))),
+            }
+            self.gather()?;
+        }
+        drop(file);
+        if let Some(error) = source.finish() {
+            account.damage.get_or_insert(format!("after packet {}: {error}", account.entries));
+        }
+        Ok(Ok(account))
+    }
+
+    /// Takes what is done, and hands over what is enough.
+    fn gather(&mut self) -> Result<(), Unwanted> {
+        while let Some((exchange, client)) = self.reader.poll() {
+            self.batch.bytes += size(&exchange);
+            self.batch.exchanges.push((exchange, client));
+            if self.batch.exchanges.len() >= BATCH || self.batch.bytes >= BATCH_BYTES {
+                self.send()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<(), Unwanted> {
+        let mut batch = std::mem::take(&mut self.batch);
+        (batch.started, batch.servers) = (self.reader.started().unwrap_or(0), self.reader.servers());
+        self.hand_over.send(batch).map_err(|_| Unwanted)
+    }
 }
 
 /// Where libpcap reads from: the file itself, or a pipe that is fed with what was compressed.

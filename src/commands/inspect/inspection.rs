@@ -36,6 +36,8 @@ pub(super) struct Inspection {
     pub(super) response_bytes: u64,
     pub(super) cut_bodies: u64,
     pub(super) per_second: BTreeMap<u64, u64>,
+    /// Of those, the ones that were answered with 5xx or not at all.
+    pub(super) wrong_per_second: BTreeMap<u64, u64>,
     pub(super) retried: u64,
     pub(super) unforwarded: u64,
 }
@@ -85,6 +87,9 @@ impl Inspection {
         *self.endings.entry(exchange.ending).or_default() += 1;
         *self.methods.entry(String::from_utf8_lossy(&exchange.request.method).into_owned()).or_default() += 1;
         *self.per_second.entry(exchange.arrived.second()).or_default() += 1;
+        if exchange.response.as_ref().is_none_or(|response| response.status >= 500) {
+            *self.wrong_per_second.entry(exchange.arrived.second()).or_default() += 1;
+        }
         self.request_bytes += exchange.request.body.length;
         self.cut_bodies += u64::from(!exchange.request.body.is_whole());
         let name = self.finder.name(&exchange.request.method, &exchange.request.target);
@@ -183,17 +188,30 @@ impl Inspection {
 
     /// The rate over the span, in so many equal parts: exchanges in each.
     pub(super) fn curve(&self, parts: u64) -> Vec<u64> {
-        let (Some(first), Some(last)) = (self.first, self.last) else { return Vec::new() };
-        let seconds = last.second() - first.second() + 1;
+        self.curve_of(&self.per_second, parts)
+    }
+
+    /// The same of some of the exchanges, counted by second.
+    pub(super) fn curve_of(&self, per_second: &BTreeMap<u64, u64>, parts: u64) -> Vec<u64> {
+        let Some(first) = self.first else { return Vec::new() };
+        let seconds = self.seconds();
         let parts = parts.min(seconds).max(1);
         let mut counts = vec![0; usize::try_from(parts).unwrap_or(1)];
-        for (&second, &count) in &self.per_second {
+        for (&second, &count) in per_second {
             let at = (second - first.second()) * parts / seconds;
             if let Some(place) = usize::try_from(at).ok().and_then(|at| counts.get_mut(at)) {
                 *place += count;
             }
         }
         counts
+    }
+
+    /// The seconds on the clock in which something arrived, from the first to the last.
+    pub(super) fn seconds(&self) -> u64 {
+        match (self.first, self.last) {
+            (Some(first), Some(last)) => last.second() - first.second() + 1,
+            _ => 1,
+        }
     }
 
     pub(super) fn span(&self) -> Duration {

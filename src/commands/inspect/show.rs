@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use captures::{Body, Exchange, Header};
+use captures::foreign::{Export, ExportFormat};
+use captures::{Body, CaptureHeader, Exchange, Header};
 
 use super::millis;
 use crate::commands::files;
@@ -36,6 +37,15 @@ pub(super) fn whole(started: i128, exchange: &Exchange) -> Result<(), Complaint>
         writeln!(out, "\n{} {}", response.version.as_str(), response.status)?;
         message(out, &response.headers, &response.body, &response.trailers)?;
         writeln!(out)
+    })
+}
+
+/// Writes `exchange` to stdout as a line of JSON, as `export --format jsonl` does.
+pub(super) fn object(header: &CaptureHeader, exchange: &Exchange) -> Result<(), Complaint> {
+    files::to_stdout(|out| {
+        let mut export = Export::begin(out, ExportFormat::Jsonl, header)?;
+        export.push(exchange)?;
+        export.finish().map(|_| ())
     })
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use captures::{Bytes, CaptureSet, Rate, Tally};
+use captures::{Bytes, CaptureSet, Masking, Rate, Tally};
 
 use super::inspection::Inspection;
 use super::millis;
@@ -15,6 +15,7 @@ const EVENTS: usize = 20;
 const DAMAGES: usize = 10;
 const HOSTS: usize = 8;
 const WORST: usize = 12;
+const RULES: usize = 8;
 /// The rate is drawn in so many parts.
 const PARTS: u64 = 60;
 
@@ -34,6 +35,7 @@ pub(super) fn write(
     if reader.mixed_keys() {
         writeln!(out, "  masked with different keys: a visitor of two recordings counts as two")?;
     }
+    writeln!(out, "  {}", masked(&header.masking))?;
     let (listen, upstream) = (header.listen.join(", "), header.upstream.join(", "));
     writeln!(out, "  from {} to {}", files::plain(&listen), files::plain(&upstream))?;
     if header.sampling_ratio < 1.0 {
@@ -83,6 +85,20 @@ pub(super) fn write(
         writeln!(out, "  damage in {} at {damage}", path.display())?;
     }
     Ok(())
+}
+
+/// What was masked, and by what it was recognised.
+fn masked(masking: &Masking) -> String {
+    match masking {
+        Masking::None => "nothing is masked: the capture holds secrets as they were sent".to_owned(),
+        Masking::Pseudonyms { rules, .. } => {
+            let more = rules.len().saturating_sub(RULES);
+            let shown: Vec<&str> = rules.iter().take(RULES).map(String::as_str).collect();
+            let more =
+                if more > 0 { format!(", and {more} rules more (--json has all)") } else { String::new() };
+            format!("masked by pseudonyms: {}{more}", files::plain(&shown.join(", ")))
+        }
+    }
 }
 
 /// Who came, from where to where, and how they went about it.

@@ -85,6 +85,7 @@ pub(super) fn push_object(
     let (request, answer) = (&exchange.request, exchange.response.as_ref());
     let server = exchange.passage.server.and_then(|at| context.servers.get(usize::try_from(at).ok()?));
     let shown = json!({
+        "id": exchange.id.0,
         "arrived": at(exchange.arrived),
         "request_done": exchange.request_done.map(at),
         "response_began": exchange.response_began.map(at),
