@@ -3,8 +3,9 @@
 CARGO ?= cargo
 OUT ?= demo-report
 APPS ?= /tmp/highwater-apps
+SERVICES ?= /tmp/highwater-services
 
-.PHONY: help demo test bench bench-model bench-replayer bench-recorder bench-import faults coverage score soak apps install-deps
+.PHONY: help demo test bench bench-model bench-services bench-replayer bench-recorder bench-import faults coverage score soak apps install-deps
 
 help:
 	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
@@ -14,6 +15,7 @@ help:
 	@echo 'make bench-recorder  the recorder beside nginx, haproxy and stock pingora; ARGS="--rounds 5 --seconds 3"'
 	@echo 'make faults        the recorder under thirty faults and the replayer under twenty, as tables; about 35 minutes, best as root'
 	@echo 'make bench-model     the model against published fits, real sweeps and simulated stations, and its speed'
+	@echo 'make bench-services  the capacity of real services foretold from below 70 % of it, then measured; 25 minutes; ARGS="wsgi"'
 	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
 	@echo 'make coverage      how often the interval of the date on which capacity runs out holds it, in 240 simulated worlds'
 	@echo 'make apps          real applications recorded and replayed: Django and PostgreSQL, Express, a JWT API, a wiki; needs root'
@@ -51,6 +53,13 @@ bench-model:
 	@scripts/install-deps test
 	HIGHWATER_REPEATS=200 $(CARGO) test --release --locked --package modeler --test published --test stations --test routes -- --nocapture
 	$(CARGO) bench --locked --package modeler --bench speed
+
+# nginx and PHP-FPM, a pool of connections to PostgreSQL, Python workers: on loopback, best as root.
+bench-services:
+	@scripts/install-deps services
+	$(CARGO) build --release --locked
+	tests/services/install '$(SERVICES)'
+	python3 tests/services/run.py target/release/highwater '$(SERVICES)' $(ARGS)
 
 faults:
 	@scripts/install-deps faults

@@ -29,6 +29,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("rustls-native-certs", "replayer"),
     ("linfa", "modeler"),
     ("linfa-linear", "modeler"),
+    ("linfa-elasticnet", "modeler"),
     ("statrs", "modeler"),
     ("stlrs", "modeler"),
     ("plotters", "reports"),

@@ -3,7 +3,8 @@
 use captures::Rate;
 
 use crate::bounds::{Bounds, Verdict};
-use crate::latency::{Fitted, LatencyMeasure, is_long_enough, rising};
+use crate::failure::{self, Failing};
+use crate::latency::{self, Fitted, LatencyMeasure, is_long_enough};
 use crate::objective::{Limit, Objective};
 use crate::resample::Seen;
 
@@ -40,12 +41,48 @@ pub struct Capacity {
     pub bracketed: bool,
     /// How far from what was measured.
     pub verdict: Verdict,
+    /// Why the rate is a lower bound and no more; `None` when it is an estimate.
+    pub lower_bound: Option<LowerBound>,
+    /// Each limit of the objective on its own; empty without an objective.
+    pub by_limit: Vec<LimitCapacity>,
     /// The highest measured load that met the objective, with all lower ones.
     pub highest_pass: Option<Rate>,
     /// The lowest measured load that did not.
     pub lowest_fail: Option<Rate>,
     /// The next load worth running: it narrows the interval most.
     pub next_load: Rate,
+}
+
+/// Why no more than a lower bound is given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LowerBound {
+    /// The estimate lies beyond twice the largest measured load, or nowhere in sight.
+    TooFar,
+    /// Nothing failed, and no resource was observed whose limit is known: where the responses lead is a guess.
+    NothingObserved {
+        /// Requests per second to which the responses lead.
+        guess: Rate,
+    },
+    /// Nothing failed, and what was observed is only a small part of where requests spend their time.
+    NotCovered {
+        /// Requests per second to which the responses lead.
+        guess: Rate,
+        /// The largest share of a response without load that an observed resource explains, in `0..=1`.
+        explained_ratio: f64,
+    },
+}
+
+/// The capacity by one limit of the objective.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitCapacity {
+    /// The limit, as it would be typed.
+    pub limit: String,
+    /// The highest offered load that meets it; `None` when it is met wherever the answer reaches.
+    pub rate: Option<Rate>,
+    /// The 95 % interval.
+    pub interval: Option<Bounds<Rate>>,
+    /// What binds: the limit itself, or the ceiling of the throughput before it.
+    pub binding: Binding,
 }
 
 impl Binding {
@@ -61,13 +98,25 @@ impl Binding {
 }
 
 /// The capacity in one set of points, measured or drawn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     /// Per second; infinite when nothing binds.
     pub(crate) rate: f64,
     pub(crate) binding: Binding,
     pub(crate) highest_pass: Option<f64>,
     pub(crate) lowest_fail: Option<f64>,
+    /// By each limit of the objective alone, in their order: the rate, and what binds.
+    pub(crate) by_limit: Vec<(f64, Binding)>,
+}
+
+/// How far a measured verdict is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// To the letter: the estimate never contradicts what was measured.
+    Measured,
+    /// As far as it is clear: what passed or failed by less than the spread of such a measurement could as well
+    /// have failed or passed, and a draw that takes it for certain is too sure of itself.
+    Clear,
 }
 
 /// A measure of the response with its curve; `None` when it could not be fitted.
@@ -82,7 +131,23 @@ pub(crate) fn answer(
     objective: Option<&Objective>,
     curves: &Curves<'_>,
     ceiling: f64,
+    trust: Trust,
 ) -> Answer {
+    let limits: &[Limit] = objective.map_or(&[], |objective| &objective.limits);
+    let whole = by(seen, limits, curves, ceiling, trust);
+    let alone = |limit: &Limit| {
+        let found = by(seen, std::slice::from_ref(limit), curves, ceiling, trust);
+        (found.rate, found.binding)
+    };
+    let by_limit = match limits {
+        [_] => vec![(whole.rate, whole.binding)],
+        limits => limits.iter().map(alone).collect(),
+    };
+    Answer { by_limit, ..whole }
+}
+
+/// The capacity by `limits`, all together.
+fn by(seen: &[Seen], limits: &[Limit], curves: &Curves<'_>, ceiling: f64, trust: Trust) -> Answer {
     let mut rate = ceiling;
     let mut binding = if ceiling.is_finite() { Binding::Throughput } else { Binding::Nothing };
     let mut bind = |limit: f64, by: Binding| {
@@ -91,14 +156,14 @@ pub(crate) fn answer(
             binding = by;
         }
     };
-    for limit in objective.iter().flat_map(|objective| &objective.limits) {
+    for limit in limits {
         match *limit {
             Limit::Latency(measure, length) => {
                 let curve = curves.iter().find(|(of, _)| *of == measure).and_then(|(_, curve)| *curve);
                 let offered = curve.map_or(f64::INFINITY, |curve| curve.offered_for(length.as_secs_f64()));
                 bind(offered, Binding::Latency(measure));
             }
-            Limit::Errors(ratio) => bind(offered_for_errors(seen, ratio), Binding::Errors),
+            Limit::Errors(ratio) => bind(failure::offered_for(&failing(seen), ratio), Binding::Errors),
             // More is not offered than is carried: this limit is met by the ceiling or by no load.
             Limit::Throughput(least) if ceiling < least.as_per_second() => bind(0.0, Binding::Throughput),
             Limit::Throughput(_) => {}
@@ -106,10 +171,10 @@ pub(crate) fn answer(
     }
     let loads = |met: bool| {
         seen.iter()
-            .filter(move |each| broken(each, objective, curves).is_none() == met)
+            .filter(move |each| broken(each, limits, curves, 1.0).is_none() == met)
             // So near the ceiling a short stage passes before its queue has grown: that is no verdict.
             .filter(move |each| {
-                !(met && ceiling.is_finite() && objective.is_some())
+                !(met && ceiling.is_finite() && !limits.is_empty())
                     || each.offered.is_some_and(|offered| is_long_enough(offered, ceiling, each.length))
             })
             .filter_map(|each| each.offered)
@@ -117,28 +182,45 @@ pub(crate) fn answer(
     let lowest_fail = loads(false).reduce(f64::min);
     let highest_pass =
         loads(true).filter(|pass| lowest_fail.is_none_or(|fail| *pass < fail)).reduce(f64::max);
-    if let Some(fail) = lowest_fail.filter(|fail| *fail < rate) {
+    let at = |load: f64| seen.iter().find(|each| each.offered == Some(load));
+    // A verdict that turns when the response is by its spread longer or shorter is not clear.
+    let is_clear = |load: f64, met: bool| {
+        trust == Trust::Measured
+            || at(load).is_none_or(|each| {
+                let times = (CLEAR_SPREADS * latency::spread(load, ceiling, each.length)).exp();
+                broken(each, limits, curves, if met { times } else { 1.0 / times }).is_none() == met
+            })
+    };
+    if let Some(fail) = lowest_fail.filter(|fail| *fail < rate && is_clear(*fail, false)) {
         rate = fail;
-        let breaks = seen
-            .iter()
-            .find(|each| each.offered == Some(fail))
-            .and_then(|each| broken(each, objective, curves));
-        binding = breaks.unwrap_or(binding);
+        binding = at(fail).and_then(|each| broken(each, limits, curves, 1.0)).unwrap_or(binding);
     }
-    if let Some(pass) = highest_pass.filter(|pass| *pass > rate) {
+    if let Some(pass) = highest_pass.filter(|pass| *pass > rate && is_clear(*pass, true)) {
         rate = pass;
     }
-    Answer { rate, binding, highest_pass, lowest_fail }
+    Answer { rate, binding, highest_pass, lowest_fail, by_limit: Vec::new() }
 }
 
-/// The first limit that a load broke; `None` when it met them all.
-fn broken(seen: &Seen, objective: Option<&Objective>, curves: &Curves<'_>) -> Option<Binding> {
-    for limit in objective.iter().flat_map(|objective| &objective.limits) {
+/// A verdict is clear when it stands so many of its spreads from the limit: 95 % to one side.
+const CLEAR_SPREADS: f64 = 1.645;
+
+/// What each load showed of failures.
+pub(crate) fn failing(seen: &[Seen]) -> Vec<Failing> {
+    let of = |each: &Seen| {
+        let offered = each.offered?;
+        Some(Failing { offered, ratio: each.error_ratio, outcomes: each.outcomes })
+    };
+    seen.iter().filter_map(of).collect()
+}
+
+/// The first limit that a load broke, had its responses been so many `times` as long; `None` when it met them all.
+fn broken(seen: &Seen, limits: &[Limit], curves: &Curves<'_>, times: f64) -> Option<Binding> {
+    for limit in limits {
         match *limit {
             Limit::Latency(measure, length) => {
                 let at = curves.iter().position(|(of, _)| *of == measure);
                 let seconds = at.and_then(|at| seen.responses.get(at).copied()).unwrap_or(f64::NAN);
-                if seconds >= length.as_secs_f64() {
+                if seconds * times >= length.as_secs_f64() {
                     return Some(Binding::Latency(measure));
                 }
             }
@@ -147,24 +229,4 @@ fn broken(seen: &Seen, objective: Option<&Objective>, curves: &Curves<'_>) -> Op
         }
     }
     seen.saturated.then_some(Binding::Throughput)
-}
-
-/// The offered load at which the share of errors reaches `limit`: monotone regression, straight between loads.
-fn offered_for_errors(seen: &[Seen], limit: f64) -> f64 {
-    let known: Vec<(f64, f64, f64)> = seen
-        .iter()
-        .filter_map(|each| each.offered.map(|offered| (offered, each.error_ratio, each.outcomes)))
-        .collect();
-    let ratios: Vec<f64> = known.iter().map(|each| each.1).collect();
-    let weights: Vec<f64> = known.iter().map(|each| each.2.max(1.0)).collect();
-    let smooth = rising(&ratios, &weights);
-    let Some(first) = smooth.iter().position(|ratio| *ratio >= limit) else {
-        return f64::INFINITY;
-    };
-    if first == 0 {
-        return 0.0;
-    }
-    let (below, above) = (known[first - 1].0, known[first].0);
-    let share = (limit - smooth[first - 1]) / (smooth[first] - smooth[first - 1]).max(1e-12);
-    below + (above - below) * share.clamp(0.0, 1.0)
 }

@@ -3,6 +3,9 @@
 //! Every two seconds of a run are a row: what was used = idle + Σ cost × requests of the route, by non-negative
 //! least squares (`mix`). Rows are drawn anew for the intervals. Routes whose requests always rise and fall
 //! together cannot be told apart, whatever the method; that is said, not hidden.
+//!
+//! Where a cache was observed its misses are a column of their own, as if they were a route, when they explain what
+//! the routes do not: by AICc, clearly, since misses that follow the requests would only take costs from routes.
 
 use captures::Rate;
 use rand::RngExt;
@@ -84,6 +87,71 @@ struct Rows {
     /// Seconds, then requests by route.
     columns: Vec<Vec<f64>>,
     used: Vec<f64>,
+    /// Misses of the cache; empty when none was observed, or not in every row.
+    misses: Vec<f64>,
+}
+
+/// How the misses of a cache are called among the routes.
+const MISSES: &str = "(cache misses)";
+/// By so much less AICc the misses must explain what was used: the odds are then 150 to 1.
+const DECISIVE: f64 = 10.0;
+
+impl Rows {
+    /// With the misses as a route of their own, where they explain what the routes do not.
+    fn with_misses_that_count(mut self) -> Self {
+        let count = self.used.len() as f64;
+        if self.misses.len() != self.used.len() || self.misses.iter().all(|misses| *misses <= 0.0) {
+            return self;
+        }
+        let weights = self.weights();
+        let criterion = |columns: &[Vec<f64>]| {
+            let of = |values: &[f64]| -> Vec<f64> { values.iter().zip(&weights).map(|(v, w)| v * w).collect() };
+            let weighted: Vec<Vec<f64>> = columns.iter().map(|column| of(column)).collect();
+            let target = of(&self.used);
+            let found = elastic(&Normal::new(&weighted, &target), 0.0, 0.0);
+            let left = |row: usize| {
+                target[row] - weighted.iter().zip(&found).map(|(column, cost)| column[row] * cost).sum::<f64>()
+            };
+            let sum: f64 = (0..target.len()).map(|row| left(row).powi(2)).sum();
+            let parameters = 1.0 + found.iter().filter(|cost| **cost > 0.0).count() as f64;
+            let rest = (count - parameters - 1.0).max(1.0);
+            count * (sum / count).max(1e-300).ln()
+                + 2.0 * parameters
+                + 2.0 * parameters * (parameters + 1.0) / rest
+        };
+        let mut more = self.columns.clone();
+        more.push(self.misses.clone());
+        if criterion(&more) + DECISIVE < criterion(&self.columns) {
+            self.columns = more;
+            self.routes.push(MISSES.to_owned());
+        }
+        self
+    }
+
+    /// Errors grow with the level: relative ones count.
+    fn weights(&self) -> Vec<f64> {
+        let most = self.used.iter().copied().fold(0.0, f64::max);
+        self.used.iter().map(|used| 1.0 / used.max(0.05 * most).max(1e-300)).collect()
+    }
+}
+
+/// Misses of a cache in these seconds of a point: a counter of them, or what a hit ratio leaves of the requests.
+fn misses(point: &Point, row: &std::ops::Range<usize>, requests: f64) -> Option<f64> {
+    point.resources.iter().find_map(|resource| {
+        let name = resource.name.rsplit('/').next().unwrap_or(&resource.name).to_ascii_lowercase();
+        let values = resource.by_second.get(row.clone())?;
+        let known = !values.is_empty() && values.iter().all(|value| value.is_finite());
+        let sum = values.iter().sum::<f64>();
+        if !known {
+            None
+        } else if name.contains("miss") && name.ends_with("_total") {
+            Some(sum)
+        } else if name.contains("hit") && name.ends_with("ratio") {
+            Some((1.0 - sum / values.len() as f64).clamp(0.0, 1.0) * requests)
+        } else {
+            None
+        }
+    })
 }
 
 /// The costs of the `resources` that answer to load, and their draws.
@@ -92,14 +160,13 @@ pub(crate) fn costs(points: &[Point], resources: &[String], seed: u64) -> Vec<(C
 }
 
 fn costs_of(points: &[Point], resource: &str, seed: u64) -> Option<(Costs, Vec<Vec<f64>>)> {
-    let rows = rows(points, resource)?;
+    let rows = rows(points, resource)?.with_misses_that_count();
     let count = rows.used.len();
     if count < rows.columns.len() + 2 {
         return None;
     }
-    // Errors grow with the level: relative ones count.
     let most = rows.used.iter().copied().fold(0.0, f64::max);
-    let weights: Vec<f64> = rows.used.iter().map(|used| 1.0 / used.max(0.05 * most).max(1e-300)).collect();
+    let weights = rows.weights();
     let weighted = |values: &[f64]| -> Vec<f64> { values.iter().zip(&weights).map(|(v, w)| v * w).collect() };
     let columns: Vec<Vec<f64>> = rows.columns.iter().map(|column| weighted(column)).collect();
     let target = weighted(&rows.used);
@@ -184,7 +251,8 @@ fn rows(points: &[Point], resource: &str) -> Option<Rows> {
     if routes.is_empty() {
         return None;
     }
-    let mut rows = Rows { columns: vec![Vec::new(); routes.len() + 1], routes, used: Vec::new() };
+    let columns = vec![Vec::new(); routes.len() + 1];
+    let mut rows = Rows { columns, routes, used: Vec::new(), misses: Vec::new() };
     for point in points.iter().filter(|point| !point.draining) {
         let Some(used) = point.resources.iter().find(|each| each.name == resource) else { continue };
         let of = |name: &String| point.routes.iter().find(|route| route.route == *name);
@@ -216,6 +284,7 @@ fn rows(points: &[Point], resource: &str) -> Option<Rows> {
             let due: f64 = windows.iter().map(|window| window.outcomes as f64).sum();
             let done: f64 = windows.iter().map(|window| window.completed as f64).sum();
             let carried = if due > 0.0 { done / due } else { 0.0 };
+            rows.misses.extend(misses(point, &row, done));
             for (at, name) in rows.routes.iter().enumerate() {
                 let requests = of(name).map_or(0, |route| {
                     route

@@ -1,8 +1,9 @@
 //! The curves for drawing, with their bands: reports draw and compute nothing.
 
 use crate::bounds::{Bounds, Verdict};
-use crate::family::Knee;
+use crate::family::{Knee, KneeMethod};
 use crate::fit::average_at;
+use crate::kneedle::{Bend, kneedle};
 use crate::latency::{self, LatencyCurve, LatencyStep, Response};
 use crate::model::{CurveStep, LoadUnit};
 use crate::study::Study;
@@ -10,6 +11,8 @@ use crate::window::rate;
 
 /// Steps of a drawn curve.
 const STEPS: u32 = 80;
+/// Steps in which the knee is looked for.
+const KNEE_STEPS: u32 = 200;
 /// How far beyond the largest measured load curves are drawn.
 const BEYOND: f64 = 1.5;
 
@@ -92,13 +95,28 @@ pub(crate) fn latency_of(study: &Study<'_>, at: usize, steps: u32) -> Option<Lat
         ceiling: fitted.ceiling.is_finite().then(|| rate(fitted.ceiling)),
         fit_error_ratio: latency::fit_error_ratio(fitted, &responses),
         left_out_error_ratio: study.left_out(at),
+        terms: latency::terms(fitted),
         steps: drawn.collect(),
     })
 }
 
-/// Where the slope of the averaged curve has fallen to half of the first, up to where curves are drawn.
+/// The knee of the averaged curve: by Kneedle over the measured loads; where that finds none, where the slope has
+/// fallen to half of the first, up to where curves are drawn.
 pub(crate) fn knee(study: &Study<'_>) -> Option<Knee> {
     let (first, last) = (study.observed.first()?, study.observed.last()?);
+    let found = |concurrency: f64, method: KneeMethod| {
+        let throughput = rate(average_at(&study.fits, concurrency));
+        Knee { concurrency, throughput, method }
+    };
+    let series: Vec<(f64, f64)> = (0..=KNEE_STEPS)
+        .map(|step| {
+            let n = first.n + (last.n - first.n) * f64::from(step) / f64::from(KNEE_STEPS);
+            (n, average_at(&study.fits, n))
+        })
+        .collect();
+    if let Some(concurrency) = kneedle(&series, Bend::ConcaveRising, 1.0) {
+        return Some(found(concurrency, KneeMethod::Kneedle));
+    }
     let (low, high) = (first.n.min(1.0), BEYOND * last.n);
     let steps = 400;
     let at = |step: i32| low * (high / low).powf(f64::from(step) / f64::from(steps));
@@ -107,8 +125,6 @@ pub(crate) fn knee(study: &Study<'_>) -> Option<Knee> {
             / (at(step + 1) - at(step))
     };
     let half = 0.5 * slope(0);
-    (1..steps).find(|&step| slope(step) <= half).map(|step| {
-        let concurrency = (at(step) * at(step + 1)).sqrt();
-        Knee { concurrency, throughput: rate(average_at(&study.fits, concurrency)) }
-    })
+    let step = (1..steps).find(|&step| slope(step) <= half)?;
+    Some(found((at(step) * at(step + 1)).sqrt(), KneeMethod::HalfSlope))
 }

@@ -26,13 +26,34 @@ pub enum Family {
 /// The parameters of a family, in the order of [`Family::names`]; unused ones are zero.
 pub type Parameters = [f64; 4];
 
-/// Where more concurrency starts to buy half of what it bought at first.
+/// Where more concurrency starts to buy clearly less than it bought at first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Knee {
     /// Requests in flight there.
     pub concurrency: f64,
     /// Throughput there.
     pub throughput: Rate,
+    /// How it was found.
+    pub method: KneeMethod,
+}
+
+/// How a knee was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KneeMethod {
+    /// Where the averaged curve lies farthest from its own chord, over the measured loads.
+    Kneedle,
+    /// Where its slope has fallen to half of the first, also beyond them: where Kneedle finds no knee.
+    HalfSlope,
+}
+
+impl KneeMethod {
+    /// The name in machine-readable output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kneedle => "kneedle",
+            Self::HalfSlope => "half_slope",
+        }
+    }
 }
 
 impl Family {

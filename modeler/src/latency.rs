@@ -12,7 +12,7 @@ use crate::bounds::{Bounds, Verdict};
 use crate::crowding::{Crowding, Shape};
 use crate::objective::trimmed;
 use crate::queueing::{Track, queueing};
-use crate::regression;
+use crate::regressed::{self, Recipe, Regressed};
 
 /// What of the response a curve is about.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -37,7 +37,7 @@ pub enum LatencyShape {
         /// `z`: how late waiting sets in.
         law: Crowding,
     },
-    /// `ln R = a + bρ + cρ²`, rising: where no queueing law fits as well.
+    /// `ln R` regressed on features of ρ, rising: where no queueing law fits as well.
     Polynomial,
     /// Straight lines on the logarithm between measured loads, made monotone by pooling; beyond the last in
     /// proportion to `1 / (1 − ρ)`.
@@ -58,6 +58,8 @@ pub struct LatencyCurve {
     /// The root of the mean squared relative error at the loads left out, one at a time; `None` when there are
     /// too few.
     pub left_out_error_ratio: Option<f64>,
+    /// The coefficients of a regression by feature of ρ; empty of other shapes.
+    pub terms: Vec<(&'static str, f64)>,
     /// The curve for drawing: ascending loads, up to just below the ceiling.
     pub steps: Vec<LatencyStep>,
 }
@@ -115,7 +117,7 @@ impl Response {
     ///
     /// Source: the relaxation time of M/M/1 and, by its total rate, of M/M/c (Cohen 1982).
     pub(crate) fn weight(&self, ceiling: f64) -> f64 {
-        1.0 / (ORDINARY_SPREAD * ORDINARY_SPREAD + memory(self.offered, ceiling) / self.length)
+        1.0 / spread(self.offered, ceiling, self.length).powi(2)
     }
 
     /// What a longer window would have shown of `measure`.
@@ -137,6 +139,12 @@ impl Response {
     fn is_long_enough(&self, ceiling: f64) -> bool {
         is_long_enough(self.offered, ceiling, self.length)
     }
+}
+
+/// How far the logarithm of a response measured for `seconds` at `offered` lies from that of the steady one.
+pub(crate) fn spread(offered: f64, ceiling: f64, seconds: f64) -> f64 {
+    let queued = if ceiling.is_finite() { memory(offered, ceiling) / seconds } else { 0.0 };
+    (ORDINARY_SPREAD * ORDINARY_SPREAD + queued).sqrt()
 }
 
 /// Seconds in which a queue forgets its beginning.
@@ -189,9 +197,7 @@ pub(crate) enum Form {
         slope: f64,
         shape: Shape,
     },
-    Polynomial {
-        terms: [f64; 3],
-    },
+    Regressed(Regressed),
     Monotone {
         knots: Vec<(f64, f64)>,
     },
@@ -231,8 +237,16 @@ impl Fitted {
                 let ratio = offered / self.ceiling;
                 service + growth * ratio + slope * shape.at(ratio)
             }
-            Form::Polynomial { terms } => polynomial_at(terms, offered / self.ceiling).exp(),
+            Form::Regressed(regressed) => regressed.log_at(offered / self.ceiling).exp(),
             Form::Monotone { knots } => between(knots, offered, self.ceiling),
+        }
+    }
+
+    /// How a regression found its coefficients; `None` of another curve.
+    fn recipe(&self) -> Option<Recipe> {
+        match self.form {
+            Form::Regressed(regressed) => Some(regressed.recipe),
+            Form::Queueing { .. } | Form::Monotone { .. } => None,
         }
     }
 
@@ -250,7 +264,7 @@ impl Fitted {
                 let share_ratio = waited / self.curve_at(known);
                 (share_ratio > 0.02).then_some(Waiting { seconds: *slope, share_ratio })
             }
-            Form::Polynomial { .. } | Form::Monotone { .. } => None,
+            Form::Regressed(_) | Form::Monotone { .. } => None,
         }
     }
 
@@ -297,11 +311,6 @@ impl Fitted {
     }
 }
 
-/// `a + bρ + cρ²`.
-fn polynomial_at(terms: &[f64; 3], ratio: f64) -> f64 {
-    terms[0] + ratio * (terms[1] + ratio * terms[2])
-}
-
 /// On the logarithm between the knots; beyond the last in proportion to `1 / (1 − ρ)`.
 fn between(knots: &[(f64, f64)], offered: f64, ceiling: f64) -> f64 {
     let (Some(first), Some(last)) = (knots.first(), knots.last()) else {
@@ -345,8 +354,9 @@ pub(crate) fn chosen(track: Track<'_>, ceiling: f64) -> Option<Fitted> {
     };
     let grown = queueing(track, ceiling, true).filter(Fitted::grows);
     let grown_missed = missed(&|rest| queueing(Track { responses: rest, ..track }, ceiling, true));
-    let curved = polynomial(track.responses, ceiling);
-    let curved_missed = missed(&|rest| polynomial(rest, ceiling));
+    let curved = regressed(track.responses, ceiling, None);
+    let recipe = curved.as_ref().and_then(Fitted::recipe);
+    let curved_missed = missed(&|rest| regressed(rest, ceiling, recipe));
     // Weights go with the inverse fourth power of the error, as those of the families do.
     let odds =
         grown_missed.filter(|_| grown.is_some()).map_or(0.0, |missed| (least / missed.max(1e-3)).powi(4));
@@ -363,8 +373,8 @@ pub(crate) fn chosen(track: Track<'_>, ceiling: f64) -> Option<Fitted> {
 /// The curve of a draw, of a form that the estimate finds likely; `place` in `0..1` decides which.
 pub(crate) fn alike(estimate: Option<&Fitted>, track: Track<'_>, ceiling: f64, place: f64) -> Option<Fitted> {
     let Some(estimate) = estimate else { return fit(track, ceiling) };
-    if matches!(estimate.form, Form::Polynomial { .. }) {
-        return polynomial(track.responses, ceiling).or_else(|| fit(track, ceiling));
+    if let Some(recipe) = estimate.recipe() {
+        return regressed(track.responses, ceiling, Some(recipe)).or_else(|| fit(track, ceiling));
     }
     if place < estimate.grows_ratio {
         return queueing(track, ceiling, true).or_else(|| fit(track, ceiling));
@@ -393,34 +403,18 @@ pub(crate) fn left_out(
     (count >= 4.0).then(|| (sum / count).sqrt())
 }
 
-/// `ln R = a + bρ + cρ²` by linfa; `None` when it does not rise.
-fn polynomial(responses: &[Response], ceiling: f64) -> Option<Fitted> {
-    let responses: Vec<Response> =
+/// The regression by `recipe`, or by the best one; `None` when it does not rise.
+fn regressed(responses: &[Response], ceiling: f64, recipe: Option<Recipe>) -> Option<Fitted> {
+    let known: Vec<Response> =
         responses.iter().copied().filter(|each| each.is_long_enough(ceiling)).collect();
-    let responses = &responses[..];
-    if responses.len() < 4 || !ceiling.is_finite() {
-        return None;
-    }
-    let roots: Vec<f64> = responses.iter().map(|each| each.weight(ceiling).sqrt()).collect();
-    let column = |power: i32| -> Vec<f64> {
-        responses.iter().zip(&roots).map(|(each, root)| root * (each.offered / ceiling).powi(power)).collect()
+    let found = match recipe {
+        Some(recipe) => regressed::fit(&known, ceiling, recipe)?,
+        None => regressed::best(&known, ceiling)?,
     };
-    let target: Vec<f64> =
-        responses.iter().zip(&roots).map(|(each, root)| root * each.seconds.ln()).collect();
-    let found = regression::linear(&[column(0), column(1), column(2)], &target)?;
-    let terms = [found[0], found[1], found[2]];
-    let rises = terms[1] >= 0.0 && terms[1] + 2.0 * terms[2] >= 0.0;
-    let beyond = (known_to(responses, ceiling), 1.0);
-    let mut fit = Fitted {
-        form: Form::Polynomial { terms },
-        ceiling,
-        score: 0.0,
-        surprise: 0.0,
-        beyond,
-        grows_ratio: 0.0,
-    };
-    fit.score = score(&fit, responses).0;
-    rises.then_some(fit)
+    let beyond = (known_to(&known, ceiling), 1.0);
+    let form = Form::Regressed(found);
+    let fit = Fitted { form, ceiling, score: 0.0, surprise: 0.0, beyond, grows_ratio: 0.0 };
+    Some(Fitted { score: score(&fit, &known).0, ..fit })
 }
 
 /// The highest load whose response was measured for long enough to be steady.
@@ -493,8 +487,16 @@ pub(crate) fn shape(fit: &Fitted) -> LatencyShape {
             waiting: slope / service,
             law: shape.law,
         },
-        Form::Polynomial { .. } => LatencyShape::Polynomial,
+        Form::Regressed(_) => LatencyShape::Polynomial,
         Form::Monotone { .. } => LatencyShape::Monotone,
+    }
+}
+
+/// The coefficients of a regression; empty of other curves.
+pub(crate) fn terms(fit: &Fitted) -> Vec<(&'static str, f64)> {
+    match &fit.form {
+        Form::Regressed(regressed) => regressed.named(),
+        Form::Queueing { .. } | Form::Monotone { .. } => Vec::new(),
     }
 }
 

@@ -22,6 +22,7 @@ mod cost;
 mod crowding;
 mod curve;
 mod error;
+mod failure;
 mod family;
 mod fit;
 mod forecast;
@@ -36,6 +37,7 @@ mod predict;
 mod queue;
 mod queueing;
 mod recovery;
+mod regressed;
 mod regression;
 mod resample;
 mod resource;
@@ -54,13 +56,14 @@ pub use backtest::Backtest;
 pub use beyond::{BacklogRecovery, Beyond, Headroom, Overload, backlog_recoveries};
 pub use bottleneck::Bottleneck;
 pub use bounds::{Bounds, Verdict};
-pub use capacity::{Binding, Capacity};
+pub use capacity::{Binding, Capacity, LimitCapacity, LowerBound};
 pub use ceiling::Ceiling;
 pub use compare::{Compared, Comparison, Difference, compare};
 pub use cost::{Costs, MixAnswer, MixChange, RouteCost};
 pub use crowding::Crowding;
 pub use error::ModelError;
-pub use family::{Family, Knee, Parameters};
+pub use failure::FailureCurve;
+pub use family::{Family, Knee, KneeMethod, Parameters};
 pub use fit::{FamilyFit, Parameter, fit_usl};
 pub use forecast::{
     CapacityGiven, Counts, Event, EventGiven, Exhaustion, ExhaustionMonth, ExhaustionStep, FleetGiven,
@@ -82,11 +85,11 @@ pub use resource::{Growth, ResourceLaw, ResourceUse};
 pub use search::{Next, Search, SearchEnd, Tried};
 pub use stored::{
     STORED_MODEL_VERSION, StoredBacktest, StoredBottleneck, StoredCapacity, StoredCeiling, StoredFamily,
-    StoredKnee, StoredLatency, StoredLatencyStep, StoredModel, StoredPoint, StoredPrediction, StoredResource,
+    StoredKnee, StoredLatency, StoredLatencyStep, StoredLimit, StoredModel, StoredPoint, StoredPrediction, StoredResource,
     StoredStep,
 };
 pub use stored_answers::{
-    StoredAnswers, StoredBeyond, StoredCosts, StoredHeadroom, StoredMix, StoredRecovery, StoredRoute,
+    StoredAnswers, StoredBeyond, StoredCosts, StoredFailures, StoredHeadroom, StoredMix, StoredRecovery, StoredRoute,
     StoredRouteCost,
 };
 pub use table::points_from_table;

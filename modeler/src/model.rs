@@ -7,11 +7,12 @@ use crate::backtest::Backtest;
 use crate::beyond::{self, BacklogRecovery, Beyond, Headroom};
 use crate::bottleneck::{Bottleneck, bottleneck};
 use crate::bounds::{Bounds, Verdict};
-use crate::capacity::Capacity;
+use crate::capacity::{Capacity, failing};
 use crate::ceiling::Ceiling;
 use crate::cost::{self, Costs, MixAnswer, MixChange};
 use crate::curve;
 use crate::error::ModelError;
+use crate::failure::{self, FailureCurve};
 use crate::family::Knee;
 use crate::fit::FamilyFit;
 use crate::latency::{Fitted, LatencyCurve, LatencyMeasure};
@@ -19,7 +20,7 @@ use crate::objective::Objective;
 use crate::point::{Point, same_level};
 use crate::predict::{Prediction, predict};
 use crate::resample::{Subject, Urn};
-use crate::resource::{self, Growth, Line, ResourceLaw};
+use crate::resource::{self, Growth, Line, ResourceLaw, counts_places};
 use crate::study::{Resources, Study};
 use crate::verdict;
 use crate::warn;
@@ -103,6 +104,8 @@ pub struct Model {
     pub resources: Vec<ResourceLaw>,
     /// What runs out first; `None` when nothing was observed that could.
     pub bottleneck: Option<Bottleneck>,
+    /// Failures against offered load; `None` when they are too rare, or too sudden, for a curve.
+    pub failures: Option<FailureCurve>,
     /// What each route costs of the resources that answer to load.
     pub costs: Vec<Costs>,
     /// The routes, busiest first: their curves and where each breaks the objective.
@@ -263,6 +266,11 @@ pub fn model(mut points: Vec<Point>, request: &ModelRequest) -> Result<Model, Mo
         resources: laws,
         bottleneck,
         headroom,
+        failures: failure::fit(&failing(&study.seen)).map(|curve| FailureCurve {
+            floor_ratio: curve.floor,
+            half_at: rate(curve.middle.exp()),
+            steepness: curve.steepness,
+        }),
         costs,
         routes,
         mix,
@@ -499,6 +507,7 @@ fn resources(points: &[Point], request: &ModelRequest) -> Resources {
     Resources {
         limits: ranked.iter().map(|each| limit(each.2)).collect(),
         serves: ranked.iter().map(|each| limit(each.2).is_some() && serves(each.2)).collect(),
+        places: ranked.iter().map(|each| serves(each.2) && counts_places(each.2, limit(each.2))).collect(),
         names: ranked.into_iter().map(|each| each.2.to_owned()).collect(),
     }
 }

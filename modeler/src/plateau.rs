@@ -1,4 +1,9 @@
 //! Levels among moments: where a series of measurements holds its load, and where it is steady there.
+//!
+//! Steady by a test that is stated: no trend of the number in flight by Mann and Kendall, on at most twelve
+//! stretches, since neighbouring seconds of a queue resemble each other.
+
+use crate::point::Window;
 
 /// A level's moments may differ from its median by this share, and by so many of their own spreads.
 const LEVEL_RATIO: f64 = 0.1;
@@ -77,9 +82,54 @@ pub(crate) fn trend(series: &[f64]) -> f64 {
     if slope.abs() > 3.0 * error && mean != 0.0 { slope * (count - 1.0) / mean } else { 0.0 }
 }
 
+/// Stretches whose means the test of steadiness compares.
+const STRETCHES: usize = 12;
+/// The chance of calling a steady level unsteady.
+const UNSTEADY_CHANCE: f64 = 0.005;
+/// A change from end to end below this share of the level is no matter, however certain.
+const UNSTEADY_RATIO: f64 = 0.2;
+
+/// By what share of its level the number in flight changed from end to end of `windows`; zero when it was steady,
+/// `None` when they are too few to tell.
+pub(crate) fn change_ratio(windows: &[Window]) -> Option<f64> {
+    let length = windows.len().div_ceil(STRETCHES).max(1);
+    let means: Vec<(f64, f64)> = windows
+        .chunks_exact(length)
+        .enumerate()
+        .map(|(at, chunk)| {
+            let mean = chunk.iter().map(|window| window.in_flight).sum::<f64>() / length as f64;
+            ((at * length) as f64, mean)
+        })
+        .collect();
+    let found = crate::trend::trend(&means)?;
+    let change = found.growth_ratio();
+    Some(if found.p_value < UNSTEADY_CHANCE && change.abs() > UNSTEADY_RATIO { change } else { 0.0 })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_that_grows_is_not_steady_and_one_that_sways_is() {
+        let windows = |of: &dyn Fn(u64) -> f64| -> Vec<Window> {
+            let window = |second| Window {
+                second,
+                planned: 10,
+                completed: 10,
+                in_flight: of(second),
+                outcomes: 10,
+                errors: 0,
+                skipped: 0,
+                response: captures::Histogram::new(),
+            };
+            (0..24).map(window).collect()
+        };
+        assert_eq!(change_ratio(&windows(&|second| 5.0 + (second % 7) as f64)), Some(0.0));
+        let grown = change_ratio(&windows(&|second| 5.0 + second as f64)).expect("is long enough");
+        assert!((grown - 22.0 / 16.5).abs() < 0.1, "{grown}");
+        assert_eq!(change_ratio(&windows(&|_| 1.0)[..9]), None);
+    }
 
     #[test]
     fn levels_are_found_and_an_outlier_is_no_level() {

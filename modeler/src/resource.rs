@@ -196,9 +196,11 @@ fn bound(law: &ResourceLaw) -> f64 {
 /// What the observations `names` are limited by, from their names and their own values `levels`.
 ///
 /// A name that ends in `cpu`, `memory` or `_ratio` is a share. A level in use (`…_active`, `…_in_use`, `…_busy`)
-/// is limited by its companion (`…_max`, `…_limit`, `…_size`, `…_total`, `…_capacity`) of the same beginning.
+/// is limited by its companion (`…_max`, `…_limit`, `…_size`, `…_total`, `…_capacity`) of the same beginning and
+/// end (`fpm_active_processes`, `fpm_total_processes`). Of a counter of the seconds in use (`…_busy_seconds_total`,
+/// `…_usage_seconds_sum`) the growth in a second is the level.
 pub(crate) fn limit_of(name: &str, levels: &[(String, f64)]) -> Option<f64> {
-    const USES: [&str; 6] = ["active", "in_use", "inuse", "busy", "used", "current"];
+    const USES: [&str; 7] = ["active", "in_use", "inuse", "busy", "used", "usage", "current"];
     const LIMITS: [&str; 6] = ["max", "limit", "size", "capacity", "total", "max_size"];
     let (bare, labels) = name.split_at(name.find('{').unwrap_or(name.len()));
     let last = bare.rsplit('/').next().unwrap_or(bare);
@@ -210,11 +212,25 @@ pub(crate) fn limit_of(name: &str, levels: &[(String, f64)]) -> Option<f64> {
     {
         return Some(1.0);
     }
-    let stem = USES.iter().find_map(|used| bare.strip_suffix(used))?;
+    let counted = ["_seconds_total", "_seconds_sum"].iter().find_map(|suffix| bare.strip_suffix(suffix));
+    let bare = counted.unwrap_or(bare);
+    let (stem, rest) = USES.iter().find_map(|used| {
+        // A whole word: at the end, or before another.
+        let at = bare.rfind(used)?;
+        let (stem, rest) = (&bare[..at], &bare[at + used.len()..]);
+        let is_word = stem.ends_with('_') && (rest.is_empty() || rest.starts_with('_'));
+        is_word.then_some((stem, rest))
+    })?;
     LIMITS.iter().find_map(|limit| {
-        let companion = format!("{stem}{limit}{labels}");
+        let companion = format!("{stem}{limit}{rest}{labels}");
         levels.iter().find(|(other, value)| *other == companion && *value > 0.0).map(|(_, value)| *value)
     })
+}
+
+/// Whether one unit of it serves one request at a time: a core, a place in a pool. Not so of a share, whose unit
+/// is the whole.
+pub(crate) fn counts_places(name: &str, limit: Option<f64>) -> bool {
+    name.ends_with("cpu_cores") || limit.is_some_and(|limit| limit >= 2.0)
 }
 
 #[cfg(test)]
@@ -223,9 +239,15 @@ mod tests {
 
     #[test]
     fn limits_are_understood_from_names() {
-        let levels: Vec<(String, f64)> = [("app/pool_connections_max", 10.0), ("pool_size{db=\"a\"}", 4.0)]
-            .map(|(name, value)| (name.to_owned(), value))
-            .to_vec();
+        let levels: Vec<(String, f64)> = [
+            ("app/pool_connections_max", 10.0),
+            ("pool_size{db=\"a\"}", 4.0),
+            ("h:1/phpfpm_total_processes", 6.0),
+            ("h:1/hikaricp_connections_max", 8.0),
+            ("h:1/workers_max", 4.0),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec();
         for (name, limit) in [
             ("pid:1/cpu", Some(1.0)),
             ("pid:1/cpu_cores", None),
@@ -234,6 +256,10 @@ mod tests {
             ("app/pool_connections_active", Some(10.0)),
             ("pool_in_use{db=\"a\"}", Some(4.0)),
             ("pool_in_use{db=\"b\"}", None),
+            ("h:1/phpfpm_active_processes", Some(6.0)),
+            ("h:1/hikaricp_connections_usage_seconds_sum", Some(8.0)),
+            ("h:1/workers_busy_seconds_total", Some(4.0)),
+            ("h:1/inactive_processes", None),
         ] {
             assert_eq!(limit_of(name, &levels), limit, "{name}");
         }

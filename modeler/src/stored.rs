@@ -14,6 +14,7 @@ use crate::crowding::Crowding;
 use crate::fit::FamilyFit;
 use crate::latency::{LatencyCurve, LatencyShape};
 use crate::model::{CurveStep, LoadUnit, Model};
+use crate::plateau::change_ratio;
 use crate::point::Point;
 use crate::resource::Growth;
 use crate::stored_answers::StoredAnswers;
@@ -131,12 +132,31 @@ pub struct StoredCapacity {
     pub bracketed: bool,
     /// `measured`, `extrapolated`, `low_confidence` or `refused`.
     pub verdict: String,
+    /// Whether the rate is a lower bound and no more; the warnings say why.
+    #[serde(default)]
+    pub lower_bound_only: bool,
+    /// By each limit of the objective alone.
+    #[serde(default)]
+    pub by_limit: Vec<StoredLimit>,
     /// The highest measured load that met the objective.
     pub highest_pass: Option<f64>,
     /// The lowest measured load that did not.
     pub lowest_fail: Option<f64>,
     /// The next load worth running.
     pub next_load: f64,
+}
+
+/// The capacity by one limit of the objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredLimit {
+    /// As it would be typed.
+    pub limit: String,
+    /// Requests per second; nothing when it is met wherever the answer reaches.
+    pub rate_per_second: Option<f64>,
+    /// 95 %.
+    pub interval: Option<[f64; 2]>,
+    /// The limit's own name, or `throughput` when the ceiling comes before it.
+    pub binding: String,
 }
 
 /// One family.
@@ -178,6 +198,9 @@ pub struct StoredKnee {
     pub concurrency: f64,
     /// Requests per second.
     pub throughput: f64,
+    /// `kneedle` or `half_slope`.
+    #[serde(default)]
+    pub method: String,
 }
 
 /// The throughput at one load.
@@ -218,7 +241,8 @@ pub struct StoredLatency {
     /// The law of waiting of a queueing curve: `kingman`, `mmc_waiting` or `mmc_response`.
     #[serde(default)]
     pub law: Option<String>,
-    /// Of a queueing curve: `service_ms`, `growth`, `waiting`, and `exponent` or `servers`.
+    /// Of a queueing curve: `service_ms`, `growth`, `waiting`, and `exponent` or `servers`. Of a polynomial the
+    /// coefficients of ln R (R in seconds) by feature: `intercept`, `rho`, `rho2`, `rho3`, `minus_log_rest`.
     pub parameters: BTreeMap<String, f64>,
     /// Where it grows without limit.
     pub ceiling: Option<f64>,
@@ -284,6 +308,10 @@ pub struct StoredPoint {
     /// What was used, by resource, in its own unit.
     #[serde(default)]
     pub resources: BTreeMap<String, f64>,
+    /// By what share of its level the number in flight changed while the load was held; zero when it was steady,
+    /// nothing when there are too few seconds to tell.
+    #[serde(default)]
+    pub change_ratio: Option<f64>,
     /// Whether more was offered than carried.
     pub saturated: bool,
     /// Whether an earlier backlog was being worked off.
@@ -304,6 +332,17 @@ impl From<&Model> for StoredModel {
                 binding: capacity.binding.name(),
                 bracketed: capacity.bracketed,
                 verdict: capacity.verdict.as_str().to_owned(),
+                lower_bound_only: capacity.lower_bound.is_some(),
+                by_limit: capacity
+                    .by_limit
+                    .iter()
+                    .map(|each| StoredLimit {
+                        limit: each.limit.clone(),
+                        rate_per_second: each.rate.map(Rate::as_per_second),
+                        interval: each.interval.map(pair),
+                        binding: each.binding.name(),
+                    })
+                    .collect(),
                 highest_pass: capacity.highest_pass.map(Rate::as_per_second),
                 lowest_fail: capacity.lowest_fail.map(Rate::as_per_second),
                 next_load: capacity.next_load.as_per_second(),
@@ -326,6 +365,7 @@ impl From<&Model> for StoredModel {
             knee: model.knee.map(|knee| StoredKnee {
                 concurrency: knee.concurrency,
                 throughput: knee.throughput.as_per_second(),
+                method: knee.method.as_str().to_owned(),
             }),
             predict: model
                 .predictions
@@ -430,7 +470,10 @@ fn latency(curve: &LatencyCurve) -> StoredLatency {
                 [("service_ms", milliseconds(service)), ("growth", growth), ("waiting", waiting), place];
             ("queueing", named.map(|(name, value)| (name.to_owned(), value)).into())
         }
-        LatencyShape::Polynomial => ("polynomial", BTreeMap::new()),
+        LatencyShape::Polynomial => {
+            let terms = curve.terms.iter().map(|(name, value)| ((*name).to_owned(), *value));
+            ("polynomial", terms.collect())
+        }
         LatencyShape::Monotone => ("monotone", BTreeMap::new()),
     };
     StoredLatency {
@@ -487,6 +530,7 @@ fn point(point: &Point) -> StoredPoint {
             .zip(point.mean_response)
             .map(|(n, mean)| point.throughput.as_per_second() * mean.as_secs_f64() / n.max(1e-12)),
         resources: point.resources.iter().map(|each| (each.name.clone(), each.used)).collect(),
+        change_ratio: change_ratio(&point.windows),
         saturated: point.saturated,
         draining: point.draining,
     }

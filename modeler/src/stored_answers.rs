@@ -21,6 +21,8 @@ pub struct StoredAnswers {
     pub beyond: Option<StoredBeyond>,
     /// How the runs came back after too much load.
     pub recoveries: Vec<StoredRecovery>,
+    /// Failures by offered load, where a curve could be fitted.
+    pub failures: Option<StoredFailures>,
     /// What each route costs, by resource.
     pub costs: Vec<StoredCosts>,
     /// The routes, busiest first.
@@ -33,6 +35,8 @@ pub struct StoredAnswers {
     pub firmer: Vec<String>,
     /// How each number was made, by its name in this file.
     pub methods: BTreeMap<String, String>,
+    /// In what the numbers of each part are counted, by its name in this file.
+    pub units: BTreeMap<String, String>,
     /// The points that everything came from.
     pub sources: Vec<String>,
 }
@@ -46,6 +50,17 @@ pub struct StoredHeadroom {
     pub ratio: f64,
     /// 95 %.
     pub interval: [f64; 2],
+}
+
+/// Failures by offered load: `p = floor + (1 − floor) / (1 + (half_at / load)^steepness)`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredFailures {
+    /// The share that fails without load, in `0..=1`.
+    pub floor_ratio: f64,
+    /// Requests per second at which half of the others fail.
+    pub half_at: f64,
+    /// How steeply.
+    pub steepness: f64,
 }
 
 /// Behaviour beyond the capacity.
@@ -161,6 +176,11 @@ impl From<&Model> for StoredAnswers {
                 error_ratio: each.error_ratio,
                 source: each.source.clone(),
             }),
+            failures: model.failures.map(|each| StoredFailures {
+                floor_ratio: each.floor_ratio,
+                half_at: per_second(each.half_at),
+                steepness: each.steepness,
+            }),
             recoveries: model
                 .recoveries
                 .iter()
@@ -204,6 +224,7 @@ impl From<&Model> for StoredAnswers {
             advice: model.advice.clone(),
             firmer: model.firmer.clone(),
             methods: METHODS.iter().map(|(name, how)| ((*name).to_owned(), (*how).to_owned())).collect(),
+            units: UNITS.iter().map(|(name, unit)| ((*name).to_owned(), (*unit).to_owned())).collect(),
             sources: model
                 .points
                 .iter()
@@ -233,13 +254,41 @@ fn route(each: &crate::model::RouteModel) -> StoredRoute {
 }
 
 /// By the names of `model.json`.
-const METHODS: [(&str, &str); 9] = [
-    ("points", "stages that hold; warm-up cut by MSER-5; quantiles of merged histograms"),
+const UNITS: [(&str, &str); 12] = [
+    ("points", "load and throughput in requests per second, concurrency in requests in flight, response_ms in milliseconds, resources in their own unit"),
+    ("families", "concurrency in requests in flight, throughput in requests per second; rate is requests per second for each request in flight"),
+    ("capacity", "requests per second; of a closed load the throughput, with next_load in requests in flight"),
+    ("ceiling", "requests per second"),
+    ("knee", "concurrency in requests in flight, throughput in requests per second"),
+    ("predict", "load in the model's load_unit, throughput in requests per second"),
+    ("latency", "offered in requests per second, responses in milliseconds"),
+    ("resources", "idle, limit and used_most in the unit of the resource, demand in that unit × seconds a request, bound in requests per second"),
+    ("costs", "cost in the unit of the resource × seconds a request: CPU-seconds of cpu_cores"),
+    ("mix", "requests per second, all routes together"),
+    ("headroom", "current in requests per second, ratio without unit"),
+    ("recoveries", "backlog in requests in flight, offered in requests per second, times in seconds"),
+];
+
+/// By the names of `model.json`.
+const METHODS: [(&str, &str); 18] = [
+    ("points", "stages that hold; warm-up cut by MSER-5; quantiles of merged histograms; the number in flight steady by Mann and Kendall's test (change_ratio)"),
+    ("bottleneck", "the lowest bound of the utilisation law among resources with a limit, or the one that was seen used up"),
+    ("mix", "the capacity over the ratio of the mean costs of a request under both mixes; interval from the draws of both"),
+    ("headroom", "the capacity, and its interval, over the present peak"),
+    ("beyond", "throughput and errors at the largest load beyond the measured ceiling, beside those of the ceiling"),
+    ("recoveries", "seconds until no more is in flight than the lower load needs"),
+    ("routes", "latency curves of each route against the load of all; capacity where its curve reaches the limit of the objective"),
+    ("backtest", "all families fitted on the lower two thirds of the loads, scored on the next ones up to twice the largest fitted"),
+    ("failures", "a logistic curve on the logarithm of the load, by weighted least squares; without one, monotone regression"),
+    ("by_limit", "each limit alone, as the capacity"),
     (
         "families",
         "bounded weighted least squares; t intervals with n − p degrees of freedom; weighed by leaving one load out",
     ),
-    ("latency", "s + g·ρ + b·z(ρ) with Kingman's or M/M/c's z, or a polynomial, by the loads left out"),
+    (
+        "latency",
+        "s + g·ρ + b·z(ρ) with Kingman's or M/M/c's z, or a regression of ln R on ρ, ρ², ρ³ and −ln(1 − ρ) chosen by AICc, by the loads left out",
+    ),
     (
         "capacity",
         "each limit of the objective inverted on its curve; interval from 1 000 block-bootstrap draws of the seconds",
@@ -248,7 +297,10 @@ const METHODS: [(&str, &str); 9] = [
         "ceiling",
         "the mean of saturated loads; without one, where a resource runs out, or where waiting leads",
     ),
-    ("knee", "where the slope of the averaged curve has fallen to half of the first"),
+    (
+        "knee",
+        "Kneedle on the averaged curve over the measured loads; where it finds none, where the slope has fallen to half of the first",
+    ),
     (
         "resources",
         "utilisation law: used = idle + demand × throughput, by non-negative least squares; interval by bootstrap",

@@ -2,7 +2,7 @@
 
 use crate::backtest::{Backtest, backtest};
 use crate::bounds::Bounds;
-use crate::capacity::{Answer, answer};
+use crate::capacity::{Answer, Trust, answer};
 use crate::ceiling;
 use crate::crowding::{Shape, shapes};
 use crate::family::{Family, Parameters};
@@ -56,7 +56,12 @@ pub(crate) struct Resources {
     pub(crate) limits: Vec<Option<f64>>,
     /// Whether running out of it stops the service (a core, a place in a pool), unlike memory.
     pub(crate) serves: Vec<bool>,
+    /// Whether one unit of it serves one request at a time.
+    pub(crate) places: Vec<bool>,
 }
+
+/// A resource that explains less than this share of the response is not what requests wait for, as far as is known.
+pub(crate) const LEAST_EXPLAINED_RATIO: f64 = 0.5;
 
 /// What follows from one set of points.
 #[derive(Clone, Debug)]
@@ -69,6 +74,9 @@ pub(crate) struct Concluded {
     pub(crate) lines: Vec<Line>,
     /// Whether the ceiling is where a resource runs out.
     pub(crate) by_resource: bool,
+    /// The largest share of a response without load that an observed resource explains, in `0..=1`; `None` when
+    /// that cannot be told.
+    pub(crate) explained_ratio: Option<f64>,
     pub(crate) answer: Answer,
 }
 
@@ -409,19 +417,23 @@ fn conclude(seen: &[Seen], scene: &Scene<'_>, foreseen: f64, chance: Chance) -> 
         .filter(|(at, _)| scene.resources.serves[*at])
         .map(|(at, line)| resource::bound_of(*line, scene.resources.limits[at]))
         .fold(f64::INFINITY, f64::min);
+    let explained_ratio = explained(&lines, scene.resources, work);
+    let covered = explained_ratio.is_none_or(|ratio| ratio >= LEAST_EXPLAINED_RATIO);
     let measured = ceiling::measured(seen);
     let open = seen.iter().all(|each| each.offered.is_some());
     let waiting = open && tracks[..overall].iter().any(|track| track.responses.len() >= 3);
     let carried = seen.iter().map(|each| each.throughput).fold(0.0, f64::max);
     // Where a resource runs out is known better than where waiting seems to lead, unless that is clearly sooner.
     let by_resource = measured.is_none()
+        && covered
         && bound.is_finite()
         && bound > carried
         && !(waiting && queueing::shared_ceiling(&tracks[..overall], 0.95) < bound);
     let ceiling = match measured {
         Some(ceiling) => ceiling,
         None if by_resource => bound,
-        None if waiting => queueing::shared_ceiling(&tracks[..overall], chance.place),
+        // What was observed is no more than part of it: something else may end sooner, but nothing later.
+        None if waiting => queueing::shared_ceiling(&tracks[..overall], chance.place).min(bound.max(carried)),
         None => foreseen,
     };
     // The mean of a short window is without bias, a high quantile is too small more often than not: how much
@@ -464,8 +476,17 @@ fn conclude(seen: &[Seen], scene: &Scene<'_>, foreseen: f64, chance: Chance) -> 
         .zip(&curves)
         .map(|(subject, curve)| (subject.measure, curve.as_ref()))
         .collect();
-    let answer = answer(seen, scene.objective, &named, ceiling);
-    Concluded { ceiling, curves, answer, lines, by_resource }
+    let trust = if scene.like.is_some() { Trust::Clear } else { Trust::Measured };
+    let answer = answer(seen, scene.objective, &named, ceiling, trust);
+    Concluded { ceiling, curves, answer, lines, by_resource, explained_ratio }
+}
+
+/// By the law of Little a request holds so many places (or cores) for so long as it stays: the largest demand in
+/// places × seconds over the response without load, which is `work`.
+fn explained(lines: &[Line], resources: &Resources, work: f64) -> Option<f64> {
+    let known = lines.iter().enumerate().filter(|(at, _)| resources.places[*at]);
+    let demands = known.filter_map(|(_, line)| line.map(|(_, demand)| demand / work));
+    demands.reduce(f64::max).filter(|ratio| ratio.is_finite()).map(|ratio| ratio.min(1.0))
 }
 
 /// Seconds of a request without waiting: in flight by throughput at the lowest load that was carried.
@@ -479,7 +500,7 @@ fn work(seen: &[Seen]) -> f64 {
 fn waits(curve: &Fitted) -> bool {
     match curve.form {
         latency::Form::Queueing { service, slope, .. } => slope > 0.01 * service,
-        latency::Form::Polynomial { .. } => true,
+        latency::Form::Regressed(_) => true,
         latency::Form::Monotone { .. } => false,
     }
 }

@@ -13,6 +13,9 @@
 //! | `second` | `time`, `timestamp` | rows are moments; levels are found among them |
 //! | `cpu`, `%util`, `pool_active` with `pool_max` | `resource:NAME` | what was used of a resource |
 //! | `route:GET /` | | requests per second of a route |
+//!
+//! Cells may carry their unit (`1.2ms`, `98.5/sec`, `0.1%`). The sample logs of JMeter and k6, a request a line,
+//! are tables too (`samples`).
 
 use std::time::Duration;
 
@@ -21,8 +24,10 @@ use captures::{Histogram, Rate};
 use crate::column::{Column, column_of, is_percent};
 use crate::error::ModelError;
 use crate::plateau::{levels, warm_up};
-use crate::point::{Point, QuantileAt, RoutePoint};
+use crate::point::{Point, QUANTILES, QuantileAt, RoutePoint};
 use crate::resource::{ResourceUse, limit_of};
+
+mod samples;
 
 /// The most rows a table may have.
 const MOST_ROWS: usize = 10_000;
@@ -50,6 +55,8 @@ struct Row {
     resources: Vec<(String, f64)>,
     routes: Vec<(String, f64)>,
     throughput_error: Option<f64>,
+    /// All responses, where a log has them one by one.
+    response: Histogram,
 }
 
 /// Reads the points of a table; `name` is how its points are called.
@@ -57,14 +64,28 @@ struct Row {
 /// # Errors
 /// [`ModelError::Table`] names the first line that cannot be understood.
 pub fn points_from_table(text: &str, name: &str) -> Result<Vec<Point>, ModelError> {
-    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate().filter(|(_, line)| {
+    let text = text.trim_start_matches('\u{feff}');
+    if let Some(rows) = samples::rows(text)? {
+        return at_levels(&rows).into_iter().map(|row| point(row, name)).collect();
+    }
+    let mut lines = text.lines().enumerate().filter(|(at, line)| {
         let line = line.trim();
-        !line.is_empty() && !line.starts_with("# ") && line != "#"
+        // The first line of what sadf prints for databases is a comment by its looks.
+        let heading = *at == 0 && line.starts_with("# ") && line.contains(';');
+        !line.is_empty() && (heading || (!line.starts_with("# ") && line != "#"))
     });
     let wrong = |line: usize, what: String| ModelError::Table { line: line + 1, what };
     let (first, heading) = lines.next().ok_or_else(|| wrong(0, "the table is empty".to_owned()))?;
     let separator = [';', '\t'].into_iter().find(|separator| heading.contains(*separator)).unwrap_or(',');
-    let columns: Vec<Column> = cells_of(heading, separator).iter().map(|title| column_of(title)).collect();
+    let titles = cells_of(heading.trim_start_matches("# "), separator);
+    let mut columns: Vec<Column> = titles.iter().map(|title| column_of(title)).collect();
+    if titles.iter().any(|title| title.starts_with("%idle")) {
+        // Beside it `CPU` says which one, as sar does.
+        for (column, _) in columns.iter_mut().zip(&titles).filter(|(_, title)| *title == "CPU") {
+            *column = Column::Other;
+        }
+    }
+    let columns = columns;
     let has = |wanted: fn(&Column) -> bool| columns.iter().any(wanted);
     let counted = has(|c| *c == Column::Requests) && has(|c| *c == Column::Seconds);
     let throughput = has(|c| *c == Column::Throughput) || counted;
@@ -134,7 +155,7 @@ fn out_of_reach(columns: &[Column], cells: &[String]) -> Option<String> {
                 return None;
             }
         };
-        let number = cell.parse::<f64>().ok()?;
+        let number = number_of(column, cell)?;
         if number > most {
             return Some(format!("'{cell}' is more than {most:e} {unit}"));
         }
@@ -148,8 +169,7 @@ fn row(columns: &[Column], cells: &[String]) -> Result<Row, String> {
         if matches!(column, Column::Other | Column::Moment) {
             continue;
         }
-        let number = cell.trim_end_matches('%').parse::<f64>().ok();
-        let number = number
+        let number = number_of(column, cell)
             .filter(|number| number.is_finite() && *number >= 0.0)
             .ok_or_else(|| format!("'{cell}' is not a number of zero or more"))?;
         match column {
@@ -180,6 +200,29 @@ fn row(columns: &[Column], cells: &[String]) -> Result<Row, String> {
         row.throughput = Some(requests / seconds);
     }
     Ok(row)
+}
+
+/// The number of a cell in the unit of its column: tools write `1.2ms`, `98.5/sec` and `0.1%` into cells.
+fn number_of(column: &Column, cell: &str) -> Option<f64> {
+    let plain = cell.parse::<f64>().ok();
+    if plain.is_some() {
+        return plain;
+    }
+    let in_unit = |units: &[(&str, f64)]| {
+        let of = |&(unit, times): &(&str, f64)| Some(cell.strip_suffix(unit)?.trim().parse::<f64>().ok()? * times);
+        units.iter().find_map(of)
+    };
+    match column {
+        Column::Throughput | Column::Offered | Column::Route(_) => {
+            in_unit(&[("/sec", 1.0), ("/min", 1.0 / 60.0), ("/hour", 1.0 / 3_600.0), ("/s", 1.0), ("rps", 1.0), ("k", 1e3)])
+        }
+        Column::Mean(to_ms) | Column::Quantile(_, to_ms) => {
+            let units = [("us", 1e-3), ("µs", 1e-3), ("ms", 1.0), ("s", 1e3), ("m", 6e4)];
+            in_unit(&units).map(|ms| ms / to_ms)
+        }
+        Column::Errors(whole) => in_unit(&[("%", whole / 100.0)]),
+        _ => in_unit(&[("%", 1.0)]),
+    }
 }
 
 /// Percentages of resources as shares: by their title, or because a share cannot be so large.
@@ -214,7 +257,8 @@ fn refuse_repeats(rows: &[Row]) -> Result<(), ModelError> {
 
 /// One row for each level that moments hold, its warm-up cut.
 ///
-/// Quantiles of moments cannot be merged without their histograms; that of the level is the median of theirs.
+/// Quantiles are those of the merged histograms; without histograms they cannot be merged, and that of the level
+/// is the median of theirs.
 fn at_levels(rows: &[Row]) -> Vec<Row> {
     let loads: Vec<f64> = rows.iter().map(|row| row.offered.or(row.concurrency).unwrap_or(0.0)).collect();
     let mut found = Vec::new();
@@ -245,7 +289,10 @@ fn at_levels(rows: &[Row]) -> Vec<Row> {
             let squares: f64 = kept.iter().filter_map(|row| row.throughput).map(|x| (x - mean).powi(2)).sum();
             (squares / (kept.len() as f64 - 1.0).max(1.0) / kept.len() as f64).sqrt()
         });
+        let mut response = Histogram::new();
+        kept.iter().for_each(|row| response.merge(&row.response));
         found.push(Row {
+            response,
             line: first.line,
             offered: mean(&|row| row.offered),
             throughput,
@@ -278,8 +325,13 @@ fn point(row: Row, name: &str) -> Result<Point, ModelError> {
         })
     };
     let mean_response = row.mean_ms.map(milliseconds).transpose()?;
-    let quantiles = row
-        .quantiles_ms
+    let merged = &row.response;
+    let quantiles_ms: Vec<(f64, f64)> = if merged.is_empty() {
+        row.quantiles_ms.clone()
+    } else {
+        QUANTILES.iter().map(|&q| (q, merged.quantile(q).as_secs_f64() * 1e3)).collect()
+    };
+    let quantiles = quantiles_ms
         .iter()
         .map(|&(quantile, number)| Ok(QuantileAt { quantile, response: milliseconds(number)? }))
         .collect::<Result<Vec<_>, ModelError>>()?;
@@ -318,7 +370,7 @@ fn point(row: Row, name: &str) -> Result<Point, ModelError> {
         concurrency: row.concurrency.or(in_flight).filter(|n| *n > 0.0),
         mean_response,
         quantiles,
-        response: Histogram::new(),
+        response: row.response,
         error_ratio: row.error_ratio,
         saturated,
         draining: false,
@@ -351,6 +403,52 @@ mod tests {
             points_from_table("# offered\nrate,p95_ms,x\n100,20,100\n200,900,150\n", "t").expect("is whole");
         assert_eq!(open[0].response_at(0.95), Some(Duration::from_millis(20)));
         assert_eq!((open[0].saturated, open[1].saturated), (false, true));
+    }
+
+    /// As JMeter's aggregate report, wrk, k6's summary and sadf write them.
+    #[test]
+    fn cells_with_units_and_titles_of_other_tools_are_understood() {
+        let jmeter = "allThreads,# Samples,Average,95% Line,Error %,Throughput\n\
+            10,3000,42,60,0.000%,98.5/sec\n80,18000,90,190,0.120%,36000/min\n";
+        let points = points_from_table(jmeter, "t").expect("is JMeter's");
+        assert_eq!(points[1].throughput.as_per_second(), 600.0);
+        assert!((points[1].error_ratio - 0.0012).abs() < 1e-12);
+        let wrk = "connections,Requests/sec,Latency Avg,99%\n1,1012.45,985.21us,2.30ms\n8,70.2k,1.14ms,1.02s\n";
+        let points = points_from_table(wrk, "t").expect("is wrk's");
+        assert_eq!(points[0].mean_response, Some(Duration::from_nanos(985_210)));
+        assert_eq!(points[1].response_at(0.99), Some(Duration::from_millis(1_020)));
+        assert_eq!(points[1].throughput.as_per_second(), 70_200.0);
+        let k6 = "vus,http_reqs,http_req_duration_p(95),http_req_failed,duration_s\n10,6000,16.0,0.50%,60\n";
+        assert!((points_from_table(k6, "t").expect("is k6's")[0].error_ratio - 0.005).abs() < 1e-12);
+        let sar = "# hostname;timestamp;CPU;%user;%idle;rate;p95\nh;2026-11-26 10:00:00 UTC;-1;10.5;88;50;20\n";
+        let sar = sar.repeat(1) + &"h;2026-11-26 10:00:10 UTC;-1;10.5;88;50;20\n".repeat(4);
+        let points = points_from_table(&sar, "t").expect("is sadf's, with the load beside it");
+        let cpu = points[0].resources.iter().find(|each| each.name == "%cpu").expect("is what is not idle");
+        assert!((cpu.used - 0.12).abs() < 1e-9 && cpu.limit == Some(1.0), "{cpu:?}");
+    }
+
+    #[test]
+    fn logs_of_single_samples_become_levels_with_merged_quantiles() {
+        let mut jtl = "timeStamp,elapsed,label,responseCode,success,allThreads\n".to_owned();
+        let mut k6 = "metric_name,timestamp,metric_value,expected_response\n".to_owned();
+        for second in 0..30_u32 {
+            let users = [5, 10, 20][second as usize / 10];
+            k6 += &format!("vus,{second},{users},\n");
+            for sample in 0..users * 4 {
+                let (ms, fine) = (40 + sample % 50, sample != 7);
+                jtl += &format!("{},{ms},home,200,{fine},{users}\n", second * 1_000 + sample);
+                k6 += &format!("http_req_duration,{second},{ms},{fine}\nhttp_req_waiting,{second},{ms},{fine}\n");
+            }
+        }
+        for log in [jtl, k6] {
+            let points = points_from_table(&log, "t").expect("is a log of samples");
+            assert_eq!(points.iter().map(|point| point.concurrency).collect::<Vec<_>>(), [5.0, 10.0, 20.0].map(Some));
+            assert_eq!(points[2].throughput.as_per_second(), 79.0);
+            assert_eq!(points[1].response.quantile(1.0), Duration::from_millis(79));
+            assert!((points[0].error_ratio - 0.05).abs() < 1e-12);
+        }
+        let bad = points_from_table("timeStamp,elapsed,allThreads\n1,x,3\n", "t").expect_err("is bad");
+        assert_eq!(bad.to_string(), "line 2: elapsed is not a time in milliseconds");
     }
 
     #[test]

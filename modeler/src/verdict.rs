@@ -1,10 +1,10 @@
 //! The answer in words a purchase can rest on: with interval, bracket and distance from what was measured.
 
 use crate::bounds::{Bounds, Verdict};
-use crate::capacity::{Binding, Capacity};
+use crate::capacity::{Binding, Capacity, LimitCapacity, LowerBound};
 use crate::fit::{Observed, average_at};
 use crate::model::{LoadUnit, ModelRequest};
-use crate::study::{Draw, Study};
+use crate::study::{Draw, LEAST_EXPLAINED_RATIO, Study};
 use crate::window::rate;
 
 /// Where a curve is believed to end, in multiples of the largest measured load.
@@ -28,10 +28,12 @@ pub(crate) fn capacity(study: &Study<'_>, request: &ModelRequest) -> Capacity {
 
 fn open(study: &Study<'_>, request: &ModelRequest) -> Capacity {
     let largest = study.largest_load;
-    let found = study.concluded.answer;
+    let found = &study.concluded.answer;
     let farthest = if request.force { f64::INFINITY } else { FARTHEST * largest };
-    let verdict = if found.rate.is_finite() { Verdict::of(found.rate / largest) } else { Verdict::Refused };
-    let refused = found.rate > farthest || !found.rate.is_finite();
+    let lower_bound = lower_bound(study, farthest);
+    let refused = lower_bound.is_some_and(|_| !request.force || !found.rate.is_finite());
+    let lower_bound = lower_bound.filter(|_| refused);
+    let verdict = if refused { Verdict::Refused } else { Verdict::of(found.rate / largest) };
     let stated = if refused { found.highest_pass.unwrap_or(0.0) } else { found.rate };
     let beyond = (stated / largest - 1.0).max(0.0);
     let missed = study.backtest.map_or(0.1, |test| test.mean_error_ratio.max(0.03));
@@ -66,10 +68,58 @@ fn open(study: &Study<'_>, request: &ModelRequest) -> Capacity {
             && found.lowest_fail.is_some()
             && verdict == Verdict::Measured,
         verdict,
+        lower_bound,
+        by_limit: by_limit(study, request, farthest, refused),
         highest_pass: found.highest_pass.map(rate),
         lowest_fail: found.lowest_fail.map(rate),
         next_load: rate(next),
     }
+}
+
+/// Why the answer is no more than what was measured; `None` when it is an estimate.
+///
+/// Beyond the measured loads an estimate rests on what ends there. A resource that was observed ends where its limit
+/// is; without one the responses alone would have to foretell it, and well below the limit they do not.
+fn lower_bound(study: &Study<'_>, farthest: f64) -> Option<LowerBound> {
+    let found = &study.concluded.answer;
+    let guess = rate(found.rate);
+    if !found.rate.is_finite() || found.rate > farthest {
+        return Some(LowerBound::TooFar);
+    }
+    if found.rate <= study.largest_load || found.lowest_fail.is_some() || study.ceiling_measured {
+        return None;
+    }
+    let serves = study.resources.serves.iter().any(|serves| *serves);
+    match study.concluded.explained_ratio {
+        _ if !serves => Some(LowerBound::NothingObserved { guess }),
+        Some(explained_ratio) if explained_ratio < LEAST_EXPLAINED_RATIO => {
+            Some(LowerBound::NotCovered { guess, explained_ratio })
+        }
+        _ => None,
+    }
+}
+
+/// Each limit of the objective alone.
+fn by_limit(study: &Study<'_>, request: &ModelRequest, farthest: f64, refused: bool) -> Vec<LimitCapacity> {
+    let limits = request.objective.iter().flat_map(|objective| &objective.limits);
+    let most = farthest.min(1e3 * study.largest_load);
+    limits
+        .zip(&study.concluded.answer.by_limit)
+        .enumerate()
+        .map(|(at, (limit, &(found, binding)))| {
+            let known = found <= most && (!refused || found <= study.largest_load);
+            let drawn = || study.interval(0.95, |draw| draw.concluded.answer.by_limit[at].0.min(most));
+            LimitCapacity {
+                limit: limit.to_string(),
+                rate: known.then(|| rate(found)),
+                interval: known.then(drawn).map(|drawn| Bounds {
+                    low: rate(drawn.low.min(found)),
+                    high: rate(drawn.high.max(found)),
+                }),
+                binding: if known { binding } else { Binding::Nothing },
+            }
+        })
+        .collect()
 }
 
 /// The highest throughput of the averaged curve within twice the measured concurrency.
@@ -105,6 +155,8 @@ fn closed(study: &Study<'_>) -> Capacity {
         binding: if bracketed { Binding::Throughput } else { Binding::Nothing },
         bracketed,
         verdict,
+        lower_bound: None,
+        by_limit: Vec::new(),
         highest_pass: Some(rate(best)),
         lowest_fail: None,
         next_load: rate(if bracketed { reached } else { NEXT_STEP * largest }),

@@ -1,8 +1,9 @@
 //! What a reader must know before believing a model.
 
 use crate::bounds::Verdict;
-use crate::capacity::Capacity;
+use crate::capacity::{Capacity, LowerBound};
 use crate::model::{LoadUnit, ModelRequest};
+use crate::plateau::change_ratio;
 use crate::point::Point;
 use crate::predict::Prediction;
 use crate::study::Study;
@@ -51,6 +52,17 @@ pub(crate) fn warnings(
     );
     for point in points.iter().filter(|point| point.draining) {
         say(true, format!("{}: still working off an earlier backlog; not used.", point.source));
+    }
+    for point in points.iter().filter(|point| !point.saturated && !point.draining) {
+        let change = change_ratio(&point.windows).unwrap_or(0.0);
+        say(
+            change != 0.0,
+            format!(
+                "{}: not steady: the number in flight changed by {:+.0} % of its level while the load was held (Mann and Kendall); hold it for longer.",
+                point.source,
+                change * 100.0
+            ),
+        );
     }
     if let Some(sentence) = little(points) {
         say(true, sentence);
@@ -151,6 +163,10 @@ fn capacity_warnings(study: &Study<'_>, capacity: &Capacity, say: &mut impl FnMu
             "No plateau was measured: the throughput may still rise; measure higher loads, e.g. {next:.0} in flight."
         ),
     );
+    if let Some(sentence) = capacity.lower_bound.map(lower_bound) {
+        say(true, sentence);
+        return;
+    }
     let beyond = match capacity.verdict {
         Verdict::Measured => None,
         Verdict::Extrapolated => Some("extrapolated beyond the largest measured load"),
@@ -161,5 +177,24 @@ fn capacity_warnings(study: &Study<'_>, capacity: &Capacity, say: &mut impl FnMu
     };
     if let Some(beyond) = beyond {
         say(true, format!("The capacity is {beyond}."));
+    }
+}
+
+/// Why no more than a lower bound is given, and what would give more.
+fn lower_bound(why: LowerBound) -> String {
+    let begin = "Lower bound only: what is given is the highest load that was measured to pass";
+    match why {
+        LowerBound::TooFar => {
+            format!("{begin}; the capacity lies beyond twice the largest measured load, or nowhere in sight.")
+        }
+        LowerBound::NothingObserved { guess } => format!(
+            "{begin}. No load failed, and no resource was observed whose limit is known; the responses alone lead to about {:.0} req/s, which is a guess. Observe the target (replay --observe …), or measure until a load fails.",
+            guess.as_per_second()
+        ),
+        LowerBound::NotCovered { guess, explained_ratio } => format!(
+            "{begin}. No load failed, and what was observed explains {:.0} % of a response without load: requests spend the rest where nobody looked, and that may end first. The responses lead to about {:.0} req/s, which is a guess. Observe what they wait for (a pool, a database), or measure until a load fails.",
+            explained_ratio * 100.0,
+            guess.as_per_second()
+        ),
     }
 }

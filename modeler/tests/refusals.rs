@@ -1,6 +1,7 @@
 //! Points that identify no model are refused in one line, and no number that is not one gets out.
 
-use modeler::{Load, ModelError, ModelRequest, StoredModel, model, points_from_table};
+use modeler::{Load, ModelError, ModelRequest, Objective, StoredModel, model, points_from_table};
+use proptest::prelude::*;
 
 fn request(force: bool) -> ModelRequest {
     ModelRequest {
@@ -74,4 +75,49 @@ fn levels_are_found_in_a_series_of_moments() {
     assert!(points[2].throughput_error.is_some());
     let cpu = &points[1].resources[0];
     assert!(cpu.limit == Some(1.0) && (0.2..0.3).contains(&cpu.used), "{cpu:?}");
+}
+
+/// A cell that may be anything: ordinary, extreme, or no number at all.
+fn cell() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => (1.0..1e4_f64).prop_map(|number| format!("{number:.3}")),
+        2 => (-3.0..3.0_f64).prop_map(|power| format!("{:e}", 10_f64.powf(4.0 * power))),
+        1 => prop_oneof![Just("0"), Just("-1"), Just("NaN"), Just("inf"), Just("1e308"), Just("1e-308"), Just(""), Just("x")]
+            .prop_map(str::to_owned),
+    ]
+}
+
+/// Rows that are nearly those of a table, with repeats, ties, gaps and nonsense among them.
+fn table() -> impl Strategy<Value = String> {
+    let closed = proptest::collection::vec([cell(), cell()], 0..9)
+        .prop_map(|rows| (vec!["n,x".to_owned()], rows.into_iter().map(|row| row.join(",")).collect::<Vec<_>>()));
+    let open = proptest::collection::vec([cell(), cell(), cell(), cell(), cell(), cell()], 0..9).prop_map(|rows| {
+        let head = vec!["rate,x,p95,mean,pool_active,pool_max".to_owned()];
+        (head, rows.into_iter().map(|row| row.join(",")).collect::<Vec<_>>())
+    });
+    prop_oneof![closed, open].prop_map(|(head, rows)| [head, rows].concat().join("\n") + "\n")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_points_are_the_answer_is_a_refusal_in_a_line_or_holds_numbers(
+        text in table(), force in any::<bool>(), asked in any::<bool>(),
+    ) {
+        let objective = text.starts_with("rate").then(|| Objective::parse("p95<200ms,errors<1%").expect("is one"));
+        let request = ModelRequest { objective: objective.filter(|_| asked), ..request(force) };
+        match points_from_table(&text, "t").and_then(|points| model(points, &request)) {
+            Err(error) => {
+                prop_assert!(!error.to_string().is_empty() && !error.to_string().contains('\n'));
+                prop_assert!(!error.mend().is_empty());
+            }
+            Ok(model) => {
+                let text = format!("{:?}", StoredModel::from(&model));
+                prop_assert!(!text.contains("NaN") && !text.contains("inf,") && !text.contains("inf]"));
+                let capacity = &model.capacity;
+                prop_assert!(capacity.interval.low <= capacity.rate && capacity.rate <= capacity.interval.high);
+            }
+        }
+    }
 }

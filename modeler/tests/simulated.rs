@@ -2,122 +2,23 @@
 
 #![expect(clippy::print_stderr, reason = "says what it skips or measured")]
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::time::Duration;
+#[path = "stations/simulator.rs"]
+mod simulator;
 
-use captures::{Bytes, ExchangeId, Failure, Interval, Offset, Outcome, Rate, Run, RunEnd, RunHeader, Stage};
+use captures::{Failure, Interval, Offset, Rate, Run, RunEnd};
 use modeler::{Model, ModelError, ModelRequest, Objective, interruption, model, points};
-use rand::RngExt;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use simulator::{Law, Service, run_of, simulate};
 
-/// A service: workers, its mean service time, and the share of it that varies (1: exponential).
-#[derive(Clone, Copy)]
-struct Service {
-    workers: usize,
-    seconds: f64,
-    varies: f64,
+/// So many workers, each busy for as long as the law says.
+const fn workers(count: usize, law: Law) -> Service {
+    Service { pool: 1_000_000, cores: count, cpu: law, elsewhere: Law::Fixed(0.0), usl: None }
 }
 
-const SHOP: Service = Service { workers: 8, seconds: 0.02, varies: 1.0 };
-
-fn exponential(chance: &mut ChaCha8Rng) -> f64 {
-    -(1.0 - chance.random::<f64>()).ln()
-}
-
-/// Open arrivals at each rate in turn for `seconds`, first come first served: (due, done).
-fn simulate(service: Service, rates: &[f64], seconds: f64, seed: u64) -> Vec<(f64, f64)> {
-    let mut chance = ChaCha8Rng::seed_from_u64(seed);
-    let mut free: BinaryHeap<Reverse<u64>> = (0..service.workers).map(|_| Reverse(0)).collect();
-    let mut answered = Vec::new();
-    let mut now = 0.0;
-    loop {
-        let stage = (now / seconds) as usize;
-        let Some(rate) = rates.get(stage) else { return answered };
-        now += exponential(&mut chance) / rate;
-        if now >= seconds * rates.len() as f64 {
-            return answered;
-        }
-        let Reverse(available) = free.pop().expect("there are workers");
-        let begin = (available as f64 / 1e9).max(now);
-        let length = service.seconds * (1.0 - service.varies + service.varies * exponential(&mut chance));
-        let done = begin + length;
-        free.push(Reverse((done * 1e9) as u64));
-        answered.push((now, done));
-    }
-}
-
-/// What a replay would have written down.
-fn run_of(rates: &[f64], seconds: f64, answered: &[(f64, f64)]) -> Run {
-    let total = (seconds * rates.len() as f64) as usize;
-    let last = answered.iter().map(|each| each.1).fold(0.0, f64::max) as usize + 1;
-    let mut intervals: Vec<Interval> = (0..last.max(total))
-        .map(|second| Interval { second: second as u64, ..Interval::default() })
-        .collect();
-    for &(due, done) in answered {
-        let moment = |at: f64| Offset::from_nanos((at * 1e9) as u64);
-        let outcome = Outcome {
-            exchange: ExchangeId(0),
-            copy: 0,
-            route: 0,
-            recorded_status: Some(200),
-            due: moment(due),
-            ready: moment(due),
-            sent: Some(moment(due)),
-            first_byte: Some(moment(done)),
-            connecting: Duration::ZERO,
-            done: moment(done),
-            result: Ok(200),
-            received: Bytes::new(0),
-            reused: false,
-            retried: false,
-        };
-        let interval = &mut intervals[due as usize];
-        interval.planned += 1;
-        interval.route_mut(0).count(&outcome);
-        intervals[done as usize].completed += 1;
-        for interval in &mut intervals[due as usize..=done as usize] {
-            let second = interval.second as f64;
-            interval.in_flight += done.min(second + 1.0) - due.max(second);
-        }
-    }
-    let stage = |index: usize, rate: f64| Stage {
-        begin: Offset::from_nanos((index as f64 * seconds * 1e9) as u64),
-        end: Offset::from_nanos(((index + 1) as f64 * seconds * 1e9) as u64),
-        from: rate / 50.0,
-        to: rate / 50.0,
-    };
-    Run {
-        header: RunHeader {
-            tool: String::new(),
-            started: 0,
-            target: String::new(),
-            capture: String::new(),
-            capture_digest: [0; 32],
-            capture_span: Duration::from_secs(60),
-            capture_rate: Rate::per_second(50.0).expect("is a rate"),
-            seed: 1,
-            stages: rates.iter().enumerate().map(|(index, &rate)| stage(index, rate)).collect(),
-            routes: vec!["GET /".to_owned()],
-            held_back_ratio: 0.0,
-            configuration: "{}".to_owned(),
-        },
-        intervals,
-        samples: Vec::new(),
-        end: Some(RunEnd {
-            ended: Offset::from_secs(last as u64),
-            interrupted: false,
-            invalid_reason: None,
-            stopped_by: None,
-        }),
-        damage: Vec::new(),
-    }
-}
+const SHOP: Service = workers(8, Law::Exponential(0.02));
 
 fn model_of(service: Service, rates: &[f64], seconds: f64, slo: &str, seed: u64) -> Model {
-    let answered = simulate(service, rates, seconds, seed);
-    let points = points(&run_of(rates, seconds, &answered), "shop.run").expect("is a run");
+    let simulated = simulate(service, rates, seconds, seed);
+    let points = points(&run_of(rates, seconds, &simulated), "shop.run").expect("is a run");
     let request = ModelRequest {
         objective: Some(Objective::parse(slo).expect("is an objective")),
         at: Vec::new(),
@@ -134,11 +35,12 @@ fn model_of(service: Service, rates: &[f64], seconds: f64, slo: &str, seed: u64)
 
 /// The highest steady rate with p95 below `limit` seconds, from long simulations.
 fn true_capacity(service: Service, limit: f64) -> f64 {
-    let (mut low, mut high) = (0.0, service.workers as f64 / service.seconds);
+    let (mut low, mut high) = (0.0, service.cores as f64 / service.cpu.mean());
     while high - low > 1.0 {
         let rate = 0.5 * (low + high);
+        let simulated = simulate(service, &[rate], 600.0, 99);
         let mut responses: Vec<f64> =
-            simulate(service, &[rate], 600.0, 99).iter().map(|(due, done)| done - due).skip(1_000).collect();
+            simulated.answered.iter().map(|(due, done)| done - due).skip(1_000).collect();
         responses.sort_by(f64::total_cmp);
         if responses[responses.len() * 95 / 100] < limit { low = rate } else { high = rate }
     }
@@ -179,13 +81,13 @@ fn the_capacity_under_a_tight_objective_is_found() {
 
 #[test]
 fn the_capacity_of_a_pool_of_regular_workers_is_found() {
-    let regular = Service { varies: 0.0, ..SHOP };
+    let regular = workers(8, Law::Fixed(0.02));
     check("M/D/8", regular, &STAGES, 6.0, ("p95<60ms", 0.06));
 }
 
 #[test]
 fn the_capacity_of_a_single_worker_is_found() {
-    let single = Service { workers: 1, seconds: 0.002, varies: 0.5 };
+    let single = workers(1, Law::Shifted { least: 0.001, more: 0.001 });
     check("M/G/1", single, &[60.0, 120.0, 240.0, 360.0, 420.0, 480.0, 600.0, 700.0], 8.0, ("p95<50ms", 0.05));
 }
 

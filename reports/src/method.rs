@@ -83,7 +83,7 @@ pub(crate) fn capacity(model: &Model) -> Vec<String> {
                 .to_owned()
         }
         Verdict::Refused => {
-            "The answer would lie beyond twice the largest measured load: only the measured lower bound is given."
+            "Where the capacity ends was not reached: only the lower bound that was measured is given."
                 .to_owned()
         }
     });

@@ -275,7 +275,7 @@ pub(crate) fn curves(model: &Model) -> Option<Table> {
                     curve.ceiling.map_or_else(|| "ceiling".to_owned(), words::rate)
                 )
             }
-            LatencyShape::Polynomial => "ln R = a + bρ + cρ², rising".to_owned(),
+            LatencyShape::Polynomial => "ln R regressed on ρ, ρ², ρ³ and −ln(1 − ρ), rising".to_owned(),
             LatencyShape::Monotone => {
                 "straight lines between measured loads, on the logarithm, never falling".to_owned()
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use captures::{Rate, Run};
 use modeler::{
-    Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, Verdict, backlog_recoveries,
+    Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, backlog_recoveries,
     interruption, model, points, points_from_table,
 };
 use reports::Evidence;
@@ -212,7 +212,7 @@ fn complaint(path: &Path, error: &ModelError) -> Complaint {
 fn summary(model: &Model) -> String {
     let capacity = &model.capacity;
     let rps = |rate: Rate| format!("{:.0}", rate.as_per_second());
-    let least = if capacity.verdict == Verdict::Refused { "at least " } else { "" };
+    let least = if capacity.lower_bound.is_some() { "lower bound only: at least " } else { "" };
     let scale = capacity.scale.map(|scale| format!(" ({scale:.1}x)")).unwrap_or_default();
     let promise = model.objective.as_ref().map(|objective| format!(" with {objective}")).unwrap_or_default();
     let mut text = format!(
@@ -230,6 +230,15 @@ fn summary(model: &Model) -> String {
     if model.objective.is_some() {
         text += &bound("highest measured pass:", capacity.highest_pass);
         text += &bound("lowest measured fail: ", capacity.lowest_fail);
+    }
+    for each in capacity.by_limit.iter().filter(|_| capacity.by_limit.len() > 1) {
+        text += &each.rate.zip(each.interval).map_or_else(
+            || format!("  by {} alone: not reached\n", each.limit),
+            |(rate, interval)| {
+                let (rate, low, high) = (rps(rate), rps(interval.low), rps(interval.high));
+                format!("  by {} alone: {rate} req/s [{low}, {high}], binding: {}\n", each.limit, each.binding.name())
+            },
+        );
     }
     if let Some(ceiling) = model.ceiling {
         let how = if ceiling.measured { "measured" } else { "where the curves lead" };

@@ -23,6 +23,8 @@ pub(crate) enum Law {
     Exponential(f64),
     /// Always this, in seconds.
     Fixed(f64),
+    /// At least so many seconds, and an exponential time on top.
+    Shifted { least: f64, more: f64 },
 }
 
 /// A service.
@@ -56,6 +58,16 @@ impl Law {
         match self {
             Self::Exponential(mean) => mean * exponential(chance),
             Self::Fixed(length) => length,
+            Self::Shifted { least, more } => least + more * exponential(chance),
+        }
+    }
+
+    /// Its mean, in seconds.
+    #[allow(dead_code, reason = "not every test that simulates asks for it")]
+    pub(crate) const fn mean(self) -> f64 {
+        match self {
+            Self::Exponential(mean) | Self::Fixed(mean) => mean,
+            Self::Shifted { least, more } => least + more,
         }
     }
 }
