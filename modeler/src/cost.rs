@@ -105,12 +105,14 @@ impl Rows {
         }
         let weights = self.weights();
         let criterion = |columns: &[Vec<f64>]| {
-            let of = |values: &[f64]| -> Vec<f64> { values.iter().zip(&weights).map(|(v, w)| v * w).collect() };
+            let of =
+                |values: &[f64]| -> Vec<f64> { values.iter().zip(&weights).map(|(v, w)| v * w).collect() };
             let weighted: Vec<Vec<f64>> = columns.iter().map(|column| of(column)).collect();
             let target = of(&self.used);
             let found = elastic(&Normal::new(&weighted, &target), 0.0, 0.0);
             let left = |row: usize| {
-                target[row] - weighted.iter().zip(&found).map(|(column, cost)| column[row] * cost).sum::<f64>()
+                target[row]
+                    - weighted.iter().zip(&found).map(|(column, cost)| column[row] * cost).sum::<f64>()
             };
             let sum: f64 = (0..target.len()).map(|row| left(row).powi(2)).sum();
             let parameters = 1.0 + found.iter().filter(|cost| **cost > 0.0).count() as f64;

@@ -85,12 +85,12 @@ pub use resource::{Growth, ResourceLaw, ResourceUse};
 pub use search::{Next, Search, SearchEnd, Tried};
 pub use stored::{
     STORED_MODEL_VERSION, StoredBacktest, StoredBottleneck, StoredCapacity, StoredCeiling, StoredFamily,
-    StoredKnee, StoredLatency, StoredLatencyStep, StoredLimit, StoredModel, StoredPoint, StoredPrediction, StoredResource,
-    StoredStep,
+    StoredKnee, StoredLatency, StoredLatencyStep, StoredLimit, StoredModel, StoredPoint, StoredPrediction,
+    StoredResource, StoredStep,
 };
 pub use stored_answers::{
-    StoredAnswers, StoredBeyond, StoredCosts, StoredFailures, StoredHeadroom, StoredMix, StoredRecovery, StoredRoute,
-    StoredRouteCost,
+    StoredAnswers, StoredBeyond, StoredCosts, StoredFailures, StoredHeadroom, StoredMix, StoredRecovery,
+    StoredRoute, StoredRouteCost,
 };
 pub use table::points_from_table;
 pub use threshold::{Judgement, Threshold, Watch};

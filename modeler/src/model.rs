@@ -163,6 +163,8 @@ pub struct CurveStep {
 
 /// A fit needs so many different loads.
 const LEAST_LOADS: usize = 3;
+/// A saturated load carries at least this share of what higher ones carry.
+const CARRIED_MORE_RATIO: f64 = 0.85;
 /// A load above the measured ceiling by more than this share was not carried, however short the stage.
 const OVER_CEILING_RATIO: f64 = 1.02;
 
@@ -181,6 +183,7 @@ pub fn model(mut points: Vec<Point>, request: &ModelRequest) -> Result<Model, Mo
         return Err(ModelError::TooFewLoads { count: levels, needed: LEAST_LOADS, from_table });
     }
     refuse_unidentified(&points, unit, request.force)?;
+    unmark_under_ceiling(&mut points);
     mark_over_ceiling(&mut points);
     let measures = measures(&points, unit, request.objective.as_ref())?;
     let subjects = subjects(&points, &measures);
@@ -341,6 +344,20 @@ fn levels(loads: impl Iterator<Item = f64>) -> usize {
         }
     }
     count
+}
+
+/// A load is not the most that is carried when a higher one was seen to carry more: in a short stage chance alone
+/// may leave that many requests behind.
+fn unmark_under_ceiling(points: &mut [Point]) {
+    let mut most = Rate::ZERO;
+    for point in points.iter_mut().rev().filter(|point| !point.draining) {
+        if point.throughput.as_per_second() < CARRIED_MORE_RATIO * most.as_per_second() {
+            point.saturated = false;
+        }
+        if point.throughput > most {
+            most = point.throughput;
+        }
+    }
 }
 
 /// A short stage just above the ceiling may look carried; a longer one would show that it is not.

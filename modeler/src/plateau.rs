@@ -45,7 +45,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// How many moments of the beginning to cut, at most half.
 ///
 /// MSER (White 1997): the cut that minimises the standard error of the mean of what is left; with fifty moments
-/// or more in batches of five, which is MSER-5.
+/// or more in batches of five, which is MSER-5. A warm-up begins at its extreme: the cut is made only when the first
+/// batch lies beyond all that is kept. Otherwise what the rule cuts off is a busy spell like any other, and without
+/// those the response would come out too short.
 pub(crate) fn warm_up(series: &[f64]) -> usize {
     let batch = if series.len() >= 50 { 5 } else { 1 };
     let means: Vec<f64> =
@@ -57,7 +59,9 @@ pub(crate) fn warm_up(series: &[f64]) -> usize {
             / (rest.len() * rest.len()) as f64
     };
     let cut = (0..=means.len() / 2).min_by(|&one, &other| score(one).total_cmp(&score(other))).unwrap_or(0);
-    cut * batch
+    let kept = &means[cut..];
+    let beyond = |first: f64| kept.iter().all(|mean| *mean < first) || kept.iter().all(|mean| *mean > first);
+    if means.first().is_some_and(|first| beyond(*first)) { cut * batch } else { 0 }
 }
 
 /// By what share of its mean `series` rises or falls from end to end, when that is more than chance; else zero.
@@ -151,6 +155,11 @@ mod tests {
         cold.extend(&steady);
         assert_eq!(warm_up(&cold), 3);
         assert_eq!(trend(&steady), 0.0);
+        // A busy spell at the beginning, as high as a later one, is no warm-up.
+        let mut busy = vec![18.0, 30.0, 20.0];
+        busy.extend(&steady);
+        busy[30] = 25.0;
+        assert_eq!(warm_up(&busy), 0);
         let rising: Vec<f64> = (0..40).map(|at| 100.0 + f64::from(at) + f64::from(at % 3)).collect();
         assert!((trend(&rising) - 0.326).abs() < 0.02, "{}", trend(&rising));
     }

@@ -58,7 +58,8 @@ pub(crate) struct Regressed {
 impl Regressed {
     /// The logarithm of the response at `ratio` of the ceiling.
     pub(crate) fn log_at(&self, ratio: f64) -> f64 {
-        self.intercept + self.slopes.iter().zip(features(ratio)).map(|(slope, each)| slope * each).sum::<f64>()
+        self.intercept
+            + self.slopes.iter().zip(features(ratio)).map(|(slope, each)| slope * each).sum::<f64>()
     }
 
     /// Whether it never falls below the ceiling.
@@ -126,11 +127,11 @@ pub(crate) fn fit(responses: &[Response], ceiling: f64, recipe: Recipe) -> Optio
 /// Source: Zou and Hastie, "Regularization and variable selection via the elastic net" (2005).
 fn net(rows: &[[f64; FEATURES]], logs: &[f64], weights: &[f64]) -> Option<Regressed> {
     let total: f64 = weights.iter().sum();
-    let mean = |of: &dyn Fn(usize) -> f64| weights.iter().enumerate().map(|(at, w)| w * of(at)).sum::<f64>() / total;
+    let mean =
+        |of: &dyn Fn(usize) -> f64| weights.iter().enumerate().map(|(at, w)| w * of(at)).sum::<f64>() / total;
     let centres: [f64; FEATURES] = std::array::from_fn(|feature| mean(&|at| rows[at][feature]));
-    let spreads: [f64; FEATURES] = std::array::from_fn(|feature| {
-        mean(&|at| (rows[at][feature] - centres[feature]).powi(2)).sqrt()
-    });
+    let spreads: [f64; FEATURES] =
+        std::array::from_fn(|feature| mean(&|at| (rows[at][feature] - centres[feature]).powi(2)).sqrt());
     if spreads.iter().any(|spread| spread.is_nan() || *spread <= 1e-12) {
         return None;
     }
@@ -146,7 +147,8 @@ fn net(rows: &[[f64; FEATURES]], logs: &[f64], weights: &[f64]) -> Option<Regres
         .with_intercept(false)
         .fit(&Dataset::new(records, target))
         .ok()?;
-    let slopes: [f64; FEATURES] = std::array::from_fn(|feature| fitted.hyperplane()[feature] / spreads[feature]);
+    let slopes: [f64; FEATURES] =
+        std::array::from_fn(|feature| fitted.hyperplane()[feature] / spreads[feature]);
     let intercept = middle - slopes.iter().zip(centres).map(|(slope, centre)| slope * centre).sum::<f64>();
     let found = Regressed { intercept, slopes, recipe: Recipe::Net };
     (intercept.is_finite() && slopes.iter().all(|slope| slope.is_finite())).then_some(found)

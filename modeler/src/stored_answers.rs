@@ -255,14 +255,26 @@ fn route(each: &crate::model::RouteModel) -> StoredRoute {
 
 /// By the names of `model.json`.
 const UNITS: [(&str, &str); 12] = [
-    ("points", "load and throughput in requests per second, concurrency in requests in flight, response_ms in milliseconds, resources in their own unit"),
-    ("families", "concurrency in requests in flight, throughput in requests per second; rate is requests per second for each request in flight"),
-    ("capacity", "requests per second; of a closed load the throughput, with next_load in requests in flight"),
+    (
+        "points",
+        "load and throughput in requests per second, concurrency in requests in flight, response_ms in milliseconds, resources in their own unit",
+    ),
+    (
+        "families",
+        "concurrency in requests in flight, throughput in requests per second; rate is requests per second for each request in flight",
+    ),
+    (
+        "capacity",
+        "requests per second; of a closed load the throughput, with next_load in requests in flight",
+    ),
     ("ceiling", "requests per second"),
     ("knee", "concurrency in requests in flight, throughput in requests per second"),
     ("predict", "load in the model's load_unit, throughput in requests per second"),
     ("latency", "offered in requests per second, responses in milliseconds"),
-    ("resources", "idle, limit and used_most in the unit of the resource, demand in that unit × seconds a request, bound in requests per second"),
+    (
+        "resources",
+        "idle, limit and used_most in the unit of the resource, demand in that unit × seconds a request, bound in requests per second",
+    ),
     ("costs", "cost in the unit of the resource × seconds a request: CPU-seconds of cpu_cores"),
     ("mix", "requests per second, all routes together"),
     ("headroom", "current in requests per second, ratio without unit"),
@@ -271,15 +283,36 @@ const UNITS: [(&str, &str); 12] = [
 
 /// By the names of `model.json`.
 const METHODS: [(&str, &str); 18] = [
-    ("points", "stages that hold; warm-up cut by MSER-5; quantiles of merged histograms; the number in flight steady by Mann and Kendall's test (change_ratio)"),
-    ("bottleneck", "the lowest bound of the utilisation law among resources with a limit, or the one that was seen used up"),
-    ("mix", "the capacity over the ratio of the mean costs of a request under both mixes; interval from the draws of both"),
+    (
+        "points",
+        "stages that hold; warm-up cut by MSER-5; quantiles of merged histograms; the number in flight steady by Mann and Kendall's test (change_ratio)",
+    ),
+    (
+        "bottleneck",
+        "the lowest bound of the utilisation law among resources with a limit, or the one that was seen used up",
+    ),
+    (
+        "mix",
+        "the capacity over the ratio of the mean costs of a request under both mixes; interval from the draws of both",
+    ),
     ("headroom", "the capacity, and its interval, over the present peak"),
-    ("beyond", "throughput and errors at the largest load beyond the measured ceiling, beside those of the ceiling"),
+    (
+        "beyond",
+        "throughput and errors at the largest load beyond the measured ceiling, beside those of the ceiling",
+    ),
     ("recoveries", "seconds until no more is in flight than the lower load needs"),
-    ("routes", "latency curves of each route against the load of all; capacity where its curve reaches the limit of the objective"),
-    ("backtest", "all families fitted on the lower two thirds of the loads, scored on the next ones up to twice the largest fitted"),
-    ("failures", "a logistic curve on the logarithm of the load, by weighted least squares; without one, monotone regression"),
+    (
+        "routes",
+        "latency curves of each route against the load of all; capacity where its curve reaches the limit of the objective",
+    ),
+    (
+        "backtest",
+        "all families fitted on the lower two thirds of the loads, scored on the next ones up to twice the largest fitted",
+    ),
+    (
+        "failures",
+        "a logistic curve on the logarithm of the load, by weighted least squares; without one, monotone regression",
+    ),
     ("by_limit", "each limit alone, as the capacity"),
     (
         "families",

@@ -89,12 +89,14 @@ fn cell() -> impl Strategy<Value = String> {
 
 /// Rows that are nearly those of a table, with repeats, ties, gaps and nonsense among them.
 fn table() -> impl Strategy<Value = String> {
-    let closed = proptest::collection::vec([cell(), cell()], 0..9)
-        .prop_map(|rows| (vec!["n,x".to_owned()], rows.into_iter().map(|row| row.join(",")).collect::<Vec<_>>()));
-    let open = proptest::collection::vec([cell(), cell(), cell(), cell(), cell(), cell()], 0..9).prop_map(|rows| {
-        let head = vec!["rate,x,p95,mean,pool_active,pool_max".to_owned()];
-        (head, rows.into_iter().map(|row| row.join(",")).collect::<Vec<_>>())
+    let closed = proptest::collection::vec([cell(), cell()], 0..9).prop_map(|rows| {
+        (vec!["n,x".to_owned()], rows.into_iter().map(|row| row.join(",")).collect::<Vec<_>>())
     });
+    let open =
+        proptest::collection::vec([cell(), cell(), cell(), cell(), cell(), cell()], 0..9).prop_map(|rows| {
+            let head = vec!["rate,x,p95,mean,pool_active,pool_max".to_owned()];
+            (head, rows.into_iter().map(|row| row.join(",")).collect::<Vec<_>>())
+        });
     prop_oneof![closed, open].prop_map(|(head, rows)| [head, rows].concat().join("\n") + "\n")
 }
 

@@ -99,7 +99,8 @@ fn request(mix: Vec<MixChange>) -> ModelRequest {
 
 fn modeled(sway: f64, mix: Vec<MixChange>) -> Model {
     let levels = [60.0, 120.0, 180.0, 240.0, 300.0, 360.0];
-    model(points(&run(&levels, sway), "shop.run").expect("is a run"), &request(mix)).expect("has enough loads")
+    model(points(&run(&levels, sway), "shop.run").expect("is a run"), &request(mix))
+        .expect("has enough loads")
 }
 
 /// The model of a swaying mix; made once, since three tests look at it.
@@ -191,7 +192,8 @@ fn misses_of_a_cache_cost_beside_the_routes() {
             value: hits,
         });
     }
-    let model = model(points(&run, "shop.run").expect("is a run"), &request(Vec::new())).expect("has enough loads");
+    let model =
+        model(points(&run, "shop.run").expect("is a run"), &request(Vec::new())).expect("has enough loads");
     let costs = model.costs.iter().find(|costs| costs.resource.ends_with("cpu_cores")).expect("is observed");
     let of = |name: &str| costs.routes.iter().find(|route| route.route == name).expect("is there").cost;
     assert!((of("(cache misses)") / 0.008 - 1.0).abs() < 0.1, "{costs:?}");

@@ -85,7 +85,13 @@ fn others() -> Vec<Case> {
         case("M/M/2", station(2, Law::Exponential(0.010)), 200.0, 0.060, "cores_busy"),
         case("M/D/1", station(1, Law::Fixed(0.005)), 200.0, 0.025, "cores_busy"),
         case("M/M/16", station(16, Law::Exponential(0.040)), 400.0, 0.200, "cores_busy"),
-        case("pool of 5", Service { pool: 5, elsewhere: pool, ..station(MANY, NONE) }, 200.0, 0.120, "pool_busy"),
+        case(
+            "pool of 5",
+            Service { pool: 5, elsewhere: pool, ..station(MANY, NONE) },
+            200.0,
+            0.120,
+            "pool_busy",
+        ),
         // X(16) = 40·16 / (1 + 0.05·15 + 0.0002·16·15)
         case("USL of 16", law, 355.9, 0.120, "pool_busy"),
         case("CPU of 2, pool", two, 250.0, 0.200, "cores_busy"),

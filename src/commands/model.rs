@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use captures::{Rate, Run};
 use modeler::{
-    Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, backlog_recoveries,
-    interruption, model, points, points_from_table,
+    Load, Model, ModelError, ModelRequest, Objective, Point, StoredModel, backlog_recoveries, interruption,
+    model, points, points_from_table,
 };
 use reports::Evidence;
 
@@ -236,7 +236,11 @@ fn summary(model: &Model) -> String {
             || format!("  by {} alone: not reached\n", each.limit),
             |(rate, interval)| {
                 let (rate, low, high) = (rps(rate), rps(interval.low), rps(interval.high));
-                format!("  by {} alone: {rate} req/s [{low}, {high}], binding: {}\n", each.limit, each.binding.name())
+                format!(
+                    "  by {} alone: {rate} req/s [{low}, {high}], binding: {}\n",
+                    each.limit,
+                    each.binding.name()
+                )
             },
         );
     }

@@ -75,7 +75,8 @@ pub(super) fn rows(text: &str) -> Result<Option<Vec<Row>>, ModelError> {
                     entry.users += number;
                     entry.told += 1;
                 } else {
-                    let failed = expected.and_then(|index| cells.get(index)).is_some_and(|cell| cell == "false");
+                    let failed =
+                        expected.and_then(|index| cells.get(index)).is_some_and(|cell| cell == "false");
                     entry.sample(at + 1, number, failed);
                 }
             }
