@@ -1,5 +1,7 @@
 //! `highwater forecast` on histories of every kind, good and bad, by the real binary.
 
+mod sources;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -240,7 +242,7 @@ fn machines_cost_and_futures_reach_every_form_of_the_report() {
     assert!(page.contains("Machines and cost by month") && page.contains("viral"));
 
     for (flags, says) in [
-        (vec!["--scenario", "viral=speed:2"], "knows growth, traffic, event and cost only"),
+        (vec!["--scenario", "viral=speed:2"], "knows growth, traffic, event, cost and 'mix ROUTE' only"),
         (vec!["--scale-out", "1=150"], "three fleets of different size"),
         (vec!["--prices", &at("requests.csv")], "requests.csv"),
         (vec!["--event", "Launch=2026-03-01"], "has no multiple, and the history holds no day of that name"),
@@ -281,5 +283,16 @@ fn holidays_of_a_file_are_what_they_were() {
     };
     assert!((multiple_on("2026-12-25") - 0.5).abs() < 0.02, "{}", facts["events"]);
     assert_eq!(multiple_on("2026-12-26"), 1.0);
+    let before = facts.clone();
+    // The same of a country, by its code.
+    let (code, facts, complaint) = forecast(&text, &["--horizon", "6w", "--holidays", "DE"]);
+    assert_eq!(code, 0, "{complaint}");
+    let events = facts["events"].as_array().unwrap();
+    let day = events.iter().find(|event| event["first"] == "2026-12-25").unwrap();
+    assert_eq!(day["name"], "DE: 25 December");
+    assert!((day["multiple"].as_f64().unwrap() - 0.5).abs() < 0.02, "{day}");
+    let (code, _, complaint) = forecast(&text, &["--holidays", "XX"]);
+    assert!(code == 2 && complaint.contains("is no country whose holidays are known"), "{complaint}");
+    let facts = before;
     assert!(facts["warnings"].to_string().contains("St Stephen (2026-12-26) is taken as an ordinary day"));
 }

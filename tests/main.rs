@@ -11,5 +11,6 @@ mod import;
 mod pipeline;
 mod record;
 mod replay;
+mod report;
 mod support;
 mod tidy;

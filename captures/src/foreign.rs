@@ -27,7 +27,7 @@ use crate::units::Offset;
 
 pub use gor::read_gor;
 pub use har::read_har;
-pub use log::{LogFormat, read_log};
+pub use log::{LogFormat, read_log, read_log_moments};
 pub use out::{Export, ExportFormat};
 pub use template::Template;
 

@@ -6,10 +6,14 @@
 //! Holm's method, so that two runs of the same thing are called different in about one of fifty comparisons of
 //! runs, however many routes there are.
 
+mod shift;
+
 use captures::{RouteInterval, Run};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+
+pub use shift::shift;
 
 /// Quantiles that are compared, and how many responses each run must hold for it.
 const QUANTILES: [(f64, u64); 3] = [(0.5, 100), (0.95, 400), (0.99, 2_000)];
@@ -133,6 +137,11 @@ impl Series {
             .filter_map(|interval| interval.routes.iter().find(|of| usize::from(of.route) == route))
             .filter(|of| of.total() > 0)
             .collect();
+        Self::over(&seconds)
+    }
+
+    /// Of `seconds` that have outcomes, in order.
+    fn over(seconds: &[&RouteInterval]) -> Option<Self> {
         let stretches = STRETCHES.min(seconds.len());
         if stretches < FEWEST_STRETCHES {
             return None;
@@ -184,9 +193,19 @@ fn quantiles(route: &str, before: &Series, after: &Series, draw: &mut ChaCha8Rng
     let enough = before.sum.response.len().min(after.sum.response.len());
     let wanted: Vec<f64> =
         QUANTILES.iter().filter(|&&(_, least)| enough >= least).map(|&(quantile, _)| quantile).collect();
-    let once = |series: &Series| series.quantiles(&vec![1; series.stretches], &wanted);
+    quantiles_at(route, before, after, &wanted, draw)
+}
+
+fn quantiles_at(
+    route: &str,
+    before: &Series,
+    after: &Series,
+    wanted: &[f64],
+    draw: &mut ChaCha8Rng,
+) -> Vec<Raw> {
+    let once = |series: &Series| series.quantiles(&vec![1; series.stretches], wanted);
     let (base, candidate) = (once(before), once(after));
-    let (of_base, of_candidate) = (before.resampled(&wanted, draw), after.resampled(&wanted, draw));
+    let (of_base, of_candidate) = (before.resampled(wanted, draw), after.resampled(wanted, draw));
     // What the resamples of a few stretches do not know of themselves.
     let freedom = (before.stretches.min(after.stretches) - 1) as f64;
     let Ok(student) = StudentsT::new(0.0, 1.0, freedom) else { return Vec::new() };
@@ -333,6 +352,24 @@ mod tests {
         assert!(false_alarms <= 5, "{false_alarms} of 100 equal pairs were called different");
         assert!(found >= 95, "a tenth was found {found} times of 100");
         assert!(elsewhere <= 5, "{elsewhere}");
+    }
+
+    #[test]
+    fn a_shift_says_by_how_much_each_part_of_the_distribution_moved() {
+        let base = run(1, 1.0);
+        let mut later = base.clone();
+        // By construction every response takes 1.5 times as long.
+        for entry in later.intervals.iter_mut().flat_map(|interval| &mut interval.routes) {
+            let mut slower = captures::Histogram::new();
+            entry.response.pairs().for_each(|(micros, count)| slower.record_micros(micros * 3 / 2, count));
+            entry.response = slower;
+        }
+        let shifted = shift(&base, &later, 1);
+        // 9 600 responses tell the 99.5 % quantile, not the 99.9 %.
+        assert_eq!(shifted.last().map(|each| each.compared), Some(Compared::Quantile(0.995)));
+        let held = shifted.iter().filter(|each| each.interval.0 <= 1.5 && 1.5 <= each.interval.1).count();
+        assert!(held == shifted.len() && shifted.iter().all(|each| each.interval.0 > 1.2), "{shifted:?}");
+        assert!(shift(&base, &Run { intervals: Vec::new(), ..run(1, 1.0) }, 1).is_empty());
     }
 
     #[test]

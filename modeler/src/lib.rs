@@ -12,6 +12,7 @@
 mod advice;
 mod backtest;
 mod beyond;
+mod binding;
 mod bottleneck;
 mod bounds;
 mod capacity;
@@ -54,11 +55,12 @@ mod window;
 
 pub use backtest::Backtest;
 pub use beyond::{BacklogRecovery, Beyond, Headroom, Overload, backlog_recoveries};
+pub use binding::BindingRoute;
 pub use bottleneck::Bottleneck;
 pub use bounds::{Bounds, Verdict};
 pub use capacity::{Binding, Capacity, LimitCapacity, LowerBound};
 pub use ceiling::Ceiling;
-pub use compare::{Compared, Comparison, Difference, compare};
+pub use compare::{Compared, Comparison, Difference, compare, shift};
 pub use cost::{Costs, MixAnswer, MixChange, RouteCost};
 pub use crowding::Crowding;
 pub use error::ModelError;
@@ -67,11 +69,12 @@ pub use family::{Family, Knee, KneeMethod, Parameters};
 pub use fit::{FamilyFit, Parameter, fit_usl};
 pub use forecast::{
     CapacityGiven, Counts, Event, EventGiven, Exhaustion, ExhaustionMonth, ExhaustionStep, FleetGiven,
-    Forecast, ForecastError, ForecastRequest, ForecastScore, ForecastStep, Foretold, History, Observation,
-    Order, PeakFactor, Plan, PlanMonth, Prices, Risk, ScaleOut, Scenario, ScenarioAnswer, Step,
-    StoredCapacityGiven, StoredEvent, StoredExhaustion, StoredExhaustionMonth, StoredForecast,
-    StoredForecastStep, StoredOrder, StoredPlan, StoredPlanMonth, StoredPrices, StoredRisk, StoredScenario,
-    StoredScenarioGiven, StoredScore, TableForm, TableRead, forecast, mean_rate, moment_of,
+    Forecast, ForecastError, ForecastRequest, ForecastScore, ForecastStep, Foretold, History, MixCost,
+    MixError, Observation, Order, PeakFactor, Plan, PlanMonth, Prices, Risk, ScaleOut, Scenario,
+    ScenarioAnswer, Step, StoredCapacityGiven, StoredEvent, StoredExhaustion, StoredExhaustionMonth,
+    StoredForecast, StoredForecastStep, StoredOrder, StoredPlan, StoredPlanMonth, StoredPrices, StoredRisk,
+    StoredScenario, StoredScenarioGiven, StoredScore, StoredTrendChange, TableForm, TableRead, TrendChange,
+    forecast, mean_rate, mix_cost, moment_of,
 };
 pub use kneedle::{Bend, kneedle};
 pub use latency::{LatencyCurve, LatencyMeasure, LatencyShape, LatencyStep};
@@ -94,5 +97,5 @@ pub use stored_answers::{
 };
 pub use table::points_from_table;
 pub use threshold::{Judgement, Threshold, Watch};
-pub use trend::{Trend, trend};
+pub use trend::{SteadyTrend, Trend, steady_trends, trend};
 pub use window::{cut_from, interruption, points};

@@ -4,12 +4,73 @@
 //! distribution, and a few outliers move neither. Neighbouring seconds resemble each other, which would make the
 //! test see trends everywhere; so it works on the medians of at most sixty stretches.
 
+use std::collections::BTreeMap;
+
+use captures::{ObservedKind, Run, Stage};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 /// At most so many stretches are compared.
 const STRETCHES: usize = 60;
 /// Fewer say nothing.
 const FEWEST: usize = 10;
+
+/// Fewer seconds of observation say nothing of a leak.
+const LEAST_SECONDS: usize = 60;
+
+/// How an observed number goes while the load is held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SteadyTrend {
+    /// The number, as it was observed.
+    pub name: String,
+    /// Pairs of second and value, ascending: those of the level that was held for longest, warmed up.
+    pub series: Vec<(f64, f64)>,
+    /// How it goes.
+    pub trend: Trend,
+}
+
+/// The trends of the gauges that `run` observed for a minute or longer at the level that it held for longest, by
+/// name.
+pub fn steady_trends(run: &Run) -> Vec<SteadyTrend> {
+    let mut names: Vec<&str> = run
+        .intervals
+        .iter()
+        .flat_map(|interval| &interval.observed)
+        .filter(|one| one.kind == ObservedKind::Gauge)
+        .map(|one| one.name.as_str())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    // What answers to load grows with it: only one level is looked at, the one that was held for longest.
+    let mut levels: BTreeMap<u64, (f64, Vec<&Stage>)> = BTreeMap::new();
+    for stage in run.header.stages.iter().filter(|stage| stage.is_hold()) {
+        let level = levels.entry(stage.from.to_bits()).or_default();
+        level.0 += stage.end.since(stage.begin).as_secs_f64();
+        level.1.push(stage);
+    }
+    let longest = levels.into_values().max_by(|one, other| one.0.total_cmp(&other.0));
+    let holds = longest.map_or_else(Vec::new, |(_, stages)| stages);
+    let steady = |second: u64| {
+        holds.iter().any(|stage| {
+            // The first tenth of a stage is warming up.
+            let begin = stage.begin.plus(stage.end.since(stage.begin) / 10);
+            (begin.second()..stage.end.second()).contains(&second)
+        })
+    };
+    let of = |name: &str| -> Option<SteadyTrend> {
+        let series: Vec<(f64, f64)> = run
+            .intervals
+            .iter()
+            .filter(|interval| steady(interval.second))
+            .filter_map(|interval| {
+                let one = interval.observed.iter().find(|one| one.name == name)?;
+                Some((interval.second as f64, one.value))
+            })
+            .collect();
+        let trend = if series.len() >= LEAST_SECONDS { trend(&series) } else { None };
+        Some(SteadyTrend { name: name.to_owned(), trend: trend?, series })
+    };
+    names.into_iter().filter_map(of).collect()
+}
 
 /// How a series of numbers goes.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -228,7 +228,7 @@ fn machines_orders_and_cost_follow_the_peaks() {
 #[test]
 fn scenarios_stand_side_by_side() {
     let scenario =
-        |name: &str, growth, cost| Scenario { name: name.to_owned(), growth, traffic: 1.0, event: 1.0, cost };
+        |name: &str, growth, cost| Scenario { name: name.to_owned(), growth, cost, ..Scenario::expected() };
     let made = planned(vec![scenario("twice the growth", 2.0, 1.0), scenario("better code", 1.0, 0.8)]);
 
     let [expected, faster, better] = &made.scenarios[..] else { panic!("{:?}", made.scenarios) };
@@ -258,4 +258,19 @@ fn a_shortage_on_an_event_is_the_gravest_risk() {
     let march = months.iter().find(|month| month.month == date(2026, 3, 1)).expect("is in the horizon");
     assert!((march.probability - gravest.probability).abs() < 1e-9, "{march:?}");
     assert!(months.iter().filter(|month| month.month != march.month).all(|month| month.shortage < 0.01));
+}
+
+#[test]
+fn what_is_not_known_of_a_mix_widens_its_date_and_moves_it_little() {
+    let sure = Scenario { name: "sure".to_owned(), cost: 1.3, ..Scenario::expected() };
+    let unsure = Scenario { name: "unsure".to_owned(), cost_spread: 0.15, ..sure.clone() };
+    let made = planned(vec![sure, unsure]);
+
+    let [_, sure, unsure] = &made.scenarios[..] else { panic!("{:?}", made.scenarios) };
+    let day = |at: Option<jiff::civil::DateTime>| {
+        at.map_or(400, |at| at.date().since(date(2026, 2, 5)).expect("is near").get_days())
+    };
+    let width = |dates: [Option<jiff::civil::DateTime>; 3]| day(dates[2]) - day(dates[0]);
+    assert!(width(unsure.runs_out) > width(sure.runs_out) + 30, "{:?} {:?}", sure.runs_out, unsure.runs_out);
+    assert!((day(unsure.runs_out[1]) - day(sure.runs_out[1])).abs() <= 14);
 }

@@ -1,10 +1,13 @@
 //! What to do about it: recommendations, each a whole sentence with its date or number, the most urgent first.
 
 use captures::Rate;
-use modeler::{Forecast, Order, Verdict};
+use modeler::{Binding, Forecast, Order, Verdict};
 
 use crate::evidence::Evidence;
 use crate::{finding, words};
+
+/// So much of what the model advises is told.
+const MOST_OF_THE_MODEL: usize = 4;
 
 /// The recommendations of a page.
 pub(crate) fn recommendations(evidence: &Evidence<'_>) -> Vec<String> {
@@ -61,6 +64,20 @@ pub(crate) fn recommendations(evidence: &Evidence<'_>) -> Vec<String> {
             advice.push("Do not buy by this number yet: it lies far beyond what was measured.".to_owned());
         }
     }
+    if let Some(baseline) = evidence.baseline {
+        let worse: Vec<String> = baseline.comparison.regressions().take(3).map(words::difference).collect();
+        if !worse.is_empty() {
+            advice.push(format!(
+                "Find out what made {} slower than {}: {}.",
+                baseline.candidate,
+                baseline.name,
+                worse.join("; ")
+            ));
+        }
+    }
+    if let Some(model) = evidence.model {
+        advice.extend(model.advice.iter().take(MOST_OF_THE_MODEL).cloned());
+    }
     let worse: Vec<&str> = evidence
         .releases
         .last()
@@ -79,10 +96,12 @@ pub(crate) fn lead(evidence: &Evidence<'_>) -> String {
     let mut parts = Vec::new();
     if let Some(model) = evidence.model.filter(|model| model.objective.is_some()) {
         let (what, how) = finding::binding(&model.capacity, model);
-        parts.push(if how.is_empty() {
-            format!("bound by {what}")
-        } else {
-            format!("bound by {what} ({how})")
+        parts.push(match (model.binding_route(), model.capacity.binding) {
+            (Some(bound), Binding::Latency(measure)) => {
+                format!("{} of {} binds ({how})", measure.name(), bound.route)
+            }
+            _ if how.is_empty() => format!("bound by {what}"),
+            _ => format!("bound by {what} ({how})"),
         });
     }
     if let Some(forecast) = evidence.forecast {
@@ -119,7 +138,15 @@ pub(crate) fn lead(evidence: &Evidence<'_>) -> String {
     }
     let text = parts.join("; ");
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+    letters.next().map_or_else(String::new, |first| {
+        // A quantile keeps its name: p95.
+        let first = if text.starts_with('p') && text[1..].starts_with(|it: char| it.is_ascii_digit()) {
+            first.to_string()
+        } else {
+            first.to_uppercase().to_string()
+        };
+        format!("{first}{}.", letters.as_str())
+    })
 }
 
 /// Whether the last day for an order lies before the forecast begins.

@@ -49,6 +49,14 @@ impl Axis {
         Self::linear(0.0, high, about, words::tick)
     }
 
+    /// From a round number at or below `low` to one at or above `high`, zero between them.
+    pub(crate) fn around_zero(low: f64, high: f64, about: usize) -> Self {
+        let usable = |value: f64| if value.is_finite() { value.clamp(-FARTHEST, FARTHEST) } else { 0.0 };
+        let (low, high) = (usable(low).min(0.0), usable(high).max(1e-6));
+        let step = round_step((high - low) / about as f64);
+        Self::linear((low / step).floor() * step, (high / step).ceil() * step, about, words::tick)
+    }
+
     /// Exactly from `low` to `high`.
     fn linear(low: f64, high: f64, about: usize, label: fn(f64, f64) -> String) -> Self {
         let (low, high) = ordered(low, high);

@@ -1,5 +1,6 @@
 //! Evidence → charts: picks what is drawn, in plain data, and words it.
 
+mod compared;
 mod growth;
 mod observed;
 mod plan;
@@ -38,6 +39,8 @@ pub(crate) enum Part {
     Week,
     Backtest,
     Trend,
+    Cost,
+    Shift,
     /// Of the run with this number.
     Run(usize),
 }
@@ -63,6 +66,12 @@ pub(crate) fn charts(evidence: &Evidence<'_>) -> Vec<Drawn> {
     if let Some(model) = evidence.model.filter(|model| !model.throughput_curve.is_empty()) {
         let chart = scalability(model);
         push("scalability", Part::Scalability, chart.svg(), chart.csv());
+    }
+    if let Some(chart) = evidence.model.and_then(compared::costs) {
+        push("cost", Part::Cost, chart.svg(), chart.csv());
+    }
+    if let Some(chart) = evidence.baseline.and_then(compared::shift) {
+        push("shift", Part::Shift, chart.svg(), chart.csv());
     }
     if let Some(forecast) = evidence.forecast {
         let chart = growth::growth(forecast);
@@ -99,6 +108,9 @@ pub(crate) fn charts(evidence: &Evidence<'_>) -> Vec<Drawn> {
         }
         if let Some(chart) = observed::over_time(run, &name("observed"), run::stages(run)) {
             push(&name("observed"), Part::Run(at), chart.svg(), chart.csv());
+        }
+        if let Some(chart) = compared::leaks(run, &name("leaks"), run::stages(run)) {
+            push(&name("leaks"), Part::Run(at), chart.svg(), chart.csv());
         }
         let level = account::telling_level(run, objective);
         let chart = run::quantiles(run, &level, name("quantiles"), objective);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use captures::{Rate, Run};
-use modeler::{Bounds, Forecast, Model, Objective, Point};
+use modeler::{Bounds, Comparison, Difference, Forecast, Model, Objective, Point};
 
 /// What is known, as far as it is known. A report is drawn of whatever there is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Evidence<'a> {
     /// What the report is about.
     pub title: &'a str,
@@ -22,6 +22,25 @@ pub struct Evidence<'a> {
     pub check: Option<&'a Check>,
     /// The runs as releases over time, the oldest first.
     pub releases: &'a [Release],
+    /// The run beside an earlier one that it is measured by.
+    pub baseline: Option<&'a Baseline>,
+}
+
+/// A run beside an earlier one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    /// What the earlier one is called.
+    pub name: String,
+    /// What the later one is called.
+    pub candidate: String,
+    /// Route by route.
+    pub comparison: Comparison,
+    /// All responses together, by ascending quantile.
+    pub shift: Vec<Difference>,
+    /// A quantile may grow by this share before it is called a regression.
+    pub allowed_ratio: f64,
+    /// What makes the two less alike than they should be: phrases about the later one.
+    pub warnings: Vec<String>,
 }
 
 /// A run as one of many over time.

@@ -55,7 +55,7 @@ pub(crate) fn finding(evidence: &Evidence<'_>) -> Finding {
     let (tone, headline) = headline(evidence);
     let mut facts = Vec::new();
     if let Some(model) = evidence.model {
-        capacity_facts(model, &mut facts);
+        capacity_facts(model, present_peak(evidence), &mut facts);
     } else {
         run_facts(evidence.runs, &mut facts);
     }
@@ -114,7 +114,7 @@ fn headline(evidence: &Evidence<'_>) -> (Tone, String) {
         return (Tone::Bad, "Nothing can be concluded about the target.".to_owned());
     }
     if let Some(model) = evidence.model {
-        return model_headline(model);
+        return model_headline(model, present_peak(evidence));
     }
     if let Some(forecast) = evidence.forecast {
         return growth_headline(forecast);
@@ -135,7 +135,7 @@ fn headline(evidence: &Evidence<'_>) -> (Tone, String) {
     (if answered >= 0.99 { Tone::Good } else { Tone::Warning }, text)
 }
 
-fn model_headline(model: &Model) -> (Tone, String) {
+fn model_headline(model: &Model, peak: Option<Rate>) -> (Tone, String) {
     let capacity = &model.capacity;
     let rate = words::rate(capacity.rate);
     let Some(objective) = model.objective.as_ref().filter(|_| model.load_unit == LoadUnit::Offered) else {
@@ -165,18 +165,15 @@ fn model_headline(model: &Model) -> (Tone, String) {
             format!("Does not keep {objective}, not even at the lowest load that was tried{fail}."),
         );
     }
+    let holds = held(model, peak);
     let (tone, text) = match capacity.verdict {
-        Verdict::Measured => (Tone::Good, format!("Holds {rate} requests per second with {objective}.")),
-        Verdict::Extrapolated => (
-            Tone::Good,
-            format!("Should hold {rate} requests per second with {objective}: more than was tried."),
-        ),
-        Verdict::LowConfidence => (
-            Tone::Warning,
-            format!(
-                "May hold {rate} requests per second with {objective}: far more than was tried, so run it."
-            ),
-        ),
+        Verdict::Measured => (Tone::Good, format!("Holds {holds} with {objective}.")),
+        Verdict::Extrapolated => {
+            (Tone::Good, format!("Should hold {holds} with {objective}: more than was tried."))
+        }
+        Verdict::LowConfidence => {
+            (Tone::Warning, format!("May hold {holds} with {objective}: far more than was tried, so run it."))
+        }
         Verdict::Refused => (
             Tone::Warning,
             format!(
@@ -184,7 +181,36 @@ fn model_headline(model: &Model) -> (Tone, String) {
             ),
         ),
     };
-    (if model.warnings.is_empty() { tone } else { tone_at_most_warning(tone, model) }, text)
+    let tone = if model.warnings.is_empty() { tone } else { tone_at_most_warning(tone, model) };
+    // What holds less than comes already is no good news.
+    let short = peak.is_some_and(|peak| capacity.rate < peak);
+    (if short { Tone::Bad } else { tone }, text)
+}
+
+/// Today's peak: what somebody said, else the busiest minute of the history's last week.
+fn present_peak(evidence: &Evidence<'_>) -> Option<Rate> {
+    let said = evidence.model.and_then(|model| model.headroom).map(|headroom| headroom.current);
+    said.or_else(|| evidence.forecast.and_then(Forecast::present_peak)).filter(|peak| *peak > Rate::ZERO)
+}
+
+/// The capacity as a multiple of today's peak where that is known, else as a rate.
+fn held(model: &Model, peak: Option<Rate>) -> String {
+    let capacity = &model.capacity;
+    match peak {
+        Some(peak) => {
+            let over = |rate: Rate| rate.as_per_second() / peak.as_per_second();
+            let (low, high) = (over(capacity.interval_90.low), over(capacity.interval_90.high));
+            // Times below ten have one decimal, and so have their bounds.
+            let bound = |times: f64| words::times(times).trim_end_matches('×').to_owned();
+            format!(
+                "{} today's peak (90 %: {}–{})",
+                words::times(over(capacity.rate)),
+                bound(low),
+                bound(high)
+            )
+        }
+        None => format!("{} requests per second", words::rate(capacity.rate)),
+    }
 }
 
 /// Warnings about a model colour its verdict only when it is not bracketed by measurement.
@@ -192,7 +218,7 @@ fn tone_at_most_warning(tone: Tone, model: &Model) -> Tone {
     if tone == Tone::Good && !model.capacity.bracketed { Tone::Warning } else { tone }
 }
 
-fn capacity_facts(model: &Model, facts: &mut Vec<Fact>) {
+fn capacity_facts(model: &Model, peak: Option<Rate>, facts: &mut Vec<Fact>) {
     let capacity = &model.capacity;
     let interval = match (&model.objective, &model.ceiling) {
         (None, Some(ceiling)) => &ceiling.interval,
@@ -204,6 +230,14 @@ fn capacity_facts(model: &Model, facts: &mut Vec<Fact>) {
         (None, true) => "the curve was seen to flatten",
         (None, false) => "the curve was not seen to flatten",
     };
+    if let Some(peak) = peak {
+        facts.push(Fact {
+            name: "capacity",
+            value: format!("{} req/s", words::rate(capacity.rate)),
+            note: format!("today's peak is {} req/s", words::rate(peak)),
+            anchor: "how-capacity",
+        });
+    }
     facts.push(Fact {
         name: "95 % interval",
         value: format!("{} req/s", words::rates(interval)),
@@ -221,8 +255,19 @@ fn capacity_facts(model: &Model, facts: &mut Vec<Fact>) {
             anchor: "levels",
         });
     }
-    let (value, note) = binding(capacity, model);
-    facts.push(Fact { name: "what binds", value, note, anchor: "response" });
+    let (value, note) = match model.binding_route() {
+        Some(bound) => (
+            bound.route.clone(),
+            format!(
+                "past the limit from {} req/s of all routes on; {} of the responses beyond it",
+                words::rate(bound.capacity),
+                words::percent(bound.slow_ratio)
+            ),
+        ),
+        None => binding(capacity, model),
+    };
+    let anchor = if model.binding_route().is_some() { "bottlenecks" } else { "response" };
+    facts.push(Fact { name: "what binds", value, note, anchor });
     if let Some(ceiling) = &model.ceiling {
         let note =
             if ceiling.measured { "measured in overload" } else { "where the curves lead; not reached" };

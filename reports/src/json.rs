@@ -6,13 +6,13 @@
 use captures::{Histogram, Rate, RouteInterval, Run};
 use modeler::{
     Bounds, Forecast, Model, Point, StoredExhaustionMonth, StoredForecast, StoredPlan, StoredRisk,
-    StoredScenario,
+    StoredScenario, StoredTrendChange,
 };
 use serde::Serialize;
 
 use crate::account::{self, Account};
-use crate::evidence::{Check, Evidence};
-use crate::{advice, finding, page};
+use crate::evidence::{Baseline, Check, Evidence};
+use crate::{advice, finding, page, words};
 
 /// The JSON Schema of `report.json`.
 pub const SCHEMA: &str = include_str!("report.schema.json");
@@ -32,6 +32,9 @@ struct Report<'a> {
     families: Vec<Family>,
     backtest: Option<Backtest>,
     check: Option<Checked>,
+    bottleneck: Option<Bottleneck<'a>>,
+    routes: Vec<RouteLimit<'a>>,
+    comparison: Option<Compared<'a>>,
     growth: Option<Growth>,
     recommendations: Vec<String>,
     releases: Vec<ReleaseFacts<'a>>,
@@ -149,8 +152,67 @@ struct Trial {
 }
 
 #[derive(Serialize)]
+struct Bottleneck<'a> {
+    resource: Option<&'a str>,
+    bound_per_second: Option<f64>,
+    measured: bool,
+    because: &'a str,
+}
+
+#[derive(Serialize)]
+struct RouteLimit<'a> {
+    name: &'a str,
+    share_ratio: f64,
+    capacity_per_second: Option<f64>,
+    interval: Option<[f64; 2]>,
+    binds: bool,
+    slow_ratio: Option<f64>,
+    costs: Vec<RouteCost<'a>>,
+}
+
+#[derive(Serialize)]
+struct RouteCost<'a> {
+    resource: &'a str,
+    cost: f64,
+    interval: [f64; 2],
+    share_ratio: f64,
+}
+
+#[derive(Serialize)]
+struct Compared<'a> {
+    baseline: &'a str,
+    candidate: &'a str,
+    allowed_ratio: f64,
+    regressions: usize,
+    differences: Vec<Difference<'a>>,
+    shift: Vec<Difference<'a>>,
+    left_out: Vec<LeftOut<'a>>,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct LeftOut<'a> {
+    route: &'a str,
+    why: &'a str,
+}
+
+#[derive(Serialize)]
+struct Difference<'a> {
+    route: &'a str,
+    measure: String,
+    base: f64,
+    candidate: f64,
+    change: f64,
+    interval: [f64; 2],
+    p_value: f64,
+    regressed: bool,
+    improved: bool,
+}
+
+#[derive(Serialize)]
 struct Growth {
     growth_per_year_ratio: f64,
+    changes: Vec<StoredTrendChange>,
     capacity_per_second: Option<f64>,
     runs_out_p10: Option<String>,
     runs_out_p50: Option<String>,
@@ -241,6 +303,14 @@ pub fn json(evidence: &Evidence<'_>) -> String {
             largest_error_ratio: backtest.largest_error_ratio,
         }),
         check: evidence.check.map(checked),
+        bottleneck: model.and_then(|model| model.bottleneck.as_ref()).map(|found| Bottleneck {
+            resource: found.resource.as_deref(),
+            bound_per_second: found.bound.map(Rate::as_per_second),
+            measured: found.measured,
+            because: &found.because,
+        }),
+        routes: model.map_or_else(Vec::new, route_limits),
+        comparison: evidence.baseline.map(compared),
         growth: evidence.forecast.map(growth),
         recommendations: advice::recommendations(evidence),
         releases: evidence
@@ -248,7 +318,7 @@ pub fn json(evidence: &Evidence<'_>) -> String {
             .iter()
             .map(|release| ReleaseFacts {
                 name: &release.name,
-                started: crate::words::moment(release.started),
+                started: words::moment(release.started),
                 level: &release.level,
                 capacity_per_second: release.capacity.map(Rate::as_per_second),
                 interval: release.interval.map(pair),
@@ -359,12 +429,71 @@ fn checked(check: &Check) -> Checked {
     }
 }
 
+fn route_limits(model: &Model) -> Vec<RouteLimit<'_>> {
+    let bound = model.binding_route();
+    model.routes.iter().map(|route| route_limit(model, route, bound.as_ref())).collect()
+}
+
+fn route_limit<'a>(
+    model: &'a Model,
+    route: &'a modeler::RouteModel,
+    bound: Option<&modeler::BindingRoute>,
+) -> RouteLimit<'a> {
+    let bound = bound.filter(|bound| bound.route == route.route);
+    let costs = model.costs.iter().flat_map(|costs| costs.routes.iter().map(move |cost| (costs, cost)));
+    RouteLimit {
+        name: &route.route,
+        share_ratio: route.share_ratio,
+        capacity_per_second: route.capacity.map(Rate::as_per_second),
+        interval: route.interval.map(pair),
+        binds: bound.is_some(),
+        slow_ratio: bound.map(|bound| bound.slow_ratio),
+        costs: costs
+            .filter(|(_, cost)| cost.route == route.route)
+            .map(|(costs, cost)| RouteCost {
+                resource: &costs.resource,
+                cost: cost.cost,
+                interval: [cost.interval.low, cost.interval.high],
+                share_ratio: cost.share_ratio,
+            })
+            .collect(),
+    }
+}
+
+fn compared(baseline: &Baseline) -> Compared<'_> {
+    Compared {
+        baseline: &baseline.name,
+        candidate: &baseline.candidate,
+        allowed_ratio: baseline.allowed_ratio,
+        regressions: baseline.comparison.regressions().count(),
+        differences: baseline.comparison.differences.iter().map(difference).collect(),
+        shift: baseline.shift.iter().map(difference).collect(),
+        left_out: baseline.comparison.left_out.iter().map(|(route, why)| LeftOut { route, why }).collect(),
+        warnings: &baseline.warnings,
+    }
+}
+
+fn difference(it: &modeler::Difference) -> Difference<'_> {
+    Difference {
+        route: &it.route,
+        measure: words::measure(it.compared),
+        base: it.base,
+        candidate: it.candidate,
+        change: it.change,
+        interval: [it.interval.0, it.interval.1],
+        p_value: it.p_value,
+        regressed: it.regressed,
+        improved: it.improved,
+    }
+}
+
 fn growth(forecast: &Forecast) -> Growth {
     let exhaustion = forecast.exhaustion.as_ref();
     let date = |at: Option<jiff::civil::DateTime>| at.map(|at| at.date().to_string());
     let stored = StoredForecast::from(forecast);
     Growth {
         growth_per_year_ratio: forecast.growth_per_year_ratio,
+        changes: stored.changes,
         capacity_per_second: forecast.capacity.map(|capacity| capacity.rate.as_per_second()),
         runs_out_p10: exhaustion.and_then(|exhaustion| date(exhaustion.p10)),
         runs_out_p50: exhaustion.and_then(|exhaustion| date(exhaustion.p50)),
@@ -390,7 +519,7 @@ fn run_facts(run: &Run) -> RunFacts<'_> {
     };
     RunFacts {
         tool: &header.tool,
-        started: crate::words::moment(header.started),
+        started: words::moment(header.started),
         target: &header.target,
         capture: &header.capture,
         capture_sha256: header.capture_digest.iter().map(|byte| format!("{byte:02x}")).collect(),

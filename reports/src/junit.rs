@@ -12,8 +12,8 @@ struct Case {
     failure: Option<String>,
 }
 
-/// What was to hold, as JUnit XML: valid runs, the objective at the recorded load, the checked prediction, and
-/// latest runs no worse than those before.
+/// What was to hold, as JUnit XML: valid runs, the objective at the recorded load, no regression beside the
+/// baseline, the checked prediction, and latest runs no worse than those before.
 pub fn junit(evidence: &Evidence<'_>) -> String {
     let cases = cases(evidence);
     let failures = cases.iter().filter(|case| case.failure.is_some()).count();
@@ -65,6 +65,13 @@ fn cases(evidence: &Evidence<'_>) -> Vec<Case> {
                 });
             }
         }
+    }
+    for it in evidence.baseline.iter().flat_map(|baseline| &baseline.comparison.differences) {
+        cases.push(Case {
+            group: "baseline",
+            name: format!("{} of {}", words::measure(it.compared), it.route),
+            failure: it.regressed.then(|| words::difference(it)),
+        });
     }
     if let Some(check) = evidence.check {
         let missed = check.deviation_ratio().filter(|deviation| deviation.abs() > 0.1);

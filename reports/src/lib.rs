@@ -24,7 +24,7 @@ mod theme;
 mod title;
 mod words;
 
-pub use evidence::{Check, Evidence, Release, RouteTime, Trial};
+pub use evidence::{Baseline, Check, Evidence, Release, RouteTime, Trial};
 pub use json::{SCHEMA, json};
 pub use junit::junit;
 pub use markdown::markdown;

@@ -30,8 +30,11 @@ pub fn markdown(evidence: &Evidence<'_>) -> String {
     let forecast = evidence.forecast;
     for (name, table) in [
         ("The prediction, checked", evidence.check.map(table::trials)),
+        ("Beside the baseline", evidence.baseline.map(table::found::comparison)),
         ("Load levels", table::levels(evidence)),
         ("Objective and error budget", table::plan::budget(evidence)),
+        ("Routes: limits and cost", evidence.model.and_then(table::found::routes)),
+        ("Resources", evidence.model.and_then(table::found::resources)),
         ("Growth", forecast.map(table::growth)),
         ("Machines", forecast.and_then(table::plan::plan)),
         ("Other futures", forecast.and_then(table::plan::scenarios)),

@@ -160,6 +160,9 @@ pub(crate) fn run_lead(run: &Run) -> String {
     )
 }
 
+/// Changes of the trend that are told, the latest.
+const MOST_CHANGES: usize = 3;
+
 /// What stands below the growth chart.
 pub(crate) fn growth_note(forecast: &Forecast) -> String {
     let events: Vec<String> = forecast
@@ -170,7 +173,18 @@ pub(crate) fn growth_note(forecast: &Forecast) -> String {
         })
         .collect();
     let events = if events.is_empty() { "none given".to_owned() } else { events.join("; ") };
-    format!("Trend {} a year. Events: {events}.", finding::signed_percent(forecast.growth_per_year_ratio))
+    let changes: Vec<String> =
+        forecast.changes.iter().rev().take(MOST_CHANGES).rev().map(ToString::to_string).collect();
+    let changes = if changes.is_empty() {
+        "No change of the trend beyond chance".to_owned()
+    } else {
+        let told = changes.join("; ");
+        format!("{}{}", told[..1].to_uppercase(), &told[1..])
+    };
+    format!(
+        "Trend {} a year. {changes}. Events: {events}.",
+        finding::signed_percent(forecast.growth_per_year_ratio)
+    )
 }
 
 /// How the growth came about.

@@ -48,10 +48,17 @@ struct Page {
     risks: Option<Table>,
     week: Option<String>,
     tried: Option<String>,
+    in_the_way: Vec<String>,
+    cost: Option<String>,
+    routes: Option<Table>,
+    resources: Option<Table>,
+    shift: Option<String>,
+    comparison: Option<Table>,
     trend: Option<String>,
     releases: Option<Table>,
     runs: Vec<RunPart>,
     runs_left: Option<String>,
+    firmer: Vec<String>,
     how_capacity: Vec<String>,
     families: Option<Table>,
     curves: Option<Table>,
@@ -134,6 +141,7 @@ fn page(evidence: &Evidence<'_>) -> Page {
     let drawn = draw::charts(evidence);
     let one = |part: Part| drawn.iter().find(|chart| chart.part == part).map(|chart| chart.svg.clone());
     let mut warnings = evidence.model.map_or_else(Vec::new, |model| model.warnings.clone());
+    let firmer = evidence.model.map_or_else(Vec::new, |model| model.firmer.clone());
     warnings.extend(evidence.forecast.into_iter().flat_map(|forecast| forecast.warnings.iter().cloned()));
     let runs = (0..evidence.runs.len().min(draw::MOST_RUNS)).map(|at| {
         let charts = drawn.iter().filter(|chart| chart.part == Part::Run(at)).map(|chart| chart.svg.clone());
@@ -187,10 +195,17 @@ fn page(evidence: &Evidence<'_>) -> Page {
         risks: evidence.forecast.and_then(table::plan::risks),
         week: one(Part::Week),
         tried: one(Part::Backtest),
+        in_the_way: evidence.model.map_or_else(Vec::new, table::found::in_the_way),
+        cost: one(Part::Cost),
+        routes: evidence.model.and_then(table::found::routes),
+        resources: evidence.model.and_then(table::found::resources),
+        shift: one(Part::Shift),
+        comparison: evidence.baseline.map(table::found::comparison),
         trend: one(Part::Trend),
         releases: table::plan::releases(evidence),
         runs: runs.collect(),
         runs_left: (left > 0).then(|| format!("{left} further runs are in report.json.")),
+        firmer,
         how_capacity: evidence.model.map_or_else(Vec::new, method::capacity),
         families: evidence.model.and_then(table::families),
         curves: evidence.model.and_then(table::curves),
@@ -210,15 +225,21 @@ fn page(evidence: &Evidence<'_>) -> Page {
 }
 
 impl Page {
+    fn has_bottlenecks(&self) -> bool {
+        !self.in_the_way.is_empty() || self.routes.is_some() || self.resources.is_some()
+    }
+
     /// The parts that are there, for the row of links.
     fn present_parts(&self) -> Vec<Link> {
         [
             (self.check.is_some(), "Check", "check"),
+            (self.comparison.is_some(), "Beside the baseline", "comparison"),
             (self.throughput.is_some(), "Throughput", "throughput"),
             (self.response.is_some(), "Response", "response"),
             (self.levels.is_some(), "Load levels", "levels"),
             (self.budget.is_some(), "Error budget", "budget"),
             (self.scalability.is_some(), "Scalability", "scalability"),
+            (self.has_bottlenecks(), "Bottlenecks", "bottlenecks"),
             (self.growth.is_some(), "Growth", "growth"),
             (!self.exhaustion.is_empty(), "When it runs out", "exhaustion"),
             (self.plan.is_some(), "Machines", "machines"),

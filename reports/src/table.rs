@@ -1,5 +1,6 @@
 //! Tables: the same rows for the page and for the terminal.
 
+pub(crate) mod found;
 pub(crate) mod plan;
 
 use captures::Run;

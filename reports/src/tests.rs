@@ -182,6 +182,7 @@ fn forecast() -> Forecast {
             by_month: Vec::new(),
         }),
         growth_per_year_ratio: 0.31,
+        changes: Vec::new(),
         score: Some(ForecastScore {
             origins: 12,
             mase: 0.91,
@@ -262,6 +263,7 @@ fn a_whole_report_names_the_capacity_first() {
         forecast: Some(&forecast),
         check: Some(&check),
         releases: &[],
+        baseline: None,
     };
 
     let page = html(&evidence);
@@ -310,6 +312,7 @@ fn models_of_tables_are_reports_too() {
             forecast: None,
             check: None,
             releases: &[],
+            baseline: None,
         };
 
         let page = html(&evidence);
@@ -339,6 +342,7 @@ fn an_invalid_run_says_so_before_anything_else() {
         forecast: None,
         check: None,
         releases: &[],
+        baseline: None,
     };
 
     let page = html(&evidence);
@@ -376,6 +380,7 @@ fn an_interrupted_run_says_so_first_and_is_not_judged_by_its_end() {
         forecast: None,
         check: None,
         releases: &[],
+        baseline: None,
     };
 
     let page = html(&evidence);
@@ -413,6 +418,7 @@ fn what_came_from_outside_is_escaped() {
         forecast: None,
         check: None,
         releases: &[],
+        baseline: None,
     };
 
     let page = html(&evidence);
@@ -440,6 +446,7 @@ fn a_forecast_alone_and_nothing_at_all_are_reports_too() {
         forecast: Some(&forecast),
         check: None,
         releases: &[],
+        baseline: None,
     };
     let nothing = Evidence { forecast: None, ..alone };
 

@@ -2,9 +2,12 @@
 
 use captures::Run;
 use jiff::civil::Date;
-use modeler::{Binding, Event, Exhaustion, Forecast, LatencyMeasure, Model, Objective, Plan};
+use modeler::{
+    Binding, Compared, Costs, Event, Exhaustion, Forecast, LatencyMeasure, Model, Objective, Plan, Trend,
+};
 
 use crate::account::{self, Account, Level};
+use crate::evidence::Baseline;
 use crate::finding::{binding, is_invalid, signed_percent};
 use crate::words;
 
@@ -240,6 +243,83 @@ pub(crate) fn week(busiest: usize) -> String {
         DAYS[busiest / 24 % 7],
         (hour + 1) % 24
     )
+}
+
+/// The costs that decide: those of what runs out first, else the first that are known.
+pub(crate) fn deciding_costs(model: &Model) -> Option<&Costs> {
+    let scarce = model.bottleneck.as_ref().and_then(|found| found.resource.as_ref());
+    model.costs.iter().find(|costs| Some(&costs.resource) == scarce).or(model.costs.first())
+}
+
+/// The title of the chart of what routes cost.
+pub(crate) fn costs(costs: &Costs) -> String {
+    let by_request = costs.routes.iter().max_by(|one, other| one.cost.total_cmp(&other.cost));
+    match (costs.routes.first(), by_request) {
+        (Some(most), Some(dearest)) if most.route != dearest.route => format!(
+            "{} takes {} of what requests use; a request of {} is the dearest",
+            most.route,
+            words::percent(most.share_ratio),
+            dearest.route
+        ),
+        (Some(most), _) => {
+            format!("{} takes {} of what requests use", most.route, words::percent(most.share_ratio))
+        }
+        (None, _) => "What each route costs".to_owned(),
+    }
+}
+
+/// The unit in which the cost of a request is drawn, with its name.
+pub(crate) fn cost_unit(resource: &str) -> String {
+    if resource.ends_with("cpu_cores") {
+        "CPU-milliseconds a request".to_owned()
+    } else {
+        format!("{resource} × milliseconds a request")
+    }
+}
+
+/// A cost of a request, resource × seconds.
+pub(crate) fn cost(resource: &str, cost: f64) -> String {
+    if resource.ends_with("cpu_cores") { words::milliseconds(1e3 * cost) } else { words::number(1e3 * cost) }
+}
+
+/// The title of the chart of how quantiles moved.
+pub(crate) fn shift(baseline: &Baseline) -> String {
+    let worse = baseline.comparison.regressions().count();
+    let known = |wanted: f64| baseline.shift.iter().find(|step| step.compared == Compared::Quantile(wanted));
+    let moved: Vec<String> = [(0.5, "the median"), (0.95, "p95"), (0.99, "p99")]
+        .into_iter()
+        .filter_map(|(quantile, name)| {
+            let step = known(quantile)?;
+            // An interval that holds no change tells none.
+            let certain = step.interval.0 > 1.0 || step.interval.1 < 1.0;
+            certain.then(|| format!("{name} {}", signed_percent(step.change - 1.0)))
+        })
+        .collect();
+    let moved =
+        if moved.is_empty() { "no quantile moved beyond chance".to_owned() } else { moved.join(", ") };
+    match worse {
+        0 => format!("No regression beside {}: {moved}", baseline.name),
+        1 => format!("One regression beside {}: {moved}", baseline.name),
+        _ => format!("{worse} regressions beside {}: {moved}", baseline.name),
+    }
+}
+
+/// The title of the chart of what grows while the load does not; `worst` is the trend that is drawn first.
+pub(crate) fn leaks(leaking: &[&str], worst: Option<&Trend>) -> String {
+    match (leaking, worst) {
+        ([name, ..], Some(trend)) => {
+            let more = match leaking.len() - 1 {
+                0 => String::new(),
+                more => format!(", and {more} more with it"),
+            };
+            format!(
+                "{name} grew by {} in {} under a load that did not{more}",
+                words::percent(trend.growth_ratio()),
+                words::seconds(trend.seconds)
+            )
+        }
+        _ => "Nothing that was observed grows while the load is held: no sign of a leak".to_owned(),
+    }
 }
 
 /// The event on `day`.

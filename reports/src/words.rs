@@ -131,6 +131,31 @@ pub(crate) fn limit(limit: &modeler::Limit) -> String {
     }
 }
 
+/// A difference between two runs: `p95 of GET / went from 20 ms to 31 ms (+55 %)`.
+pub(crate) fn difference(it: &modeler::Difference) -> String {
+    let (measure, base, candidate) = (measure(it.compared), it.base, it.candidate);
+    match it.compared {
+        modeler::Compared::Quantile(_) => format!(
+            "{measure} of {} went from {} to {} ({})",
+            it.route,
+            milliseconds(1e3 * base),
+            milliseconds(1e3 * candidate),
+            crate::finding::signed_percent(it.change - 1.0)
+        ),
+        modeler::Compared::Errors => {
+            format!("{measure} of {} went from {} to {}", it.route, percent(base), percent(candidate))
+        }
+    }
+}
+
+/// What is compared: `p95`, `errors`.
+pub(crate) fn measure(compared: modeler::Compared) -> String {
+    match compared {
+        modeler::Compared::Quantile(quantile) => modeler::LatencyMeasure::Quantile(quantile).name(),
+        modeler::Compared::Errors => "errors".to_owned(),
+    }
+}
+
 /// A multiple: `1.4×`, `12.5×`, `250×`.
 pub(crate) fn times(factor: f64) -> String {
     let digits = if factor.abs() < 99.95 { 1 } else { 0 };

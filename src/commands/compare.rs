@@ -40,14 +40,7 @@ pub(crate) struct CompareArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &CompareArgs, globals: &Globals) -> Result<(), Complaint> {
-    let allowed = percent(&args.max_regression).ok_or_else(|| {
-        Complaint::new(
-            Exit::Usage,
-            format!("--max-regression {}", args.max_regression),
-            "is no percentage from 0 % to 1000 %",
-            "write e.g. 10%",
-        )
-    })?;
+    let allowed = allowed(&args.max_regression)?;
     let (base, candidate) = (read(&args.base)?, read(&args.candidate)?);
     for warning in warnings(&base, &candidate) {
         say!("highwater: {}: {warning}", args.candidate.display());
@@ -88,8 +81,20 @@ pub(crate) fn run(args: &CompareArgs, globals: &Globals) -> Result<(), Complaint
     }
 }
 
+/// By how much a quantile may grow, as `--max-regression` says it.
+pub(crate) fn allowed(text: &str) -> Result<f64, Complaint> {
+    percent(text).ok_or_else(|| {
+        Complaint::new(
+            Exit::Usage,
+            format!("--max-regression {}", files::plain(text)),
+            "is no percentage from 0 % to 1000 %",
+            "write e.g. 10%",
+        )
+    })
+}
+
 /// A run that can be compared: an invalid one tells of the generator, not of the target.
-fn read(path: &std::path::Path) -> Result<Run, Complaint> {
+pub(crate) fn read(path: &std::path::Path) -> Result<Run, Complaint> {
     let run = files::read_run(path)?;
     match run.end.as_ref().and_then(|end| end.invalid_reason.as_deref()) {
         Some(why) => Err(Complaint::new(
@@ -103,7 +108,7 @@ fn read(path: &std::path::Path) -> Result<Run, Complaint> {
 }
 
 /// What makes the two runs less alike than they should be.
-fn warnings(base: &Run, candidate: &Run) -> Vec<String> {
+pub(crate) fn warnings(base: &Run, candidate: &Run) -> Vec<String> {
     let mut warnings = Vec::new();
     if base.header.capture_digest != candidate.header.capture_digest {
         warnings.push("was made from another capture than the base".to_owned());

@@ -8,14 +8,14 @@ mod summary;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use captures::Rate;
 use jiff::civil::{Date, DateTime};
 use modeler::{
-    Bounds, CapacityGiven, EventGiven, Forecast, ForecastError, ForecastRequest, STORED_MODEL_VERSION, Step,
-    StoredForecast, StoredModel, forecast, moment_of,
+    Bounds, CapacityGiven, EventGiven, Forecast, ForecastError, ForecastRequest, History,
+    STORED_MODEL_VERSION, Step, StoredForecast, StoredModel, forecast, moment_of,
 };
 use reports::Evidence;
 
@@ -56,9 +56,11 @@ pub(crate) struct ForecastArgs {
     /// the same name in the past: --event 'Black Friday=2025-11-28' --event 'Black Friday=2026-11-27'.
     #[arg(long = "event", value_name = "NAME=DATE[..DATE][:Nx]")]
     events: Vec<String>,
-    /// Public holidays: an iCalendar file, or lines of 'date,name'; what they were in the past tells what they will be
-    #[arg(long, value_name = "FILE")]
-    holidays: Option<PathBuf>,
+    /// Public holidays: of a country (its ISO code, like DE), or from an iCalendar file or lines of 'date,name'
+    ///
+    /// What they were in the past tells what they will be. May be repeated.
+    #[arg(long, value_name = "COUNTRY|FILE")]
+    holidays: Vec<PathBuf>,
     #[command(flatten)]
     means: MeansArgs,
     /// The forecast as one JSON object on stdout
@@ -78,13 +80,14 @@ const MOST_TIMES: f64 = 10_000.0;
 pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complaint> {
     let mut events = args.events.iter().map(|text| event_of(text)).collect::<Result<Vec<EventGiven>, _>>()?;
     believable_together(&events)?;
-    if let Some(path) = &args.holidays {
+    for path in &args.holidays {
         events.extend(holidays::read(path)?);
     }
     let until = args.until.as_deref().map(until_of).transpose()?;
     let horizon = horizon_of(&args.horizon, "--horizon")?;
-    let capacity = capacity_of(args)?;
-    let (fleet, scenarios) = (args.means.fleet()?, args.means.scenarios()?);
+    let model = model_of(args)?;
+    let capacity = capacity_of(args, model.as_ref())?;
+    let (fleet, scenarios) = (args.means.fleet()?, args.means.scenarios(model.as_ref())?);
     if capacity.is_none() && (fleet.is_some() || !scenarios.is_empty()) {
         return Err(usage(
             if fleet.is_some() { "--instances" } else { "--scenario" }.to_owned(),
@@ -93,6 +96,7 @@ pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complain
         ));
     }
     let past = args.past.read()?;
+    within_reach(&mut events, &past.history, horizon);
     let request = ForecastRequest {
         steps: steps_of(horizon, past.history.step),
         until,
@@ -138,6 +142,7 @@ pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complain
         forecast: Some(&made),
         check: None,
         releases: &[],
+        baseline: None,
     };
     write_report(&evidence, &args.out)?;
     if !globals.quiet {
@@ -152,11 +157,48 @@ pub(crate) fn run(args: &ForecastArgs, globals: &Globals) -> Result<(), Complain
     Ok(())
 }
 
+/// Keeps of what may be left out only what lies in the history or within the horizon: calendars hold many years.
+fn within_reach(events: &mut Vec<EventGiven>, history: &History, horizon: Duration) {
+    let known = || history.observations.iter().map(|seen| seen.at);
+    let (Some(first), Some(last)) = (known().next(), known().next_back()) else { return };
+    let end = last.saturating_add(jiff::SignedDuration::try_from(horizon).unwrap_or_default());
+    events.retain(|event| !event.optional || (first.date() <= event.last && event.first <= end.date()));
+}
+
 fn usage(place: String, what: &str, mend: &str) -> Complaint {
     Complaint::new(Exit::Usage, place, what, mend)
 }
 
-fn capacity_of(args: &ForecastArgs) -> Result<Option<CapacityGiven>, Complaint> {
+/// What `highwater model` wrote, when it is to be used.
+fn model_of(args: &ForecastArgs) -> Result<Option<StoredModel>, Complaint> {
+    let Some(folder) = &args.model else { return Ok(None) };
+    let path = folder.join("model.json");
+    let text = std::fs::read_to_string(&path).map_err(|error| Complaint::cannot_open(&path, &error))?;
+    let stored: StoredModel = serde_json::from_str(&text)
+        .map_err(|error| not_a_model(&path, format!("is not a model: {error}")))?;
+    if stored.version != STORED_MODEL_VERSION {
+        let what = format!("is of version {}, this program reads {STORED_MODEL_VERSION}", stored.version);
+        return Err(not_a_model(&path, what));
+    }
+    if stored.held_back_ratio > 0.0 && !args.accept_partial_mix {
+        return Err(Complaint::new(
+            Exit::Usage,
+            path.display(),
+            format!(
+                "is of a partial mix: {:.1} % of the requests were held back",
+                stored.held_back_ratio * 100.0
+            ),
+            "replay all of them, or give --accept-partial-mix",
+        ));
+    }
+    Ok(Some(stored))
+}
+
+fn not_a_model(path: &Path, what: String) -> Complaint {
+    Complaint::new(Exit::Input, path.display(), what, "write it anew with highwater model RUN… --out DIR")
+}
+
+fn capacity_of(args: &ForecastArgs, model: Option<&StoredModel>) -> Result<Option<CapacityGiven>, Complaint> {
     if let Some(text) = &args.capacity {
         let typed = text.trim();
         let number = typed.strip_suffix("rps").or_else(|| typed.strip_suffix("/s")).unwrap_or(typed);
@@ -171,33 +213,13 @@ fn capacity_of(args: &ForecastArgs) -> Result<Option<CapacityGiven>, Complaint> 
         })?;
         return Ok(Some(CapacityGiven { rate, interval: None }));
     }
-    let Some(folder) = &args.model else { return Ok(None) };
-    let path = folder.join("model.json");
-    let text = std::fs::read_to_string(&path).map_err(|error| Complaint::cannot_open(&path, &error))?;
-    let wrong = |what: String| {
-        Complaint::new(Exit::Input, path.display(), what, "write it anew with highwater model RUN… --out DIR")
-    };
-    let stored: StoredModel =
-        serde_json::from_str(&text).map_err(|error| wrong(format!("is not a model: {error}")))?;
-    if stored.version != STORED_MODEL_VERSION {
-        return Err(wrong(format!(
-            "is of version {}, this program reads {STORED_MODEL_VERSION}",
-            stored.version
-        )));
-    }
-    if stored.held_back_ratio > 0.0 && !args.accept_partial_mix {
-        return Err(Complaint::new(
-            Exit::Usage,
-            path.display(),
-            format!(
-                "is of a partial mix: {:.1} % of the requests were held back",
-                stored.held_back_ratio * 100.0
-            ),
-            "replay all of them, or give --accept-partial-mix",
-        ));
-    }
-    let rate = believable(stored.capacity.rate_per_second)
-        .ok_or_else(|| wrong(format!("holds no capacity above zero and up to {MOST_RATE:e}")))?;
+    let Some((folder, stored)) = args.model.as_ref().zip(model) else { return Ok(None) };
+    let rate = believable(stored.capacity.rate_per_second).ok_or_else(|| {
+        not_a_model(
+            &folder.join("model.json"),
+            format!("holds no capacity above zero and up to {MOST_RATE:e}"),
+        )
+    })?;
     let [low, high] = stored.capacity.interval.map(Rate::per_second);
     let interval = low.zip(high).map(|(low, high)| Bounds { low, high });
     Ok(Some(CapacityGiven { rate, interval }))

@@ -130,10 +130,10 @@ pub(crate) fn run(args: &ImportArgs, globals: &Globals) -> Result<(), Complaint>
 }
 
 /// What was typed, with the two meanings of `--log-format` told apart: all commands say by it how they speak
-/// (`text` or `json`), and to an import it may as well be the format of a log, which has a `$`.
+/// (`text` or `json`), and to an import or a forecast it may as well be the format of a log, which has a `$`.
 pub(crate) fn told_apart(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut all: Vec<OsString> = typed.collect();
-    let is_import = all.iter().skip(1).any(|word| word == "import");
+    let is_import = all.iter().skip(1).any(|word| word == "import" || word == "forecast");
     for at in 1..all.len() {
         let Some(word) = all[at].to_str().filter(|_| is_import) else { continue };
         let value = word.strip_prefix("--log-format=").map(str::to_owned);
@@ -178,6 +178,7 @@ mod tests {
         check("x import --log-format $a|$b f", "x import --log-line $a|$b f");
         check("x import --log-format=$a f", "x import --log-line=$a f");
         check("x import --log-format json f", "x import --log-format json f");
+        check("x forecast --log-format $a f", "x forecast --log-line $a f");
         check("x record --log-format $a", "x record --log-format $a");
     }
 }

@@ -121,6 +121,7 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
         forecast: None,
         check: None,
         releases: &[],
+        baseline: None,
     };
     write_report(&evidence, &args.out)?;
     if !globals.quiet {

@@ -3,6 +3,7 @@
 //! Nothing that was concluded is taken over from a file: the model is fitted again from the runs, with the
 //! objective and the seed that `model.json` names, so a report cannot outlive its data.
 
+mod baseline;
 mod growth;
 mod trend;
 
@@ -16,7 +17,7 @@ use reports::{Check, Evidence, Trial};
 use serde_json::Value;
 
 use crate::Globals;
-use crate::commands::files;
+use crate::commands::{compare, files};
 use crate::complain::{Complaint, Exit, say};
 
 /// Draws a report from what the others wrote
@@ -24,7 +25,7 @@ use crate::complain::{Complaint, Exit, say};
 /// Several runs are shown over time, too, what got worse marked. The folder gets index.html, report.md,
 /// report.json with its schema, junit.xml, and each chart as SVG and as CSV.
 ///
-/// Example: highwater report ten.run --slo 'p95<200ms,errors<1%' --out ten-report
+/// Example: highwater report ten.run --baseline last-week.run --slo 'p95<200ms,errors<1%' --out ten-report
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
     /// Runs, or folders that `highwater model` or `highwater demo` wrote
@@ -33,6 +34,12 @@ pub(crate) struct ReportArgs {
     /// Runs are releases of one service, one after another: only the latest is modelled
     #[arg(long)]
     over_time: bool,
+    /// An earlier run to be measured by: what became slower beyond noise is marked, as `highwater compare` does
+    #[arg(long, value_name = "RUN")]
+    baseline: Option<PathBuf>,
+    /// With --baseline: a quantile may grow by so much
+    #[arg(long, value_name = "PERCENT", default_value = "5%")]
+    max_regression: String,
     /// The folder for index.html, report.json and the charts
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -46,6 +53,7 @@ pub(crate) struct ReportArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &ReportArgs, globals: &Globals) -> Result<(), Complaint> {
+    let allowed = compare::allowed(&args.max_regression)?;
     let mut found = Found::default();
     for path in &args.inputs {
         found.add(path)?;
@@ -60,6 +68,14 @@ pub(crate) fn run(args: &ReportArgs, globals: &Globals) -> Result<(), Complaint>
     }
     let seed = found.seed.unwrap_or(globals.seed);
     let releases = trend::releases(&found.runs, found.objective.as_ref(), seed);
+    let baseline = match (&args.baseline, found.latest()) {
+        (Some(path), Some((name, run))) => Some(baseline::beside(path, (name, run), allowed, seed)?),
+        (Some(path), None) => {
+            let what = "has no run to be the baseline of";
+            return Err(Complaint::new(Exit::Usage, path.display(), what, "give a run beside it"));
+        }
+        (None, _) => None,
+    };
     if args.over_time
         && let Some(latest) = (0..found.runs.len()).max_by_key(|&at| found.runs[at].1.header.started)
     {
@@ -76,6 +92,7 @@ pub(crate) fn run(args: &ReportArgs, globals: &Globals) -> Result<(), Complaint>
         forecast: found.forecast.as_ref(),
         check: found.check.as_ref(),
         releases: &releases,
+        baseline: baseline.as_ref(),
     };
     write_report(&evidence, &args.out)?;
     if !globals.quiet {
@@ -130,6 +147,8 @@ struct Found {
     runs: Vec<(String, Run)>,
     objective: Option<Objective>,
     seed: Option<u64>,
+    /// Today's peak, as it was given to the model.
+    current: Option<Rate>,
     forecast: Option<Forecast>,
     check: Option<Check>,
 }
@@ -143,6 +162,11 @@ struct Concluded {
 }
 
 impl Found {
+    /// The run that began last.
+    fn latest(&self) -> Option<&(String, Run)> {
+        self.runs.iter().max_by_key(|(_, run)| run.header.started)
+    }
+
     fn add(&mut self, path: &Path) -> Result<(), Complaint> {
         if path.is_dir() { self.add_folder(path) } else { self.add_run(path) }
     }
@@ -177,6 +201,7 @@ impl Found {
                 self.objective = Some(objective(text, &stored.display().to_string(), Exit::Input)?);
             }
             self.seed = facts["seed"].as_u64().or(self.seed);
+            self.current = rate(&facts["answers"]["headroom"]["current"]).or(self.current);
         }
         Ok(())
     }
@@ -210,7 +235,7 @@ impl Found {
             rate_at_1x: agreed,
             held_back_ratio: self.runs.iter().map(|(_, run)| run.header.held_back_ratio).fold(0.0, f64::max),
             limits: Vec::new(),
-            current: None,
+            current: self.current,
             mix: Vec::new(),
             force: false,
             seed,

@@ -7,6 +7,8 @@
 //! Whether a moment is that of the request or that of its end differs by server; where a duration is told, both
 //! are known.
 
+mod moments;
+
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 use std::net::IpAddr;
@@ -19,6 +21,8 @@ use super::w3c::Fields;
 use super::{Account, Entry, ForeignError, Moments, exchange, jsonlog, length_only, raw, whole};
 use crate::exchange::{Header, Request, Response, Version};
 use crate::units::Offset;
+
+pub use moments::read_log_moments;
 
 /// A line may be so long.
 const LONGEST_LINE: usize = 1 << 20;

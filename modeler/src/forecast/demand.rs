@@ -39,6 +39,8 @@ pub(super) struct View<'a> {
     pub(super) demand: Vec<f64>,
     /// Of the capacity.
     pub(super) capacity: f64,
+    /// By path, of its capacity: what is not known of the factor above.
+    pub(super) doubt: Vec<f64>,
 }
 
 /// The draws of `capacity` over it, one a path.
@@ -54,7 +56,12 @@ pub(super) fn luck(capacity: CapacityGiven, paths: usize, seed: u64) -> Vec<f64>
 impl Futures {
     /// As they are expected.
     pub(super) fn as_expected(&self) -> View<'_> {
-        View { futures: self, demand: vec![1.0; self.moments.len()], capacity: 1.0 }
+        View {
+            futures: self,
+            demand: vec![1.0; self.moments.len()],
+            capacity: 1.0,
+            doubt: vec![1.0; self.luck.len()],
+        }
     }
 
     /// The steps of each month, in order.
@@ -72,10 +79,14 @@ impl Futures {
 }
 
 impl View<'_> {
+    /// The capacity of a path, requests per second.
+    pub(super) fn capacity_of(&self, path: usize) -> f64 {
+        self.futures.capacity * self.capacity * self.doubt[path] * self.futures.luck[path]
+    }
+
     /// The demand of a path at a step over the capacity of that path.
     pub(super) fn load(&self, path: usize, step: usize) -> f64 {
-        let capacity = self.futures.capacity * self.capacity * self.futures.luck[path];
-        self.futures.peaks[path][step] * self.demand[step] / capacity
+        self.futures.peaks[path][step] * self.demand[step] / self.capacity_of(path)
     }
 
     /// The first step on which a path exceeds its capacity.

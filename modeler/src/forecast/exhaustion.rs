@@ -16,9 +16,10 @@ const MOST_LOOKED_BACK: usize = 100_000;
 pub(super) fn of(history: &History, view: &View<'_>, volume_per_rate: f64) -> Exhaustion {
     let futures = view.futures;
     let moments = &futures.moments;
-    let volume = |path: usize| futures.capacity * view.capacity * futures.luck[path] * volume_per_rate;
-    let exact = futures.luck.iter().all(|luck| *luck == 1.0);
-    let given = exceeded_since(history, futures.capacity * view.capacity * volume_per_rate);
+    let volume = |path: usize| view.capacity_of(path) * volume_per_rate;
+    // Where all paths have one capacity, the past is looked through once.
+    let exact = (1..futures.luck.len()).all(|path| view.capacity_of(path) == view.capacity_of(0));
+    let given = if exact && !futures.luck.is_empty() { exceeded_since(history, volume(0)) } else { None };
     let mut first: Vec<Option<DateTime>> = (0..futures.peaks.len())
         .map(|path| {
             let past = if exact { given } else { exceeded_since(history, volume(path)) };

@@ -7,6 +7,8 @@
 //! returns to its mean and one that stays where it is. Missing observations are filled for those that need a
 //! whole series, and have no weight in the regression.
 
+mod candidates;
+mod changes;
 mod decompose;
 mod regressed;
 mod smoothing;
@@ -16,6 +18,9 @@ use super::history::Step;
 use crate::resample::quantile_of;
 use decompose::{Decomposed, Window, decompose};
 use yearly::Year;
+
+pub(crate) use candidates::{CANDIDATES, Candidate, candidates, trend_pieces};
+pub(crate) use changes::Piece;
 
 /// A history on the logarithm, whole.
 #[derive(Clone, Debug)]

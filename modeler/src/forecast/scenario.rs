@@ -6,8 +6,8 @@ use super::demand::{Futures, View, share_short};
 use super::exhaustion;
 use super::fleet::{self, FleetGiven, Ladder, Order};
 use super::history::History;
-use super::types::{Event, Exhaustion};
-use crate::resample::quantile_of;
+use super::types::{Event, Exhaustion, ForecastRequest};
+use crate::resample::{generator, normal, quantile_of};
 
 /// A future that differs from the expected one by factors; 1 leaves as it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Scenario {
     pub event: f64,
     /// Of what a request costs: 0.8 is code that is 20 % better, 1.3 a heavier mix. Capacity is divided by it.
     pub cost: f64,
+    /// How uncertain that is: the standard deviation of its logarithm. It joins the doubt of the capacity.
+    pub cost_spread: f64,
 }
 
 /// What a future comes to.
@@ -64,7 +66,14 @@ pub struct Risk {
 impl Scenario {
     /// The expected future.
     pub fn expected() -> Self {
-        Self { name: "as expected".to_owned(), growth: 1.0, traffic: 1.0, event: 1.0, cost: 1.0 }
+        Self {
+            name: "as expected".to_owned(),
+            growth: 1.0,
+            traffic: 1.0,
+            event: 1.0,
+            cost: 1.0,
+            cost_spread: 0.0,
+        }
     }
 }
 
@@ -76,7 +85,7 @@ impl Risk {
 }
 
 /// The futures as `scenario` has them; `growth` is the expected one per year, on the logarithm.
-fn seen_as<'a>(futures: &'a Futures, scenario: &Scenario, growth: f64) -> View<'a> {
+fn seen_as<'a>(futures: &'a Futures, scenario: &Scenario, growth: f64, seed: u64) -> View<'a> {
     let per_step = futures.step.length().as_secs_f64() / (365.25 * 86_400.0);
     let demand = (0..futures.moments.len())
         .map(|step| {
@@ -86,7 +95,11 @@ fn seen_as<'a>(futures: &'a Futures, scenario: &Scenario, growth: f64) -> View<'
             scenario.traffic * grown.exp() * event
         })
         .collect();
-    View { futures, demand, capacity: 1.0 / scenario.cost }
+    let mut chance = generator(seed, 6);
+    let doubt =
+        |_: &f64| if scenario.cost_spread > 0.0 { scenario.cost_spread * normal(&mut chance) } else { 0.0 };
+    let doubt = futures.luck.iter().map(doubt).map(f64::exp).collect();
+    View { futures, demand, capacity: 1.0 / scenario.cost, doubt }
 }
 
 /// What each of `scenarios` comes to.
@@ -94,18 +107,18 @@ pub(super) fn answers(
     history: &History,
     futures: &Futures,
     scenarios: &[Scenario],
-    fleet: Option<&FleetGiven>,
+    request: &ForecastRequest,
     growth: f64,
     volume_per_rate: f64,
 ) -> Vec<ScenarioAnswer> {
     scenarios
         .iter()
         .map(|scenario| {
-            let view = seen_as(futures, scenario, growth);
+            let view = seen_as(futures, scenario, growth, request.seed);
             let exhaustion = exhaustion::of(history, &view, volume_per_rate);
             let mut highest = view.highest(&(0..futures.moments.len()));
             highest.sort_by(f64::total_cmp);
-            let plan = fleet.map(|fleet| fleet::plan(&view, fleet));
+            let plan = request.fleet.as_ref().map(|fleet| fleet::plan(&view, fleet));
             let months = || plan.iter().flat_map(|plan| &plan.months);
             ScenarioAnswer {
                 scenario: scenario.clone(),

@@ -6,7 +6,8 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::members::{Series, ahead};
+use super::chosen::{Choice, Tried};
+use super::members::{Series, ahead, candidates};
 use super::types::ForecastScore;
 use crate::resample::{normal, quantile_of};
 
@@ -63,6 +64,8 @@ pub(crate) enum Width {
 pub(crate) struct Learnt {
     pub(crate) spread: Spread,
     pub(crate) score: Option<ForecastScore>,
+    /// What is taken beside the average of the members.
+    pub(crate) choice: Choice,
     /// Forecasts that were tried and do not overlap, by origin: the step and what was expected, on the logarithm.
     pub(crate) tried: Vec<Vec<(usize, f64)>>,
 }
@@ -79,12 +82,13 @@ impl Spread {
     /// Learns from `series`; the score is that of the forecasts that were tried.
     pub(crate) fn learn(series: &Series, steps: usize, chance: &mut ChaCha8Rng) -> Learnt {
         let season = series.season();
-        let trials = trials(series, steps, season);
+        let (trials, choice) = trials(series, steps, season);
         if trials.is_empty() {
             let fast = vec![vec![0.0; season]];
             return Learnt {
                 spread: Self { season, slow: 0.3, growth: 0.5, fast, scale: 1.0, fair: 1.0 },
                 score: None,
+                choice,
                 tried: Vec::new(),
             };
         }
@@ -95,12 +99,12 @@ impl Spread {
             let ratios = Ratios::of(&trials[0], &spread, chance);
             spread.scale = scale_of(std::iter::once(&ratios), CAUTIOUS);
             spread.fair = spread.scale;
-            return Learnt { spread, score: None, tried };
+            return Learnt { spread, score: None, choice, tried };
         }
         let exams = exams(&trials, season, chance);
         spread.scale = scale_of(exams.iter(), CAUTIOUS);
         spread.fair = scale_of(exams.iter(), FAIR);
-        Learnt { spread, score: Some(score(series, &trials, &exams)), tried }
+        Learnt { spread, score: Some(score(series, &trials, &exams)), choice, tried }
     }
 
     /// What `trials`, of which there are some, teach; not scaled.
@@ -299,22 +303,30 @@ fn apart(trials: &[Trial]) -> Vec<Vec<(usize, f64)>> {
     chosen
 }
 
-/// Forecasts from earlier origins, as long as the history allows.
-fn trials(series: &Series, steps: usize, season: usize) -> Vec<Trial> {
+/// Forecasts from earlier origins, as long as the history allows, and what the last of them teach to choose.
+fn trials(series: &Series, steps: usize, season: usize) -> (Vec<Trial>, Choice) {
     let count = series.values.len();
-    let trial = |begin: usize| {
-        let expected = ahead(&series.first(begin), steps.min(count / 2).min(count - begin));
-        let miss = |(step, expected): (usize, &f64)| {
-            series.known[begin + step].then(|| series.values[begin + step] - expected)
-        };
-        let misses = expected.iter().enumerate().map(miss).collect();
-        Trial { begin, expected, misses }
-    };
     // A forecast that knows the year is not examined by how those did that could not.
     let two_years = (2.0 * series.steps_per_year()).ceil() as usize;
     let knows_year = count >= two_years + LEAST_AFTER_YEARS.max(8 * season);
     let least = (3 * season).max(count / 3).max(if knows_year { two_years } else { 0 });
-    origins(count, steps, season, least).into_iter().map(trial).collect()
+    let truth = |step: usize| series.known[step].then(|| series.values[step]);
+    // A season at least, and a quarter of the way, must be known of a trial that has a say.
+    let enough = season.max(steps.min(count / 2) / 4);
+    let (mut tried, mut trials): (Vec<Tried>, Vec<Trial>) = (Vec::new(), Vec::new());
+    for begin in origins(count, steps, season, least) {
+        let past = series.first(begin);
+        let length = steps.min(count / 2).min(count - begin);
+        let choice = Choice::by(&tried, begin, enough, &truth);
+        let latest = Tried { begin, average: ahead(&past, length), candidates: candidates(&past, length) };
+        let expected = choice.of(&latest.average, &latest.candidates);
+        let miss = |(step, expected): (usize, &f64)| truth(begin + step).map(|value| value - expected);
+        let misses = expected.iter().enumerate().map(miss).collect();
+        trials.push(Trial { begin, expected, misses });
+        tried.push(latest);
+    }
+    let choice = Choice::by(&tried, count, enough, &truth);
+    (trials, choice)
 }
 
 /// Where trials begin: the first at `least`, the latest one season before the end.

@@ -38,6 +38,9 @@ pub struct StoredForecast {
     pub peak_factor: Option<f64>,
     /// Growth per year at the end of the history, as a ratio.
     pub growth_per_year_ratio: f64,
+    /// Where the trend changed, the latest last.
+    #[serde(default)]
+    pub changes: Vec<StoredTrendChange>,
     /// The forecast's own exam.
     pub backtest: Option<StoredScore>,
     /// What would have been foretold at earlier moments, by origin: pairs of moment and volume.
@@ -101,6 +104,19 @@ pub struct StoredCapacityGiven {
     pub interval: Option<[f64; 2]>,
     /// The mean volume of a step that it carries, the peak factor taken off.
     pub volume_per_step: Option<f64>,
+}
+
+/// A change of the trend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredTrendChange {
+    /// The first moment after it, to about a season.
+    pub ds: String,
+    /// Growth per year before it, as a ratio.
+    pub growth_before_ratio: f64,
+    /// Growth per year after it.
+    pub growth_after_ratio: f64,
+    /// By how much the level moved at once, as a ratio.
+    pub level_ratio: f64,
 }
 
 /// The forecast's own exam.
@@ -200,6 +216,16 @@ impl From<&Forecast> for StoredForecast {
                 PeakFactor::MeanOnly => None,
             },
             growth_per_year_ratio: made.growth_per_year_ratio,
+            changes: made
+                .changes
+                .iter()
+                .map(|change| StoredTrendChange {
+                    ds: written(change.at),
+                    growth_before_ratio: change.growth_before_ratio,
+                    growth_after_ratio: change.growth_after_ratio,
+                    level_ratio: change.level_ratio,
+                })
+                .collect(),
             backtest: made.score.map(|score| StoredScore {
                 origins: score.origins,
                 mase: score.mase,

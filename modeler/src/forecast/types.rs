@@ -1,5 +1,7 @@
 //! What is asked of a forecast and what it answers, as plain values.
 
+use std::fmt;
+
 use captures::Rate;
 use jiff::civil::{Date, DateTime};
 
@@ -134,6 +136,8 @@ pub struct Forecast {
     pub risks: Vec<Risk>,
     /// Growth per year of the continued trend at the end of the history, as a ratio: 0.2 is 20 % a year.
     pub growth_per_year_ratio: f64,
+    /// Where the trend changed, the latest last; none when it did not beyond chance.
+    pub changes: Vec<TrendChange>,
     /// The forecast's own exam on the history; `None` when that holds fewer than two origins.
     pub score: Option<ForecastScore>,
     /// What it would have foretold at earlier moments, by origin; these do not overlap.
@@ -145,12 +149,59 @@ pub struct Forecast {
 }
 
 impl Forecast {
+    /// The busiest minute of the last week of the history, in requests per second.
+    ///
+    /// `None` when nothing was observed in it, or when only means are known: a mean is no peak.
+    pub fn present_peak(&self) -> Option<Rate> {
+        if self.peak_factor == PeakFactor::MeanOnly && !self.step.is_a_minute() {
+            return None;
+        }
+        let seconds = self.step.length().as_secs_f64();
+        let week = (7.0 * 86_400.0 / seconds).ceil() as usize;
+        let known = self.history.iter().rev().take(week).filter_map(|seen| seen.volume);
+        let most = known.reduce(f64::max)?;
+        Rate::per_second(most / seconds * self.peak_factor.factor())
+    }
+
     /// Since when the observed load has exceeded the capacity; `None` when it did not, or without a capacity.
     ///
     /// The median path ran out at this moment: with an uncertain capacity it is as likely as not.
     pub fn exceeded_since(&self) -> Option<DateTime> {
         let first = self.steps.first()?.at;
         self.exhaustion.as_ref()?.p50.filter(|at| *at < first)
+    }
+}
+
+/// A level that moves by less is not told.
+const TOLD_LEVEL_RATIO: f64 = 0.05;
+
+/// A change of the trend.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrendChange {
+    /// The first moment after it, UTC, to about a season.
+    pub at: DateTime,
+    /// Growth per year before it, as a ratio.
+    pub growth_before_ratio: f64,
+    /// Growth per year after it.
+    pub growth_after_ratio: f64,
+    /// By how much the level moved at once, as a ratio: 0.3 is 30 % more from then on.
+    pub level_ratio: f64,
+}
+
+impl fmt::Display for TrendChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |ratio: f64| format!("{:+.0} %", ratio * 100.0);
+        write!(
+            f,
+            "growth changed on {}: from {} to {} a year",
+            self.at.date(),
+            percent(self.growth_before_ratio),
+            percent(self.growth_after_ratio)
+        )?;
+        if self.level_ratio.abs() >= TOLD_LEVEL_RATIO {
+            write!(f, ", and the level moved by {} at once", percent(self.level_ratio))?;
+        }
+        Ok(())
     }
 }
 

@@ -109,6 +109,27 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn intervals()(
+        caption in caption(),
+        rows in vec((text(), number(), pair(), text(), any::<bool>()), 0..6),
+    ) -> Intervals {
+        let row = |(name, value, interval, label, marked)| IntervalRow { name, value, interval, label, marked };
+        Intervals { caption, x_name: String::new(), rows: rows.into_iter().map(row).collect() }
+    }
+}
+
+prop_compose! {
+    fn shift()(
+        caption in caption(),
+        steps in vec((number(), number(), pair()), 0..6),
+        allowed in option::of(number()),
+    ) -> Shift {
+        let step = |(quantile, change, (low, high))| ShiftStep { quantile, change, low, high };
+        Shift { caption, steps: steps.into_iter().map(step).collect(), allowed }
+    }
+}
+
+prop_compose! {
     fn quantiles()(
         caption in caption(),
         lines in vec((text(), vec(pair(), 0..6)), 0..4),
@@ -228,18 +249,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn every_chart_of_growth_draws_any_numbers(
+    fn every_chart_of_growth_and_of_comparisons_draws_any_numbers(
         chances in chances(),
         columns in columns(),
         week in week(),
         backtest in backtest(),
+        intervals in intervals(),
+        shift in shift(),
     ) {
-        for svg in [chances.svg(), columns.svg(), week.svg(), backtest.svg()] {
+        let of_growth = [chances.svg(), columns.svg(), week.svg(), backtest.svg()];
+        for svg in of_growth.into_iter().chain([intervals.svg(), shift.svg()]) {
             if let Err(why) = well_formed(&svg) {
                 prop_assert!(false, "{why}\n{svg}");
             }
         }
-        for table in [chances.csv(), columns.csv(), week.csv(), backtest.csv()] {
+        let of_growth = [chances.csv(), columns.csv(), week.csv(), backtest.csv()];
+        for table in of_growth.into_iter().chain([intervals.csv(), shift.csv()]) {
             let cells = || table.split([',', '\n']);
             prop_assert!(!cells().any(|cell| matches!(cell, "NaN" | "inf" | "-inf")), "{table}");
         }

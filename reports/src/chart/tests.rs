@@ -460,3 +460,54 @@ fn a_back_test_shows_what_was_foretold_beside_what_came() {
     };
     check("backtest", &chart.svg());
 }
+
+#[test]
+fn costs_are_drawn_with_their_intervals() {
+    let row = |name: &str, value: f64, interval, share: &str, marked| IntervalRow {
+        name: name.to_owned(),
+        value,
+        interval,
+        label: format!("{value} ms · {share} of all"),
+        marked,
+    };
+    let chart = Intervals {
+        caption: caption(
+            "cost",
+            "POST /checkout takes 41 % of what requests use",
+            "Non-negative least squares over the windows of all levels, with 95 % intervals",
+        ),
+        x_name: "CPU-milliseconds a request".to_owned(),
+        rows: vec![
+            row("POST /checkout", 18.2, (16.1, 20.4), "41 %", true),
+            row("GET /search", 6.4, (5.2, 7.7), "33 %", false),
+            row("GET /product/{}", 1.1, (0.6, 1.6), "22 %", false),
+            row("GET /", 0.2, (0.0, 0.5), "4 %", false),
+        ],
+    };
+    check("cost", &chart.svg());
+    assert!(chart.csv().starts_with("name,value,low,high\nPOST /checkout,18.2,16.1,20.4\n"));
+}
+
+#[test]
+fn a_shift_is_drawn_around_zero() {
+    let step =
+        |quantile, change, doubt| ShiftStep { quantile, change, low: change - doubt, high: change + doubt };
+    let chart = Shift {
+        caption: caption(
+            "shift",
+            "One regression beside main.run: p95 +18 %",
+            "Each quantile of all responses of branch.run over that of main.run, with 95 % intervals",
+        ),
+        steps: vec![
+            step(0.1, -1.0, 1.5),
+            step(0.5, 0.6, 1.8),
+            step(0.8, 4.0, 2.6),
+            step(0.9, 11.0, 3.5),
+            step(0.95, 18.0, 5.0),
+            step(0.99, 26.0, 11.0),
+        ],
+        allowed: Some(5.0),
+    };
+    check("shift", &chart.svg());
+    assert!(chart.csv().contains("\n0.95,18,13,23\n"));
+}

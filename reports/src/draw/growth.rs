@@ -5,10 +5,13 @@ use modeler::{Bounds, Forecast};
 
 use super::caption;
 use crate::chart::{Fan, Growth, Happening, Level, RunningOut};
-use crate::{title, words};
+use crate::{finding, title, words};
 
 /// A growth chart has at most this many places of history and of future together.
 const MOST_STEPS: usize = 320;
+
+/// Changes of the trend that are marked, the latest.
+const MOST_CHANGES: usize = 2;
 
 /// History, forecast, capacity and events.
 pub(super) fn growth(forecast: &Forecast) -> Growth {
@@ -81,6 +84,14 @@ pub(super) fn growth(forecast: &Forecast) -> Growth {
                 at: epoch(event.first.at(0, 0, 0, 0)),
                 label: format!("{} {}", event.name, words::times(event.multiple)),
             })
+            .chain(forecast.changes.iter().rev().take(MOST_CHANGES).map(|change| Happening {
+                at: epoch(change.at),
+                label: format!(
+                    "trend {} → {} a year",
+                    finding::signed_percent(change.growth_before_ratio),
+                    finding::signed_percent(change.growth_after_ratio)
+                ),
+            }))
             .collect(),
         running_out: running_out(forecast),
     }

@@ -147,7 +147,14 @@ pub(crate) fn scenarios(forecast: &Forecast) -> Option<Table> {
         ]
         .into_iter()
         .filter(|(_, factor)| *factor != 1.0)
-        .map(|(name, factor)| format!("{name} × {}", words::number(factor)))
+        .map(|(name, factor)| {
+            let doubt = if name == "cost of a request" && given.cost_spread > 0.0 {
+                format!(" (± {})", words::percent(1.96 * given.cost_spread))
+            } else {
+                String::new()
+            };
+            format!("{name} × {}{doubt}", words::number(factor))
+        })
         .collect();
         table.push(
             None,

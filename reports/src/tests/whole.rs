@@ -58,6 +58,7 @@ fn what_is_written_for_machines_is_what_the_schema_says() {
     let runs = [run()];
     let (model, forecast, check) = (modelled(&runs[0]), planned(), check());
     let releases = releases();
+    let baseline = baseline(&runs[0]);
     let whole = Evidence {
         title: "Shop",
         runs: &runs,
@@ -66,8 +67,9 @@ fn what_is_written_for_machines_is_what_the_schema_says() {
         forecast: Some(&forecast),
         check: Some(&check),
         releases: &releases,
+        baseline: Some(&baseline),
     };
-    let nothing = Evidence { runs: &[], model: None, forecast: None, check: None, releases: &[], ..whole };
+    let nothing = Evidence { title: "Shop", ..Evidence::default() };
     for evidence in [whole, nothing] {
         let facts: serde_json::Value = serde_json::from_str(&json(&evidence)).unwrap();
         assert_eq!(held_to(&schema, &facts, "report"), Ok(()));
@@ -80,11 +82,26 @@ fn what_is_written_for_machines_is_what_the_schema_says() {
     }
     check_page(&page);
     assert!(page.len() < 1_000_000, "{}", page.len());
+    // A page in one breath: what holds, what binds, until when, what to order.
+    let bound = model.binding_route().map(|bound| bound.route).unwrap();
+    let lead = format!(
+        "p95 of {bound} binds (reaches 200 ms); exhausted around Feb 2027 (10–90 %: Nov 2026 – beyond the horizon); order 2 \
+         machines by 28 Dec 2026."
+    );
+    let facts: serde_json::Value = serde_json::from_str(&json(&whole)).unwrap();
+    assert_eq!(facts["verdict"]["lead"], lead);
+    let headline = facts["verdict"]["headline"].as_str().unwrap();
+    assert!(headline.starts_with("Holds 1.") && headline.contains("× today's peak (90 %: "), "{headline}");
+    assert!(facts["comparison"]["regressions"].as_u64().unwrap() >= 2, "{}", facts["comparison"]);
     for words in ["Order 2 machines by 28 Dec 2026", "Prepare Black Friday", "p95 of GET / went from"] {
         assert!(page.contains(words), "{words}");
     }
     let xml = crate::junit(&whole);
-    assert!(xml.contains("failures=\"1\"") && xml.contains("p95 of GET / went from"), "{xml}");
+    let failures = 1 + facts["comparison"]["regressions"].as_u64().unwrap();
+    assert!(
+        xml.contains(&format!("failures=\"{failures}\"")) && xml.contains("p95 of GET / went from"),
+        "{xml}"
+    );
     let text = crate::markdown(&whole);
     assert!(text.starts_with("# Shop\n\n**Holds ") && text.contains("## Risks"), "{text}");
 }
@@ -171,6 +188,27 @@ fn planned() -> Forecast {
     made
 }
 
+/// `run` beside an earlier one, in which `POST /checkout` took two thirds as long.
+fn baseline(run: &Run) -> crate::Baseline {
+    // The levels that are carried: in overload all quantiles stray too far to tell anything.
+    let mut run = run.clone();
+    run.intervals.truncate(60);
+    let mut earlier = run.clone();
+    for entry in earlier.intervals.iter_mut().flat_map(|it| &mut it.routes).filter(|it| it.route == 4) {
+        let mut faster = captures::Histogram::new();
+        entry.response.pairs().for_each(|(micros, count)| faster.record_micros(micros * 2 / 3, count));
+        entry.response = faster;
+    }
+    crate::Baseline {
+        name: "main.run".to_owned(),
+        candidate: "branch.run".to_owned(),
+        comparison: modeler::compare(&earlier, &run, 0.05, 1),
+        shift: modeler::shift(&earlier, &run, 1),
+        allowed_ratio: 0.05,
+        warnings: vec!["had another load than the base".to_owned()],
+    }
+}
+
 /// Two runs, the later one worse.
 fn releases() -> Vec<crate::Release> {
     let release = |name: &str, p95: u64, regressions: &[&str]| crate::Release {
@@ -211,6 +249,7 @@ fn what_was_observed_of_the_target_is_drawn_over_time_and_against_load() {
         forecast: None,
         check: None,
         releases: &[],
+        baseline: None,
     };
     let named = |name: &str| charts(&evidence).into_iter().find(|picture| picture.name == name).unwrap();
 

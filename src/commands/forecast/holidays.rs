@@ -1,8 +1,9 @@
-//! Public holidays from a file: a calendar as countries and schools publish it (iCalendar), or lines of
-//! 'date,name'.
+//! Public holidays: of a country by its code, or from a file, as countries and schools publish their calendars
+//! (iCalendar), or lines of 'date,name'.
 //!
-//! A holiday recurs under its name, so what it was in the history tells what it will be. The library of
-//! calendars that is known names no licence, and a list built in would be wrong next year: a file is not.
+//! A holiday recurs under its name, so what it was in the history tells what it will be.
+
+mod country;
 
 use std::path::Path;
 
@@ -17,8 +18,20 @@ const MOST_DAYS: usize = 10_000;
 /// A file may be so long.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// The holidays in the file at `path`.
+/// The holidays of the country whose code `path` is, or those in the file there.
 pub(super) fn read(path: &Path) -> Result<Vec<EventGiven>, Complaint> {
+    if let Some(code) = path.to_str().filter(|text| is_code(text) && !path.exists()) {
+        let days = country::of(&code.to_ascii_uppercase()).filter(|days| !days.is_empty());
+        let days = days.ok_or_else(|| {
+            Complaint::new(
+                Exit::Usage,
+                format!("--holidays {code}"),
+                "is no country whose holidays are known",
+                "give a code of ISO 3166 such as DE or US, or a calendar file",
+            )
+        })?;
+        return Ok(days.into_iter().map(|(name, day)| holiday(&name, day, day)).collect());
+    }
     let length = std::fs::metadata(path).map_err(|error| Complaint::cannot_open(path, &error))?.len();
     let wrong = |what: String| {
         Complaint::new(
@@ -41,6 +54,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<EventGiven>, Complaint> {
         return Err(wrong(format!("holds more than {MOST_DAYS} holidays")));
     }
     Ok(days)
+}
+
+fn is_code(text: &str) -> bool {
+    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 fn holiday(name: &str, first: Date, last: Date) -> EventGiven {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use modeler::{FleetGiven, Prices, ScaleOut, Scenario};
+use modeler::{FleetGiven, MixChange, MixError, Prices, ScaleOut, Scenario, StoredModel, mix_cost};
 use serde::Deserialize;
 
 use crate::commands::files;
@@ -34,7 +34,8 @@ pub(super) struct MeansArgs {
     #[arg(long, value_name = "FILE.toml", requires = "instances")]
     prices: Option<PathBuf>,
     /// Another future beside the expected one, as factors: 'viral=growth:2,event:1.5', 'better code=cost:0.8',
-    /// 'heavier mix=cost:1.3', 'a new market=traffic:1.4'
+    /// 'heavier mix=cost:1.3', 'a new market=traffic:1.4'; with --model that knows costs a route by its name:
+    /// 'a sale=mix POST /checkout:3'
     #[arg(long = "scenario", value_name = "NAME=FACTORS")]
     scenarios: Vec<String>,
 }
@@ -79,8 +80,8 @@ impl MeansArgs {
         }))
     }
 
-    /// The futures to compare with the expected one.
-    pub(super) fn scenarios(&self) -> Result<Vec<Scenario>, Complaint> {
+    /// The futures to compare with the expected one; `model` tells what another mix would cost.
+    pub(super) fn scenarios(&self, model: Option<&StoredModel>) -> Result<Vec<Scenario>, Complaint> {
         if self.scenarios.len() > MOST_SCENARIOS {
             return Err(usage(
                 "--scenario".to_owned(),
@@ -88,7 +89,7 @@ impl MeansArgs {
                 "compare fewer futures at once",
             ));
         }
-        self.scenarios.iter().map(|text| scenario_of(text)).collect()
+        self.scenarios.iter().map(|text| scenario_of(text, model)).collect()
     }
 }
 
@@ -163,7 +164,7 @@ fn prices_of(path: &Path) -> Result<Prices, Complaint> {
     })
 }
 
-fn scenario_of(text: &str) -> Result<Scenario, Complaint> {
+fn scenario_of(text: &str, model: Option<&StoredModel>) -> Result<Scenario, Complaint> {
     let wrong = |what: &str| {
         usage(
             format!("--scenario '{}'", files::plain(text)),
@@ -176,8 +177,9 @@ fn scenario_of(text: &str) -> Result<Scenario, Complaint> {
         return Err(wrong("has no name"));
     }
     let mut scenario = Scenario { name: files::plain(name.trim()), ..Scenario::expected() };
+    let mut mix = Vec::new();
     for part in factors.split(',') {
-        let (what, factor) = part.split_once(':').ok_or_else(|| wrong("has a factor without :"))?;
+        let (what, factor) = part.rsplit_once(':').ok_or_else(|| wrong("has a factor without :"))?;
         let factor = factor.trim();
         let factor: f64 =
             factor.strip_suffix('x').unwrap_or(factor).parse().map_err(|_| wrong("holds no number"))?;
@@ -189,9 +191,27 @@ fn scenario_of(text: &str) -> Result<Scenario, Complaint> {
             "traffic" => scenario.traffic = factor,
             "event" => scenario.event = factor,
             "cost" => scenario.cost = factor,
-            _ => return Err(wrong("knows growth, traffic, event and cost only")),
+            other => match other.strip_prefix("mix ") {
+                Some(route) => mix.push(MixChange { route: route.trim().to_owned(), times: factor }),
+                None => return Err(wrong("knows growth, traffic, event, cost and 'mix ROUTE' only")),
+            },
         }
     }
+    if mix.is_empty() {
+        return Ok(scenario);
+    }
+    let model = model.ok_or_else(|| wrong("needs --model, which knows what routes cost"))?;
+    let costed = mix_cost(model, &mix).map_err(|error| match error {
+        MixError::NoCosts => wrong("needs a model that knows costs: replay with --observe"),
+        MixError::UnknownRoute { route, known } => {
+            let known: Vec<String> = known.iter().take(8).map(|route| files::plain(route)).collect();
+            wrong(&format!("has a route {} that the model does not know; it has {}", route, known.join(", ")))
+        }
+        MixError::Nothing => wrong("leaves no requests"),
+    })?;
+    scenario.traffic *= costed.traffic;
+    scenario.cost *= costed.cost;
+    scenario.cost_spread = costed.spread;
     Ok(scenario)
 }
 
@@ -201,9 +221,9 @@ mod tests {
 
     #[test]
     fn futures_and_laws_are_read_as_people_write_them() {
-        let viral = scenario_of("viral=growth:2x, event:1.5").expect("is a scenario");
+        let viral = scenario_of("viral=growth:2x, event:1.5", None).expect("is a scenario");
         assert_eq!((viral.growth, viral.event, viral.traffic, viral.cost), (2.0, 1.5, 1.0, 1.0));
-        assert!(scenario_of("viral=speed:2").is_err() && scenario_of("x=growth:-1").is_err());
+        assert!(scenario_of("viral=speed:2", None).is_err() && scenario_of("x=growth:-1", None).is_err());
         let law = scale_out_of("contention=0.02,coherency=0.0001").expect("is a law");
         assert_eq!((law.contention, law.coherency, law.assumed), (0.02, 0.0001, false));
         assert!(scale_out_of("1=210,2=405").is_err());

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use captures::Run;
+use captures::foreign::{self, LogFormat, Template};
 use jiff::tz::TimeZone;
 use modeler::{Counts, ForecastError, History, PeakFactor, Step, TableForm};
 
@@ -17,10 +18,14 @@ use crate::complain::{Complaint, Exit};
 pub(super) struct PastArgs {
     /// Requests over time: a table of 'ds,y' lines, captures, runs, access logs, or prometheus=URL with --query
     ///
-    /// A table holds requests per step: weeks, days, hours or minutes. Captures, runs and access logs (Common or
-    /// Combined) are counted by the minute, and continued by the day or hour where they are long enough.
+    /// A table holds requests per step: weeks, days, hours or minutes. Captures, runs and access logs (of all
+    /// servers that `highwater import` knows, or by --log-line) are counted by the minute, and continued by the day
+    /// or hour where they are long enough. Files may be compressed (gz, zst, xz).
     #[arg(long, value_name = "FILE|prometheus=URL", required = true, num_args = 1..)]
     history: Vec<PathBuf>,
+    /// The format of the lines of an access log, as `highwater import` takes it
+    #[arg(long, value_name = "FORMAT", value_parser = Template::parse)]
+    log_line: Option<Template>,
     /// The column of a table with the requests of a step; else the second
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
@@ -61,8 +66,6 @@ pub(super) struct Past {
 const MOST_TIMES: f64 = 10_000.0;
 /// A table may be so large.
 const MOST_BYTES: u64 = 1 << 30;
-/// A line of a log may be so long; what is longer is no line of a log.
-const MOST_LINE: u64 = 1 << 20;
 /// Steps that are continued one by one; a longer history goes on in longer steps.
 const MOST_FINE: usize = 20_000;
 /// What every capture and run begins with.
@@ -79,6 +82,7 @@ impl PastArgs {
         let given = peak_factor_of(self.peak_factor)?;
         let wanted = self.step.as_deref().map(step_of).transpose()?;
         let form = self.form()?;
+        let log = self.log_line.clone().map_or(LogFormat::Known, LogFormat::Template);
         let (mut histories, mut notes) = (Vec::new(), Vec::new());
         let mut counts: Option<Counts> = None;
         let mut measured = PeakFactor::MeanOnly;
@@ -96,9 +100,9 @@ impl PastArgs {
                 histories.push(prometheus::history(url, query, &self.since, wanted)?);
                 continue;
             }
-            match kind_of(path)? {
+            match kind_of(path, &log)? {
                 Kind::Ours => captures.push(path.clone()),
-                Kind::Log => count_log(path, counts.get_or_insert_default(), &mut notes)?,
+                Kind::Log => count_log(path, &log, counts.get_or_insert_default(), &mut notes)?,
                 Kind::Table => {
                     let text = text_of(path)?;
                     let read = form.read(&text).map_err(|error| complaint(path, &error))?;
@@ -181,33 +185,40 @@ enum Kind {
     Table,
 }
 
-fn kind_of(path: &Path) -> Result<Kind, Complaint> {
+fn kind_of(path: &Path, format: &LogFormat) -> Result<Kind, Complaint> {
     if path.is_dir() {
         return Ok(Kind::Ours);
     }
     let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(64 << 10).read_to_end(&mut head))
-        .map_err(|error| Complaint::cannot_open(path, &error))?;
+    let broken = |error: std::io::Error| Complaint::cannot_open(path, &error);
+    opened(path)?.take(64 << 10).read_to_end(&mut head).map_err(broken)?;
     if head.starts_with(OURS) {
         return Ok(Kind::Ours);
     }
-    let mut lines = head.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#');
-    Ok(if lines.by_ref().take(20).any(|line| minute_text(line).is_some()) { Kind::Log } else { Kind::Table })
+    // The last line may be cut, and a table may have a heading or a remark: half of the lines decide.
+    let account = foreign::read_log_moments(&head[..], format, |_| ());
+    let is_log = account.is_ok_and(|account| 2 * account.read >= account.entries);
+    Ok(if is_log || matches!(format, LogFormat::Template(_)) { Kind::Log } else { Kind::Table })
+}
+
+/// What the file at `path` holds, without its compression.
+fn opened(path: &Path) -> Result<Box<dyn BufRead + Send>, Complaint> {
+    let file = File::open(path).map_err(|error| Complaint::cannot_open(path, &error))?;
+    captures::uncompressed(Box::new(file)).map_err(|error| Complaint::cannot_open(path, &error))
 }
 
 fn text_of(path: &Path) -> Result<String, Complaint> {
-    let too_large = |error: std::io::Error| Complaint::cannot_open(path, &error);
-    let length = std::fs::metadata(path).map_err(too_large)?.len();
-    if length > MOST_BYTES {
+    let mut bytes = Vec::new();
+    let read = opened(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes);
+    let length = read.map_err(|error| Complaint::cannot_open(path, &error))?;
+    if length as u64 > MOST_BYTES {
         return Err(Complaint::new(
             Exit::Input,
             path.display(),
-            format!("is {length} bytes long, a table may have {MOST_BYTES}"),
+            format!("holds more than the {MOST_BYTES} bytes that a table may have"),
             "add it up to hours or days first",
         ));
     }
-    let bytes = std::fs::read(path).map_err(|error| Complaint::cannot_open(path, &error))?;
     String::from_utf8(bytes).map_err(|_| {
         Complaint::new(Exit::Input, path.display(), "is not text", "give lines like '2026-03-01,81234'")
     })
@@ -246,78 +257,34 @@ fn count_ours(paths: &[PathBuf], counts: &mut Option<Counts>) -> Result<(), Comp
 }
 
 /// Counts the lines of an access log by the minute they tell.
-fn count_log(path: &Path, counts: &mut Counts, notes: &mut Vec<String>) -> Result<(), Complaint> {
-    let file = File::open(path).map_err(|error| Complaint::cannot_open(path, &error))?;
-    let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut line = Vec::new();
-    let mut known: (Vec<u8>, i64) = (Vec::new(), 0);
-    let (mut read, mut unread) = (0_u64, 0_u64);
-    loop {
-        line.clear();
-        let length = reader.by_ref().take(MOST_LINE).read_until(b'\n', &mut line);
-        match length.map_err(|error| Complaint::cannot_open(path, &error))? {
-            0 => break,
-            _ if line.iter().all(u8::is_ascii_whitespace) => continue,
-            _ => {}
-        }
-        let Some(text) = minute_text(&line) else {
-            unread += 1;
-            continue;
-        };
-        // Most lines are of the same minute as the one before.
-        if known.0 != text {
-            let Some(minute) = minute_of(text) else {
-                unread += 1;
-                continue;
-            };
-            known = (text.to_vec(), minute);
-        }
-        counts.add(known.1, 1.0);
-        read += 1;
-    }
-    if read < unread {
+fn count_log(
+    path: &Path,
+    format: &LogFormat,
+    counts: &mut Counts,
+    notes: &mut Vec<String>,
+) -> Result<(), Complaint> {
+    let nanos = |at: captures::Offset| i64::try_from(at.as_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
+    let account = foreign::read_log_moments(opened(path)?, format, |at| counts.add(nanos(at), 1.0))
+        .map_err(|error| Complaint::new(Exit::Input, path.display(), &error, error.mend()))?;
+    let unread = account.entries - account.read;
+    if account.read < unread {
         return Err(Complaint::new(
             Exit::Input,
             path.display(),
-            format!("{unread} of {} lines hold no moment like [27/Nov/2026:08:15:00 +0000]", read + unread),
-            "give an access log in the Common or Combined format, or a table of 'ds,y' lines",
+            format!("{unread} of {} lines hold no moment that is known", account.entries),
+            "give the format of its lines by --log-line, or a table of 'ds,y' lines",
         ));
     }
     if unread > 0 {
         notes.push(format!(
             "{unread} of {} lines of the log hold no moment and were left out.",
-            read + unread
+            account.entries
         ));
     }
-    Ok(())
-}
-
-/// The moment of a line of an access log, to the minute, and its offset: of `[27/Nov/2026:08:15:59 +0100]` what
-/// stands between the brackets.
-fn minute_text(line: &[u8]) -> Option<&[u8]> {
-    const SHAPE: &[u8] = b"00/Aaa/0000:00:00:00 +0000";
-    let mut from = 0;
-    while let Some(at) = line[from..].iter().position(|&byte| byte == b'[') {
-        from += at + 1;
-        let text = line.get(from..from + SHAPE.len())?;
-        let fits = text.iter().zip(SHAPE).all(|(byte, shape)| match shape {
-            b'0' => byte.is_ascii_digit(),
-            b'A' | b'a' => byte.is_ascii_alphabetic(),
-            b'+' => matches!(byte, b'+' | b'-'),
-            _ => byte == shape,
-        });
-        if fits {
-            return Some(text);
-        }
+    if let Some(damage) = account.damage {
+        notes.push(format!("The log could not be read to its end: {}.", files::plain(&damage)));
     }
-    None
-}
-
-/// Seconds since 1970-01-01 UTC of the moment.
-fn minute_of(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let stamp = jiff::fmt::strtime::parse("%d/%b/%Y:%H:%M:%S %z", text).ok()?.to_timestamp().ok()?;
-    Some(stamp.as_second())
+    Ok(())
 }
 
 fn step_of(text: &str) -> Result<Step, Complaint> {
@@ -350,20 +317,5 @@ fn peak_factor_of(factor: Option<f64>) -> Result<PeakFactor, Complaint> {
             if factor < 1.0 { "is below 1, and no mean exceeds its peak" } else { "is above 10000" },
             "give the busiest minute over the mean of a step, e.g. 2.5",
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_an_access_log_tells_its_moment() {
-        let line = b"10.0.0.1 - - [27/Nov/2026:09:15:59 +0100] \"GET / HTTP/1.1\" 200 12";
-        let text = minute_text(line).expect("has a moment");
-        // 2026-11-27 08:15:59 UTC.
-        assert_eq!(minute_of(text), Some(1_795_767_359));
-        assert!(minute_text(b"[::1] - - no moment").is_none());
-        assert!(minute_text(b"[a] [27/Nov/2026:09:15:59 +0100] x").is_some());
     }
 }

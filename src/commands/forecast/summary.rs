@@ -7,6 +7,9 @@ use modeler::{Forecast, PeakFactor};
 
 use super::written;
 
+/// Changes of the trend that are told, the latest.
+const MOST_CHANGES: usize = 3;
+
 /// The answer in a few lines, the verdict first.
 pub(super) fn of(made: &Forecast) -> String {
     let mut text = String::new();
@@ -51,6 +54,9 @@ pub(super) fn of(made: &Forecast) -> String {
         );
     }
     let _ = writeln!(text, "  growth {:+.0} % a year", made.growth_per_year_ratio * 100.0);
+    for change in made.changes.iter().rev().take(MOST_CHANGES).rev() {
+        let _ = writeln!(text, "  {change}");
+    }
     if let Some(score) = made.score {
         let _ = writeln!(
             text,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use captures::{ObservedKind, Run};
+use captures::Run;
 use modeler::{Judgement, Recovery, Threshold, Trend};
 use replayer::{Finished, Plan};
 use serde_json::{Value, json};
@@ -43,51 +43,16 @@ pub(super) fn limits(args: &ReplayArgs) -> Result<Vec<Threshold>, Complaint> {
 pub(super) struct Conclusions {
     pub(super) judgements: Vec<Judgement>,
     pub(super) recoveries: Vec<Recovery>,
-    /// By name, of levels that were observed for long enough.
+    /// By name, of the level that was held for longest.
     pub(super) trends: Vec<(String, Trend)>,
 }
 
-/// Fewer seconds of observation say nothing of a leak.
-const LEAST_SECONDS: usize = 60;
-
 /// Reads the run back and judges it.
 pub(super) fn conclude(run: &Run, thresholds: &[Threshold]) -> Conclusions {
-    let mut names: Vec<&str> = run
-        .intervals
-        .iter()
-        .flat_map(|interval| &interval.observed)
-        .filter(|one| one.kind == ObservedKind::Gauge)
-        .map(|one| one.name.as_str())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    let holds: Vec<_> = run.header.stages.iter().filter(|stage| stage.is_hold()).collect();
-    let steady = |second: u64| {
-        holds.iter().any(|stage| {
-            // The first tenth of a stage is warming up.
-            let begin = stage.begin.plus(stage.end.since(stage.begin) / 10);
-            (begin.second()..stage.end.second()).contains(&second)
-        })
-    };
-    let trends = names.into_iter().filter_map(|name| {
-        let series: Vec<(f64, f64)> = run
-            .intervals
-            .iter()
-            .filter(|interval| steady(interval.second))
-            .filter_map(|interval| {
-                let one = interval.observed.iter().find(|one| one.name == name)?;
-                Some((interval.second as f64, one.value))
-            })
-            .collect();
-        (series.len() >= LEAST_SECONDS)
-            .then(|| modeler::trend(&series))
-            .flatten()
-            .map(|trend| (name.to_owned(), trend))
-    });
     Conclusions {
         judgements: thresholds.iter().map(|threshold| threshold.judge(run)).collect(),
         recoveries: modeler::recoveries(run),
-        trends: trends.collect(),
+        trends: modeler::steady_trends(run).into_iter().map(|each| (each.name, each.trend)).collect(),
     }
 }
 

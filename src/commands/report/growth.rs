@@ -10,7 +10,7 @@ use captures::Rate;
 use modeler::{
     Bounds, CapacityGiven, Event, Exhaustion, ExhaustionMonth, ExhaustionStep, Forecast, ForecastScore,
     ForecastStep, Foretold, History, PeakFactor, Step, StoredForecast, StoredPlan, StoredRisk,
-    StoredScenario, moment_of,
+    StoredScenario, TrendChange, moment_of,
 };
 
 use super::{files, not_ours};
@@ -128,6 +128,18 @@ fn restored(stored: &StoredForecast) -> Option<Forecast> {
             })
             .collect::<Option<_>>()?,
         growth_per_year_ratio: stored.growth_per_year_ratio,
+        changes: stored
+            .changes
+            .iter()
+            .map(|change| {
+                Some(TrendChange {
+                    at: moment_of(&change.ds)?,
+                    growth_before_ratio: change.growth_before_ratio,
+                    growth_after_ratio: change.growth_after_ratio,
+                    level_ratio: change.level_ratio,
+                })
+            })
+            .collect::<Option<_>>()?,
         score: stored.backtest.as_ref().map(|score| ForecastScore {
             origins: score.origins,
             mase: score.mase,

@@ -119,6 +119,9 @@ pub struct StoredScenarioGiven {
     pub event: f64,
     /// Of what a request costs.
     pub cost: f64,
+    /// The standard deviation of its logarithm.
+    #[serde(default)]
+    pub cost_spread: f64,
 }
 
 /// Something that may go wrong.
@@ -198,6 +201,7 @@ impl From<&ScenarioAnswer> for StoredScenario {
                 traffic: scenario.traffic,
                 event: scenario.event,
                 cost: scenario.cost,
+                cost_spread: scenario.cost_spread,
             },
             runs_out: answer.runs_out.map(|at| at.map(super::written)),
             probability: answer.probability,
@@ -294,6 +298,7 @@ impl StoredScenario {
                 traffic: assumed.traffic,
                 event: assumed.event,
                 cost: assumed.cost,
+                cost_spread: assumed.cost_spread,
             },
             runs_out: [date(&self.runs_out[0])?, date(&self.runs_out[1])?, date(&self.runs_out[2])?],
             probability: self.probability,

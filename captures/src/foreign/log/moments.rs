@@ -1,0 +1,167 @@
+//! The moments of an access log alone: all that a history of rates needs of it.
+//!
+//! A line in one of the common formats is known by what stands between its brackets, without a look at the rest:
+//! most of a log is of the minute before, so a line costs little more than finding its bracket. Every other line
+//! is read as a whole.
+
+use std::io::BufRead;
+
+use super::{Line, LogFormat, PATIENCE, Reading, moment, next_line};
+use crate::foreign::{Account, ForeignError};
+use crate::units::Offset;
+
+/// Gives `take` the moment of each line of `source`, since 1970-01-01 UTC: when the request came, as far as that is
+/// known, else when it was done; of a line in a common format to the minute.
+///
+/// # Errors
+/// When none of the first thousand lines, or of all, is a line of a log.
+pub fn read_log_moments(
+    mut source: impl BufRead,
+    format: &LogFormat,
+    mut take: impl FnMut(Offset),
+) -> Result<Account, ForeignError> {
+    let mut reading = Reading::new(format)?;
+    let mut minute = Minute::default();
+    let mut line = Vec::new();
+    loop {
+        match next_line(&mut source, &mut line) {
+            Ok(Line::End) => break,
+            Ok(Line::Whole) => {
+                let quick = *format == LogFormat::Known && reading.fields.is_none() && line[0] != b'{';
+                let found = if quick { minute.of(&line) } else { None };
+                if let Some(at) = found.or_else(|| reading.moment(&line)) {
+                    take(at);
+                }
+                reading.account.entries += u64::from(found.is_some());
+                reading.account.read += u64::from(found.is_some());
+            }
+            Ok(Line::TooLong) => {
+                reading.account.entries += 1;
+                reading.account.skip("too_long");
+            }
+            Err(error) if reading.account.entries > 0 => {
+                reading.account.damage = Some(format!("after line {}: {error}", reading.account.entries));
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if reading.account.read == 0 && reading.account.entries >= PATIENCE {
+            break;
+        }
+    }
+    let account = reading.account;
+    if account.read == 0 {
+        let what = format!("none of its first {} lines is one", account.entries);
+        return Err(ForeignError::Format { wanted: "access log that is known", what });
+    }
+    Ok(account)
+}
+
+impl Reading {
+    /// The moment of a line that has to be read as a whole.
+    fn moment(&mut self, line: &[u8]) -> Option<Offset> {
+        if line.starts_with(b"#") {
+            if let Some(fields) = super::Fields::read(line) {
+                self.fields = Some(fields);
+            }
+            return None;
+        }
+        self.account.entries += 1;
+        let Some(said) = self.said(line) else {
+            self.account.skip("unknown_format");
+            return None;
+        };
+        let Some(told) = said.at else {
+            self.account.skip("no_time");
+            return None;
+        };
+        self.account.read += 1;
+        let duration = if said.at_start { None } else { said.duration };
+        Some(duration.map_or(told.at, |duration| told.at.minus(duration)))
+    }
+}
+
+/// The minute of the line before.
+#[derive(Default)]
+struct Minute {
+    text: [u8; SHAPE.len()],
+    at: Offset,
+}
+
+/// What a moment in the common formats looks like.
+const SHAPE: &[u8; 26] = b"00/Aaa/0000:00:00:00 +0000";
+/// Where its seconds stand.
+const SECONDS: std::ops::Range<usize> = 18..20;
+
+impl Minute {
+    /// The moment of a line in a common format, to the minute.
+    fn of(&mut self, line: &[u8]) -> Option<Offset> {
+        let text = bracketed(line)?;
+        let same = |range: std::ops::Range<usize>| self.text[range.clone()] == text[range];
+        if !(same(0..SECONDS.start) && same(SECONDS.end..SHAPE.len())) {
+            let told = moment::common(text)?.at;
+            self.at = Offset::from_nanos(told.as_nanos() / 60_000_000_000 * 60_000_000_000);
+            self.text.copy_from_slice(text);
+        }
+        Some(self.at)
+    }
+}
+
+/// Of `… [27/Nov/2026:08:15:59 +0100] …` what stands between the brackets.
+fn bracketed(line: &[u8]) -> Option<&[u8]> {
+    let mut from = 0;
+    while let Some(at) = line[from..].iter().position(|&byte| byte == b'[') {
+        from += at + 1;
+        let text = line.get(from..from + SHAPE.len())?;
+        let fits = text.iter().zip(SHAPE).all(|(byte, shape)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            b'A' | b'a' => byte.is_ascii_alphabetic(),
+            b'+' => matches!(byte, b'+' | b'-'),
+            _ => byte == shape,
+        });
+        if fits {
+            return Some(text);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The seconds that are found in `log`, and how many entries it has.
+    fn check(log: &str, expected: &[u64], entries: u64) {
+        let mut found = Vec::new();
+        let read = read_log_moments(log.as_bytes(), &LogFormat::Known, |at| found.push(at.second()));
+        assert_eq!(found, expected, "{log}");
+        assert_eq!(read.map(|account| account.entries).unwrap_or_default(), entries, "{log}");
+    }
+
+    /// Expected seconds are those of `date -d … +%s`.
+    #[test]
+    fn lines_of_many_servers_tell_their_moment() {
+        // 2026-11-27 08:15 UTC, twice, and a line that is none.
+        let common = "10.0.0.1 - - [27/Nov/2026:09:15:59 +0100] \"GET / HTTP/1.1\" 200 12\n\
+                      [a] - [27/Nov/2026:08:15:03 +0000] \"GET / HTTP/1.1\" 200 12\nno line\n";
+        check(common, &[1_795_767_300, 1_795_767_300], 3);
+        check(
+            "{\"ts\":1693840791.75,\"request\":{\"method\":\"GET\",\"uri\":\"/\",\"host\":\"a\"},\"status\":200,\
+             \"duration\":0.25}\n",
+            &[1_693_840_791],
+            1,
+        );
+        check(
+            "#Version: 1.0\n#Fields: date time cs-method cs-uri-stem sc-status\n\
+             2015-02-23\t03:28:12\tGET\t/\t200\n",
+            &[1_424_662_092],
+            1,
+        );
+        check(
+            "[2015-02-23T03:28:12.136Z] \"GET / HTTP/1.1\" 200 - 0 5 2 1 \"-\" \"a\" \"id\" \"h\" \"1.2.3.4:80\"\n",
+            &[1_424_662_092],
+            1,
+        );
+        check("ds,y\n2026-01-01,5\n", &[], 0);
+    }
+}
