@@ -26,7 +26,7 @@ const TIMES: [&str; 12] = [
 const METHODS: [&str; 5] = ["method", "request_method", "RequestMethod", "http_method", "verb"];
 const TARGETS: [&str; 8] =
     ["uri", "request_uri", "RequestPath", "path", "url", "x_envoy_original_path", "target", "request_path"];
-const STATUSES: [&str; 5] = ["status", "response_code", "DownstreamStatus", "status_code", "code"];
+pub(super) const STATUSES: [&str; 5] = ["status", "response_code", "DownstreamStatus", "status_code", "code"];
 const SENT: [&str; 7] = [
     "size",
     "body_bytes_sent",

@@ -230,12 +230,22 @@ pub(super) fn slope(values: &[f64]) -> f64 {
     if squares > 0.0 { cross / squares } else { 0.0 }
 }
 
-/// Growth per year of the season-free series over its last year at most, as a ratio.
+/// Growth per year of the season-free series over its last year at most, as a ratio: since it changed last when
+/// that is a quarter of a year ago or longer. A level that moved at once is no growth.
 pub(crate) fn growth_per_year(series: &Series) -> f64 {
-    let year = Year::of(series);
-    let (adjusted, _) = adjusted(&series.with(year.taken_off(&series.values)));
-    let recent = adjusted.len().saturating_sub(series.steps_per_year() as usize);
-    (slope(&adjusted[recent..]) * series.steps_per_year()).clamp(-10.0, 10.0).exp_m1()
+    let year = series.steps_per_year();
+    let (mut adjusted, _) = adjusted(&series.with(Year::of(series).taken_off(&series.values)));
+    let count = adjusted.len();
+    let mut recent = count.saturating_sub(year as usize);
+    for pair in trend_pieces(series).windows(2) {
+        let from = pair[1].from;
+        let jump = pair[1].at(from as f64) - pair[0].at(from as f64);
+        adjusted[from..].iter_mut().for_each(|value| *value -= jump);
+        if (count - from) as f64 >= year / 4.0 {
+            recent = recent.max(from);
+        }
+    }
+    (slope(&adjusted[recent..]) * year).clamp(-10.0, 10.0).exp_m1()
 }
 
 #[cfg(test)]

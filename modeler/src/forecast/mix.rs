@@ -33,6 +33,15 @@ pub enum MixError {
 /// A 95 % interval is so many standard deviations wide.
 const WIDTH_95: f64 = 2.0 * 1.959_964;
 
+/// One route.
+struct Row {
+    share: f64,
+    times: f64,
+    cost: f64,
+    /// The standard deviation of the cost.
+    doubt: f64,
+}
+
 /// What the mix of `model`, changed by `changes`, would cost of the resource that runs out first.
 ///
 /// With shares s, factors t and costs c by route, all requests cost f = Σstc / Σsc of before; the variance of ln f
@@ -51,8 +60,8 @@ pub fn mix_cost(model: &StoredModel, changes: &[MixChange]) -> Result<MixCost, M
             return Err(MixError::UnknownRoute { route: change.route.clone(), known });
         }
     }
-    // By route: share, factor, cost and its standard deviation. What is too rare to be costed costs nothing here.
-    let rows: Vec<(f64, f64, f64, f64)> = answers
+    // What is too rare to be costed costs nothing here.
+    let rows: Vec<Row> = answers
         .routes
         .iter()
         .map(|route| {
@@ -60,19 +69,19 @@ pub fn mix_cost(model: &StoredModel, changes: &[MixChange]) -> Result<MixCost, M
             let cost = costs.routes.iter().find(|cost| cost.route == route.route);
             let (cost, doubt) =
                 cost.map_or((0.0, 0.0), |it| (it.cost, (it.interval[1] - it.interval[0]) / WIDTH_95));
-            (route.share_ratio, change.map_or(1.0, |change| change.times), cost, doubt)
+            Row { share: route.share_ratio, times: change.map_or(1.0, |change| change.times), cost, doubt }
         })
         .collect();
-    let sum = |of: &dyn Fn(&(f64, f64, f64, f64)) -> f64| rows.iter().map(of).sum::<f64>();
-    let (before, after) = (sum(&|row| row.0 * row.2), sum(&|row| row.0 * row.1 * row.2));
-    let traffic = sum(&|row| row.0 * row.1) / sum(&|row| row.0);
+    let sum = |of: &dyn Fn(&Row) -> f64| rows.iter().map(of).sum::<f64>();
+    let (before, after) = (sum(&|row| row.share * row.cost), sum(&|row| row.share * row.times * row.cost));
+    let traffic = sum(&|row| row.share * row.times) / sum(&|row| row.share);
     if before <= 0.0 {
         return Err(MixError::NoCosts);
     }
     if !(traffic > 0.0 && after > 0.0) {
         return Err(MixError::Nothing);
     }
-    let variance = sum(&|&(share, times, _, doubt)| (share * (times / after - 1.0 / before) * doubt).powi(2));
+    let variance = sum(&|row| (row.share * (row.times / after - 1.0 / before) * row.doubt).powi(2));
     Ok(MixCost { traffic, cost: after / before / traffic, spread: variance.sqrt().min(1.0) })
 }
 

@@ -1,17 +1,17 @@
 //! The moments of an access log alone: all that a history of rates needs of it.
 //!
 //! A line in one of the common formats is known by what stands between its brackets, without a look at the rest:
-//! most of a log is of the minute before, so a line costs little more than finding its bracket. Every other line
-//! is read as a whole.
+//! most of a log is of the minute before, so a line costs little more than finding its bracket. A line in JSON that
+//! begins like the one before, up to its moment, has its moment there too. Every other line is read as a whole.
 
 use std::io::BufRead;
 
-use super::{Line, LogFormat, PATIENCE, Reading, moment, next_line};
+use super::{Line, LogFormat, PATIENCE, Reading, jsonlog, moment, next_line};
 use crate::foreign::{Account, ForeignError};
 use crate::units::Offset;
 
-/// Gives `take` the moment of each line of `source`, since 1970-01-01 UTC: when the request came, as far as that is
-/// known, else when it was done; of a line in a common format to the minute.
+/// Gives `take` the moment of each line of `source`, since 1970-01-01 UTC: that of the request or of its end, as the
+/// server writes it; of a line in a common format to the minute.
 ///
 /// # Errors
 /// When none of the first thousand lines, or of all, is a line of a log.
@@ -21,16 +21,23 @@ pub fn read_log_moments(
     mut take: impl FnMut(Offset),
 ) -> Result<Account, ForeignError> {
     let mut reading = Reading::new(format)?;
-    let mut minute = Minute::default();
+    let (mut minute, mut same) = (Minute::default(), Same::default());
     let mut line = Vec::new();
     loop {
         match next_line(&mut source, &mut line) {
             Ok(Line::End) => break,
             Ok(Line::Whole) => {
-                let quick = *format == LogFormat::Known && reading.fields.is_none() && line[0] != b'{';
-                let found = if quick { minute.of(&line) } else { None };
+                let quick = *format == LogFormat::Known && reading.fields.is_none();
+                let found = match line[0] {
+                    b'{' if quick => same.of(&line),
+                    _ if quick => minute.of(&line),
+                    _ => None,
+                };
                 if let Some(at) = found.or_else(|| reading.moment(&line)) {
                     take(at);
+                    if found.is_none() && line[0] == b'{' {
+                        same = Same::learnt(&line, at);
+                    }
                 }
                 reading.account.entries += u64::from(found.is_some());
                 reading.account.read += u64::from(found.is_some());
@@ -76,9 +83,60 @@ impl Reading {
             return None;
         };
         self.account.read += 1;
-        let duration = if said.at_start { None } else { said.duration };
-        Some(duration.map_or(told.at, |duration| told.at.minus(duration)))
+        Some(told.at)
     }
+}
+
+/// How the line before began, when it was one in JSON.
+#[derive(Default)]
+struct Same {
+    /// Up to its moment; empty when there is nothing to go by.
+    head: Vec<u8>,
+    /// The name of the status: a line without one is no request.
+    status: Vec<u8>,
+}
+
+/// A moment stands within so many bytes.
+const FAR: usize = 512;
+
+impl Same {
+    /// From a line whose moment is `at`.
+    fn learnt(line: &[u8], at: Offset) -> Self {
+        let named = |name: &&&str| holds(line, format!("\"{name}\"").as_bytes());
+        let status = jsonlog::STATUSES.iter().find(named).map(|name| format!("\"{name}\"").into_bytes());
+        let near = &line[..line.len().min(FAR)];
+        let ends = near.windows(2).enumerate().filter(|(_, pair)| *pair == b"\":").map(|(at, _)| at + 2);
+        let head = ends
+            .map(|begin| {
+                let blanks = line[begin..].iter().take_while(|byte| **byte == b' ').count();
+                begin + blanks + usize::from(line.get(begin + blanks) == Some(&b'"'))
+            })
+            .find(|&begin| value_at(line, begin) == Some(at));
+        match (head, status) {
+            (Some(head), Some(status)) => Self { head: line[..head].to_vec(), status },
+            _ => Self::default(),
+        }
+    }
+
+    /// The moment of a line that begins in the same way.
+    fn of(&self, line: &[u8]) -> Option<Offset> {
+        let alike = !self.head.is_empty() && line.starts_with(&self.head) && holds(line, &self.status);
+        alike.then(|| value_at(line, self.head.len())).flatten()
+    }
+}
+
+fn holds(line: &[u8], name: &[u8]) -> bool {
+    line.windows(name.len()).any(|part| part == name)
+}
+
+/// The moment that begins at `begin`, a number or a text.
+fn value_at(line: &[u8], begin: usize) -> Option<Offset> {
+    let rest = line.get(begin..)?;
+    let is_text = line.get(begin.wrapping_sub(1)) == Some(&b'"');
+    let ends = |byte: &u8| if is_text { *byte == b'"' } else { matches!(byte, b',' | b'}' | b' ') };
+    let text = &rest[..rest.iter().position(ends)?];
+    let told = moment::epoch(text).or_else(|| moment::iso(text)).or_else(|| moment::common(text));
+    told.map(|told| told.at)
 }
 
 /// The minute of the line before.
@@ -150,6 +208,19 @@ mod tests {
              \"duration\":0.25}\n",
             &[1_693_840_791],
             1,
+        );
+        // The third line is no request, and the fourth begins otherwise.
+        let caddy = |second: u64| {
+            format!(
+                "{{\"level\":\"info\",\"ts\":{second}.5,\"request\":{{\"method\":\"GET\",\"uri\":\"/\"}},\"status\":200}}\n"
+            )
+        };
+        let other = "{\"level\":\"info\",\"ts\":1693840795.5,\"msg\":\"started\"}\n";
+        let later = caddy(1_693_840_797).replace("info", "warn");
+        check(
+            &format!("{}{}{other}{later}", caddy(1_693_840_791), caddy(1_693_840_793)),
+            &[1_693_840_791, 1_693_840_793, 1_693_840_797],
+            4,
         );
         check(
             "#Version: 1.0\n#Fields: date time cs-method cs-uri-stem sc-status\n\

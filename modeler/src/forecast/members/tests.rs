@@ -50,3 +50,17 @@ fn a_new_level_is_followed() {
     let (low, high) = (volume(427).ln() - 0.25, volume(427).ln() + 0.25);
     assert!((low..high).contains(&last), "{last} of {low}..{high}");
 }
+
+#[test]
+fn growth_is_that_since_the_last_change_and_a_new_level_is_none() {
+    let series = |trend: &dyn Fn(f64) -> f64| {
+        let volume = |day: usize| Some(1e6 * week_of(day) * trend(day as f64).exp());
+        Series::new(&(0..600).map(volume).collect::<Vec<_>>(), Step::Day)
+    };
+    let yearly = |growth: f64| growth.ln() / YEAR_DAYS;
+    let bent = series(&|day| yearly(1.1) * day + yearly(1.8 / 1.1) * (day - 420.0).max(0.0));
+    assert!((growth_per_year(&bent) - 0.8).abs() < 0.04, "{}", growth_per_year(&bent));
+    // Twice as much from one day to the next, six weeks ago.
+    let stepped = series(&|day| yearly(1.1) * day + if day < 553.0 { 0.0 } else { 0.693 });
+    assert!((growth_per_year(&stepped) - 0.1).abs() < 0.04, "{}", growth_per_year(&stepped));
+}
