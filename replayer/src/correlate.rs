@@ -13,26 +13,30 @@
 
 mod accounts;
 mod answer;
-mod asked;
+pub(crate) mod asked;
 pub(crate) mod bind;
 mod evidence;
 mod find;
 pub(crate) mod links;
 pub(crate) mod live;
 mod memory;
-mod pattern;
+pub(crate) mod pattern;
 mod render;
 mod rules;
 mod take;
 mod template;
 mod track;
-mod value;
+pub(crate) mod value;
 
 pub use accounts::is_same_field;
+pub(crate) use answer::html as markup;
+pub(crate) use answer::{Language, path_and_query};
 pub use bind::Binder;
 pub use find::{Finder, Found, Overflow};
 pub use links::Making;
 pub use live::Applied;
 pub use pattern::{Extractor, GivenKind, Part, PatternError, Place, PlaceKind};
 pub use rules::{ANY_ROUTE, Evidence, Injection, Missing, Rule, RuleSet, SetRule};
+pub(crate) use take::{dechunked, final_answer};
 pub use template::{Table, Template, TemplateError};
+pub(crate) use track::received;

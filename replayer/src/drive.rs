@@ -22,10 +22,11 @@ use rustix::event::{Timespec, epoll};
 use rustls::ClientConnection;
 
 use crate::addresses::Addresses;
+use crate::answers::Keeper;
 use crate::ceiling::{self, Ceiling};
 use crate::clock::{Clock, thread_cpu};
 use crate::correlate::links::NONE;
-use crate::correlate::live::{Live, Turn};
+use crate::correlate::live::{Keep, Live, Turn};
 use crate::lane::{Active, Begun, Lane, LaneKey, skipped};
 use crate::ledger::{Batch, Meter, Told};
 use crate::plan::Plan;
@@ -120,6 +121,7 @@ pub(crate) struct Worker<'run> {
     texts: Vec<Vec<u8>>,
     /// Lanes whose waiting may be over.
     woken: Vec<u32>,
+    keeper: Option<Keeper>,
 }
 
 /// A lane and its connection. `generation` tells the events of this connection from those of its forerunners.
@@ -159,11 +161,13 @@ pub(crate) struct Task<'run> {
     pub(crate) limits: Limits,
     pub(crate) ceiling: &'run Ceiling,
     pub(crate) stop: &'run AtomicBool,
+    /// Where answers are kept, if they are.
+    pub(crate) keeper: Option<Keeper>,
 }
 
 impl<'run> Worker<'run> {
     pub(crate) fn new(task: Task<'run>) -> std::io::Result<Self> {
-        let Task { number, threads, plan, clock, wire, limits, ceiling, stop } = task;
+        let Task { number, threads, plan, clock, wire, limits, ceiling, stop, keeper } = task;
         Ok(Self {
             number,
             plan,
@@ -197,6 +201,7 @@ impl<'run> Worker<'run> {
             live: Live::new(plan, number, threads),
             texts: Vec::new(),
             woken: Vec::new(),
+            keeper,
         })
     }
 
@@ -378,6 +383,11 @@ impl<'run> Worker<'run> {
             let mut unread = false;
             if let Some(active) = &mut lane.active {
                 active.keep = self.live.keep(request);
+                active.is_sampled =
+                    self.keeper.as_ref().is_some_and(|keeper| keeper.takes(next, request.session));
+                if active.is_sampled && active.keep != Keep::All {
+                    active.keep = Keep::Sample;
+                }
                 if request.links != NONE || plan.is_on_disk() {
                     active.own = match plan.text(request) {
                         Some(planned) => {

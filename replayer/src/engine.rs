@@ -9,6 +9,7 @@ use std::time::Duration;
 use captures::{Histogram, Interval, Offset, Rate, RunEnd, RunWriter, Stage};
 
 use crate::addresses::Resolver;
+use crate::answers::{AnswersKept, KeepAnswers, keeping};
 use crate::ceiling::Ceiling;
 use crate::clock::{Clock, process_cpu};
 use crate::drive::{Chunk, Limits, Task, Wire, Worker};
@@ -60,6 +61,8 @@ pub struct Config {
     pub observer: Observer,
     /// What looks the target up again meanwhile.
     pub resolver: Option<Resolver>,
+    /// Which answers are kept, if any.
+    pub answers: Option<KeepAnswers>,
 }
 
 /// A look at a run that is going on, about once a second.
@@ -94,6 +97,8 @@ pub struct Finished {
     pub end: RunEnd,
     /// The length of the run, to the last answer.
     pub elapsed: Duration,
+    /// How many answers were kept, if any were to be.
+    pub answers: Option<AnswersKept>,
 }
 
 /// Why a replay could not be made, or its run not be written.
@@ -149,16 +154,29 @@ pub fn replay<W: Write>(
         max_connections: (config.max_connections / threads).max(1),
         max_backlog: (config.max_backlog / threads).max(1),
     };
+    let (keeper, writing) =
+        config.answers.take().map(|keep| keeping(keep, plan, schedule.expected(), config.seed)).unzip();
     let mut workers = Vec::with_capacity(threads);
     for number in 0..threads {
         let limits = limits.clone();
-        let task = Task { number, threads, plan, clock, wire, limits, ceiling, stop: halt };
+        let task = Task {
+            number,
+            threads,
+            plan,
+            clock,
+            wire,
+            limits,
+            ceiling,
+            stop: halt,
+            keeper: keeper.clone(),
+        };
         workers.push(Worker::new(task).map_err(ReplayError::Start)?);
     }
     let (ledger_sender, ledger_receiver) = mpsc::channel();
     let mut running = Vec::new();
     let observer = std::mem::take(&mut config.observer);
     let resolver = config.resolver.take();
+    drop(keeper);
     let config = &config;
     let schedule = &schedule;
     std::thread::scope(|scope| {
@@ -191,11 +209,19 @@ pub fn replay<W: Write>(
                 .map_err(ReplayError::Start)?;
         }
         drop(ledger_sender);
+        let writing = writing
+            .map(|writing| {
+                std::thread::Builder::new()
+                    .name("answers".to_owned())
+                    .spawn_scoped(scope, move || writing.run(plan))
+                    .map_err(ReplayError::Start)
+            })
+            .transpose()?;
         std::thread::Builder::new()
             .name("plan".to_owned())
             .spawn_scoped(scope, move || plan_ahead(schedule, &senders, ceiling, halt))
             .map_err(ReplayError::Start)?;
-        Accounts {
+        let mut finished = Accounts {
             ledger: Ledger::new(threads, schedule.expected(), config.seed),
             judge: Judge::new(config.stages.clone(), config.ceiling.is_none()),
             clock,
@@ -207,7 +233,9 @@ pub fn replay<W: Write>(
             stopped_by: None,
             halt,
         }
-        .keep(&ledger_receiver, config, schedule.end(), stop, on_settled)
+        .keep(&ledger_receiver, config, schedule.end(), stop, on_settled)?;
+        finished.answers = writing.and_then(|writing| writing.join().ok());
+        Ok(finished)
     })
 }
 
@@ -295,7 +323,7 @@ impl<W: Write> Accounts<'_, W> {
         let totals = self.ledger.totals().clone();
         let finished = self.run.finish(&end).and_then(|mut sink| sink.flush());
         match self.write_error.map_or(finished, Err) {
-            Ok(()) => Ok(Finished { totals, end, elapsed: elapsed.since_start() }),
+            Ok(()) => Ok(Finished { totals, end, elapsed: elapsed.since_start(), answers: None }),
             Err(error) => Err(ReplayError::Write { error, totals: Box::new(totals) }),
         }
     }

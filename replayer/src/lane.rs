@@ -72,6 +72,8 @@ pub(crate) struct Active {
     /// What is kept of the answer, and how much of it is wanted.
     pub(crate) keep: Keep,
     pub(crate) kept: Vec<u8>,
+    /// Whether its answer is one of those that are kept for a look at them.
+    pub(crate) is_sampled: bool,
 }
 
 impl Lane {
@@ -124,6 +126,7 @@ impl Lane {
             own: None,
             keep: Keep::Nothing,
             kept: Vec::new(),
+            is_sampled: false,
         });
         Begun::Turn
     }

@@ -6,6 +6,7 @@
 //! about the target: that is the modeler's work. What is judged here is the generator itself.
 
 mod addresses;
+pub mod answers;
 mod ceiling;
 mod client;
 mod clock;

@@ -250,6 +250,7 @@ impl Trial<'_> {
             max_backlog: args.sending.max_backlog,
             observer: observer(&args.sending.observe)?,
             resolver: targets.resolver(),
+            answers: None,
         };
         let mut watch = Watch::new(self.collapse(), plan.routes().to_vec());
         let writer = files::create_run(path, &header)?;

@@ -1,5 +1,6 @@
 //! `highwater replay`: a capture, a target and a load in; a run out.
 
+mod answers;
 pub(super) mod args;
 mod bindings;
 mod gate;
@@ -24,6 +25,7 @@ use crate::Globals;
 use crate::admin::replaying::Scoreboard;
 use crate::commands::files;
 use crate::complain::{Complaint, Exit, reason, say};
+use answers::Told;
 use args::PacingArg;
 pub(crate) use args::ReplayArgs;
 use gate::Conclusions;
@@ -68,6 +70,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let observer = observer(&args.sending.observe)?;
     let board = args.metrics.map(|address| Scoreboard::serve(address, plan.routes())).transpose()?;
     let writer = files::create_run(out, &run_header)?;
+    let (answers, keep) = answers::begin(args, out, &run_header)?.unzip();
     let config = Config {
         wire,
         ceiling,
@@ -83,6 +86,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         max_backlog: args.sending.max_backlog,
         observer,
         resolver: targets.resolver(),
+        answers: keep,
     };
     let stop = stop_on_signals()?;
     let mut live = telling::Live::new(globals, &run_header.stages);
@@ -123,7 +127,8 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let conclusions =
         if judged { gate::conclude(&files::read_run(out)?, &thresholds) } else { Conclusions::default() };
     gate::write_for_ci(args, &plan, &finished, &conclusions)?;
-    conclude(args, globals, &plan, &finished, &conclusions, out)?;
+    let told = answers.map(|answers| answers.finish(&finished, args)).transpose()?;
+    conclude(args, globals, &plan, &finished, &conclusions, told.as_ref(), out)?;
     expected.map_or(Ok(()), |expected| expected.gate(&finished.totals, out))
 }
 
@@ -157,7 +162,7 @@ fn configuration(
     unit: Unit,
 ) -> Value {
     let ReplayArgs { source, sending, load, .. } = args;
-    json!({
+    let mut configuration = json!({
         "capture": files::named(&source.captures),
         "target": targets.named(),
         "addresses": targets::texts(addresses),
@@ -199,7 +204,11 @@ fn configuration(
         "threshold": args.threshold,
         "abort_on": args.abort_on,
         "breaker": args.breaker,
-    })
+    });
+    // Apart from the others, so that the table is not too long for its macro.
+    configuration["captures"] = json!(source.captures);
+    configuration["answers"] = json!(args.answers);
+    configuration
 }
 
 /// The summary, the verdict and the exit code.
@@ -209,16 +218,18 @@ fn conclude(
     plan: &Plan,
     finished: &Finished,
     conclusions: &Conclusions,
+    told: Option<&Told>,
     out: &Path,
 ) -> Result<(), Complaint> {
-    let Finished { totals, end, elapsed } = finished;
+    let Finished { totals, end, elapsed, .. } = finished;
     if !globals.quiet {
-        let summary = telling::summary(plan, totals, *elapsed, end) + &conclusions.text();
+        let of_answers = told.map(|told| told.text(out)).unwrap_or_default();
+        let summary = telling::summary(plan, totals, *elapsed, end, told) + &of_answers + &conclusions.text();
         say!("{}", summary.trim_end());
         say!("wrote {}", out.display());
     }
     if args.json {
-        let mut shown = telling::shown(plan, finished);
+        let mut shown = telling::shown(plan, finished, told);
         if let (Value::Object(shown), Value::Object(more)) = (&mut shown, conclusions.json()) {
             shown.extend(more);
         }

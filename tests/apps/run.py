@@ -305,7 +305,8 @@ def replay(app, capture, name, *flags):
     target = free_port()
     run = WORK / f"{name}.run"
     run.unlink(missing_ok=True)
-    command = [HIGHWATER, "replay", capture, "--target", f"http://127.0.0.1:{target}", "--allow-unsafe", "--out", run, "--json", *flags]
+    run.with_suffix(".answers").unlink(missing_ok=True)
+    command = [HIGHWATER, "replay", capture, "--target", f"http://127.0.0.1:{target}", "--allow-unsafe", "--out", run, "--answers", "--json", *flags]
     with app.serve(target):
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
         if done.returncode not in (0, 5):
@@ -317,9 +318,9 @@ def replay(app, capture, name, *flags):
 
 
 def line(what, summary, made):
-    bindings = summary["bindings"]
+    bindings, answers = summary["bindings"], summary["answers"]
     print(
-        f"  {what:<12} {100 * summary['same_status_ratio']:6.2f} %   {summary['sent']:>4} sent   "
+        f"  {what:<14} {100 * summary['same_status_ratio']:6.2f} % {100 * answers['alike_ratio']:6.2f} %   {summary['sent']:>4} sent   "
         f"{bindings['bound']:>4} bound, {bindings['missing']} missing   {made}",
         flush=True,
     )
@@ -335,7 +336,7 @@ def main():
             capture = WORK / f"{short}.capture"
             capture.unlink(missing_ok=True)
             made = record(app, capture)
-            print(f"{app.name}\n  {'recorded':<12} {'':>8}   {'':>9}   {'':>22} {made}", flush=True)
+            print(f"{app.name}\n  {'recorded':<14} {'status':>8} {'alike':>8}   {'':>9}   {'':>22} {made}", flush=True)
             line("naive", *replay(app, capture, f"{short}-naive", "--no-correlate"))
             for scale in ("1x", "5x"):
                 summary, made = replay(app, capture, f"{short}-{scale}", "--scale", scale)

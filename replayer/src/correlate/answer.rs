@@ -4,7 +4,7 @@
 //! a name is found again under it, by its name and its count among equals. The walk copies nothing but what has to
 //! be decoded, and follows no body further than [`MAX_ITEMS`] values.
 
-mod html;
+pub(crate) mod html;
 pub(crate) mod json;
 pub(crate) mod markup;
 

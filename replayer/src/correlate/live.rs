@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use captures::Offset;
 
+use crate::answers::MAX_ANSWER;
 use crate::correlate::links::{Links, NONE, SessionLinks};
 use crate::correlate::render::render;
 use crate::correlate::rules::Missing;
@@ -85,6 +86,8 @@ pub(crate) enum Keep {
     Cookies,
     /// All of it.
     All,
+    /// Its beginning, for a look at it and not for its values.
+    Sample,
 }
 
 /// How often a rule was applied.
@@ -321,6 +324,10 @@ pub(crate) fn keep_piece(kept: &mut Vec<u8>, keep: Keep, piece: &[u8]) {
                     kept.extend_from_slice(&piece[..end]);
                 }
             }
+        }
+        Keep::Sample => {
+            let room = MAX_ANSWER.saturating_sub(kept.len());
+            kept.extend_from_slice(&piece[..piece.len().min(room)]);
         }
         Keep::All => {
             if kept.len() + piece.len() <= MAX_KEPT {

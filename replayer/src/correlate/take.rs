@@ -63,7 +63,7 @@ pub(crate) fn take(raw: &[u8], takes: &[Take], jar: &[(u64, u32)], found: &mut i
 }
 
 /// Head and body of the final answer: informational ones before it are passed over.
-fn final_answer(mut raw: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn final_answer(mut raw: &[u8]) -> Option<(&[u8], &[u8])> {
     loop {
         let end = memchr::memmem::find(raw, b"\r\n\r\n")? + 4;
         // `HTTP/1.1 1xx`
@@ -75,7 +75,7 @@ fn final_answer(mut raw: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// A body without its chunks; of a malformed one, what came before that.
-fn dechunked(mut body: &[u8]) -> Vec<u8> {
+pub(crate) fn dechunked(mut body: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(body.len());
     while let Some(line) = memchr::memmem::find(body, b"\r\n") {
         let digits = body[..line].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();

@@ -7,6 +7,7 @@ use captures::{Failure, Offset};
 use rustix::event::epoll;
 
 use super::{Link, MAX_DIALLED, Slot, Worker};
+use crate::answers::{KeptAnswer, MAX_ANSWER};
 use crate::client::{self, Moved};
 use crate::correlate::live::{Keep, keep_piece};
 use crate::lane::Active;
@@ -386,14 +387,21 @@ impl Worker<'_> {
         else {
             return;
         };
-        let (mut due, mut kept) = (None, None);
+        let (mut due, mut kept, mut sampled) = (None, None, None);
         if let Some(active) = &mut lane.active {
             due = Some(active.due);
+            if active.is_sampled && active.sent.is_some() {
+                let text = sent_bytes(active.own.as_deref(), self.plan, active.due.request);
+                sampled = Some((active.due, text[..text.len().min(MAX_ANSWER)].to_vec()));
+            }
             kept = (active.keep != Keep::Nothing && result.is_ok()).then(|| std::mem::take(&mut active.kept));
             self.texts.extend(active.own.take().filter(|_| self.texts.len() < MAX_TEXTS));
         }
         let (is_last, ended) = (request.is_last, lane.end(request, result, now));
         if let Some(outcome) = ended {
+            if let (Some(keeper), Some((due, text))) = (&self.keeper, sampled) {
+                keeper.keep(KeptAnswer { due, text, raw: kept.clone().unwrap_or_default(), outcome });
+            }
             self.outcomes.push(outcome);
             self.meter.on_flight(now, -1);
             self.meter.at(now).completed += u64::from(!result.is_err_and(Failure::is_skip));

@@ -30,6 +30,10 @@ pub(crate) struct ReplayArgs {
     /// What the answers must do: 'recorded-status' (99 % of them) or 'recorded-status>=97%'; exits 99 when they do not
     #[arg(long, value_name = "WHAT")]
     pub(super) expect: Option<String>,
+    /// Keep answers beside the run (in RUN with the ending .answers, with live secrets), of whole sessions chosen by
+    /// the seed, about so many; says how many of them say what the recorded ones said, and serves `highwater diff`
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10000", requires = "out")]
+    pub(super) answers: Option<u64>,
     /// Thresholds that end the run when they are broken for 10 s, or for as long as they say
     #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
     pub(super) abort_on: Vec<String>,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Globals;
 use crate::commands::files;
+use crate::commands::replay::answers::Told;
 use crate::commands::replay::bindings;
 use crate::complain::say;
 
@@ -122,7 +123,13 @@ fn millis(length: Duration) -> f64 {
     length.as_secs_f64() * 1e3
 }
 
-pub(super) fn summary(plan: &Plan, totals: &Totals, elapsed: Duration, end: &RunEnd) -> String {
+pub(super) fn summary(
+    plan: &Plan,
+    totals: &Totals,
+    elapsed: Duration,
+    end: &RunEnd,
+    told: Option<&Told>,
+) -> String {
     let mut text = String::new();
     let overall = &totals.overall;
     if let Some(why) = &end.stopped_by {
@@ -184,24 +191,52 @@ pub(super) fn summary(plan: &Plan, totals: &Totals, elapsed: Duration, end: &Run
     bindings::summary(&mut text, plan, totals);
     let mut ranked: Vec<(&String, &RouteInterval)> = plan.routes().iter().zip(&totals.routes).collect();
     ranked.sort_by_key(|(name, route)| (std::cmp::Reverse(route.total()), *name));
-    let _ = writeln!(text, "  {:>9} {:>8} {:>11} {:>11}  route", "requests", "errors", "p50", "p99");
+    // What answers did beside how long they took: a fast refusal is no capacity.
+    let _ = writeln!(
+        text,
+        "  {:>9} {:>8} {:>11} {:>11} {:>8}{}  route",
+        "requests",
+        "errors",
+        "p50",
+        "p99",
+        "status",
+        if told.is_some() { "    alike" } else { "" }
+    );
     for (name, route) in ranked.into_iter().take(12) {
         let _ = writeln!(
             text,
-            "  {:>9} {:>8} {:>8.1} ms {:>8.1} ms  {}",
+            "  {:>9} {:>8} {:>8.1} ms {:>8.1} ms {}{}  {}",
             route.total(),
             route.errors(),
             millis(route.response.quantile(0.5)),
             millis(route.response.quantile(0.99)),
+            share(same_status(totals, route)),
+            told.map(|told| format!(" {}", share(told.alike_ratio(name)))).unwrap_or_default(),
             files::plain(name)
         );
     }
     text
 }
 
-pub(super) fn shown(plan: &Plan, finished: &Finished) -> Value {
-    let Finished { totals, end, elapsed } = finished;
+/// The share of a route's answers that have the status of the recorded ones; `None` when none was recorded.
+fn same_status(totals: &Totals, route: &RouteInterval) -> Option<f64> {
+    let of = totals.same_status.get(usize::from(route.route)).filter(|of| of.compared > 0)?;
+    Some(of.ratio())
+}
+
+fn share(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| format!("{:>8}", "-"), |ratio| format!("{:>6.1} %", ratio * 100.0))
+}
+
+pub(super) fn shown(plan: &Plan, finished: &Finished, told: Option<&Told>) -> Value {
+    let Finished { totals, end, elapsed, .. } = finished;
     let overall = &totals.overall;
+    let routes: Vec<Value> = plan
+        .routes()
+        .iter()
+        .zip(&totals.routes)
+        .map(|(name, route)| of_route(name, route, totals, told))
+        .collect();
     let of_kind = |skips: bool| -> Map<String, Value> {
         Failure::ALL
             .into_iter()
@@ -250,13 +285,19 @@ pub(super) fn shown(plan: &Plan, finished: &Finished) -> Value {
         "bindings": bindings::shown(plan, totals),
         "held_back_ratio": plan.held_back_ratio(),
         "rate_at_1x_per_second": plan.rate().as_per_second(),
-        "routes": plan.routes().iter().zip(&totals.routes).map(|(name, route)| json!({
-            "route": name,
-            "same_status_ratio": totals.same_status.get(usize::from(route.route)).map(replayer::Sameness::ratio),
-            "requests": route.total(),
-            "errors": route.errors(),
-            "response_ms": quantiles(&route.response),
-        })).collect::<Vec<_>>(),
+        "answers": told.map(Told::json),
+        "routes": routes,
+    })
+}
+
+fn of_route(name: &str, route: &RouteInterval, totals: &Totals, told: Option<&Told>) -> Value {
+    json!({
+        "route": name,
+        "same_status_ratio": same_status(totals, route),
+        "alike_ratio": told.and_then(|told| told.alike_ratio(name)),
+        "requests": route.total(),
+        "errors": route.errors(),
+        "response_ms": quantiles(&route.response),
     })
 }
 

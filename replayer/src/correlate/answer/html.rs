@@ -185,9 +185,9 @@ fn walk_link(address: &[u8], pass: &mut impl FnMut(Given<'_>)) {
 }
 
 /// The attributes of one tag: names and raw values. `at` ends behind the tag.
-struct Attributes<'a> {
-    text: &'a [u8],
-    at: usize,
+pub(crate) struct Attributes<'a> {
+    pub(crate) text: &'a [u8],
+    pub(crate) at: usize,
 }
 
 impl<'a> Iterator for Attributes<'a> {
@@ -237,7 +237,7 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-fn script_end(text: &[u8]) -> usize {
+pub(crate) fn script_end(text: &[u8]) -> usize {
     memchr::memmem::find(text, b"</script")
         .or_else(|| memchr::memmem::find(text, b"</SCRIPT"))
         .unwrap_or(text.len())
@@ -285,7 +285,7 @@ fn name_before(text: &[u8]) -> &[u8] {
 }
 
 /// A text without its character references: those that stand in values, and numbers.
-fn entities_decoded(text: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn entities_decoded(text: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr(b'&', text).is_none() {
         return Cow::Borrowed(text);
     }
