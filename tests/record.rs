@@ -1,5 +1,6 @@
 //! `highwater record` in front of real servers.
 
+mod answers;
 mod correlated;
 mod faults;
 mod files;

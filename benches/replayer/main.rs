@@ -1,9 +1,10 @@
 //! The replayer beside other load generators: `make bench-replayer`.
 //!
-//! Four questions: what does a request cost, in CPU of the whole process, beside those generators that are
+//! Five questions: what does a request cost, in CPU of the whole process, beside those generators that are
 //! installed (wrk, h2load, ab, and hey, oha and k6 by HEY, OHA and K6 in the environment); how true are the
 //! moments at which requests arrive, at a server that stamps them; how much memory do open connections take, and
-//! does it grow with the number of requests (`--long`).
+//! does it grow with the number of requests (`--long`);
+//! what does it cost to put the values of answers into requests.
 //!
 //! The machine is shared and noisy: sides take turns, round by round, and medians of the rounds' ratios count.
 
@@ -17,6 +18,7 @@ mod support;
 
 mod fidelity;
 mod memory;
+mod patch;
 mod sides;
 mod sink;
 
@@ -28,6 +30,9 @@ fn main() {
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     if wanted("cost") {
         sides::compare(rounds);
+    }
+    if wanted("patch") {
+        patch::compare(rounds);
     }
     if wanted("fidelity") {
         fidelity::measure();

@@ -8,8 +8,8 @@ use crate::median;
 use crate::support::nginx::Nginx;
 use crate::support::{Recorded, has, write_capture};
 
-const CONNECTIONS: u64 = 64;
-const REQUESTS: u64 = 192_000;
+pub(crate) const CONNECTIONS: u64 = 64;
+pub(crate) const REQUESTS: u64 = 192_000;
 /// The mix of the capture: some pages, one of them often.
 const PAGES: [&str; 8] =
     ["/a.json", "/a.json", "/a.json", "/b.json", "/a.json", "/c.json", "/b.json", "/d.json"];
@@ -152,7 +152,7 @@ fn theirs(side: &Side, folder: &Path, address: &str) -> Option<f64> {
 }
 
 /// What a command printed, and the user and system seconds of its whole process.
-fn timed(command: &str) -> (String, f64) {
+pub(crate) fn timed(command: &str) -> (String, f64) {
     let script = format!("TIMEFORMAT='%3U %3S'; time {command}");
     let output = Command::new("bash").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

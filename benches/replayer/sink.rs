@@ -23,6 +23,11 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn start() -> Self {
+        Self::answering(|_| ANSWER.to_vec())
+    }
+
+    /// One that answers each piece of what it receives by `answer`.
+    pub(crate) fn answering(answer: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         // A longer queue than the default, for thousands of connections at once.
@@ -33,7 +38,7 @@ impl Sink {
             over: Arc::new(AtomicBool::new(false)),
         };
         let (arrivals, over) = (Arc::clone(&sink.arrivals), Arc::clone(&sink.over));
-        std::thread::spawn(move || serve(&listener, &arrivals, &over));
+        std::thread::spawn(move || serve(&listener, &arrivals, &over, answer));
         sink
     }
 
@@ -51,7 +56,12 @@ impl Drop for Sink {
     }
 }
 
-fn serve(listener: &TcpListener, arrivals: &Mutex<Vec<Instant>>, over: &AtomicBool) {
+fn serve(
+    listener: &TcpListener,
+    arrivals: &Mutex<Vec<Instant>>,
+    over: &AtomicBool,
+    mut answer: impl FnMut(&[u8]) -> Vec<u8>,
+) {
     let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
     epoll::add(&set, listener, epoll::EventData::new_u64(u64::MAX), epoll::EventFlags::IN).unwrap();
     let mut connections: Vec<Option<OwnedFd>> = Vec::new();
@@ -80,9 +90,10 @@ fn serve(listener: &TcpListener, arrivals: &Mutex<Vec<Instant>>, over: &AtomicBo
                 Ok((received, _)) if received > 0 => {
                     let moment = now();
                     let heads = memchr_heads(&buffer[..received]);
+                    let answer = answer(&buffer[..received]);
                     for _ in 0..heads {
                         stamped.push(moment);
-                        let _ = rustix::net::send(socket, ANSWER, SendFlags::NOSIGNAL);
+                        let _ = rustix::net::send(socket, &answer, SendFlags::NOSIGNAL);
                     }
                 }
                 Err(Errno::AGAIN | Errno::INTR) => {}

@@ -34,7 +34,9 @@ impl Noise {
             }
             match one.what {
                 What::Value => self.learn_value(route, one, found),
-                What::Status | What::Header => {
+                // A target that sometimes refuses is not one that answers alike.
+                What::Status => {}
+                What::Header => {
                     self.words.insert((route.to_owned(), one.place.clone(), WHOLE));
                 }
                 _ => {
@@ -84,7 +86,7 @@ impl Noise {
                 None => break,
             }
         }
-        if one.what.is_structure() {
+        if one.what.is_structure() || one.what == What::Status {
             return false;
         }
         [one.word, WHOLE].into_iter().any(|word| {

@@ -89,7 +89,7 @@ impl Base64 {
 }
 
 /// Fields that say what the client is and wants, not who.
-const DESCRIBING: [&[u8]; 20] = [
+const DESCRIBING: [&[u8]; 24] = [
     b"host",
     b"user-agent",
     b"accept",
@@ -110,6 +110,11 @@ const DESCRIBING: [&[u8]; 20] = [
     b"transfer-encoding",
     b"te",
     b"priority",
+    b"dnt",
+    b"sec-gpc",
+    b"save-data",
+    // Our own mark: its 1 is nobody's number.
+    b"highwater-replay",
 ];
 
 /// Calls `sink` for each field of `text`, a request as it is sent; the first `skip` bytes of its path are the base
@@ -402,7 +407,7 @@ mod tests {
     #[test]
     fn every_field_of_a_request_has_its_place() {
         let text = "POST /orders/1%207/pay?q=a+b&x=&t=%41 HTTP/1.1\r\nHost: shop.test\r\nCookie: sid=\"s1\"; theme=dark\r\n\
-            X-CSRF-Token: c1\r\nReferer: http://shop.test/orders/17?y=z\r\n\
+            X-CSRF-Token: c1\r\nDNT: 1\r\nHighwater-Replay: 1\r\nReferer: http://shop.test/orders/17?y=z\r\n\
             Content-Type: application/x-www-form-urlencoded\r\n\r\ncsrf=c%2B1&id=17";
         assert_eq!(
             shown(text),

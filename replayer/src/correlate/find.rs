@@ -449,4 +449,4 @@ impl Visitor for Book {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -69,6 +69,8 @@ pub struct Making {
     pub seed: u64,
     /// When the replay begins, in milliseconds since 1970-01-01 UTC.
     pub started_ms: i64,
+    /// When the recording began, likewise.
+    pub recorded_ms: i64,
     /// The templates, in the order of the rules that set values.
     pub templates: Vec<Template>,
 }

@@ -162,6 +162,7 @@ impl<'run> Live<'run> {
                 slot: made.slot,
                 seq: self.next_seq,
                 now_ms: making.started_ms + passed,
+                later_ms: making.started_ms - making.recorded_ms,
             };
             self.next_seq += self.seq_step;
             let value = making.templates[made.set as usize].value(&made.recorded, &whose, &making.tables);

@@ -2,12 +2,18 @@
 //!
 //! `{{unique}}` is the recorded value made different in every copy, `{{recorded}}` the recorded value itself,
 //! `{{uuid}}` a random UUID (version 4), `{{seq}}` a number that counts up, `{{now}}` or `{{now+1h}}` a moment in the
-//! notation of the recorded value, `{{file:NAME:COLUMN}}` a field of a row that belongs to this copy of the session.
+//! notation of the recorded value, `{{shifted}}` the recorded moment, as long after now as it was after the recording,
+//! `{{file:NAME:COLUMN}}` a field of a row that belongs to this copy of the session, `{{jwt:NAME:COLUMN}}` the recorded
+//! JSON Web Token with its times shifted, signed with the key in that field.
+
+mod jwt;
+mod moment;
 
 use std::fmt;
 
 use crate::schedule::mix;
 use crate::stages::parse_length;
+use moment::{moment, said};
 
 /// A table of data: one row for each copy of a session; fewer rows are shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,8 +41,12 @@ enum Piece {
     Seq,
     /// Seconds after now.
     Now(i64),
+    /// The recorded moment, shifted by the time between the recording and now.
+    Shifted,
     /// The table, and the column in it.
     File(usize, usize),
+    /// The same, of the key of a token that is signed anew.
+    Jwt(usize, usize),
 }
 
 /// Why a text is no template.
@@ -65,7 +75,8 @@ impl TemplateError {
     pub const fn mend(&self) -> &'static str {
         match self {
             Self::Unknown(_) => {
-                "there are {{unique}}, {{recorded}}, {{uuid}}, {{seq}}, {{now}}, {{now+1h}}, {{file:NAME:COLUMN}}"
+                "there are {{unique}}, {{recorded}}, {{uuid}}, {{seq}}, {{now}}, {{now+1h}}, {{shifted}}, \
+                 {{file:NAME:COLUMN}}, {{jwt:NAME:COLUMN}}"
             }
             Self::NoColumn(_) => "give the file with --data FILE; its first line names the columns",
             Self::Open => "write it like user-{{seq}}@example.com",
@@ -90,6 +101,8 @@ pub(crate) struct Whose {
     pub(crate) seq: u64,
     /// Now, in milliseconds since 1970-01-01 UTC.
     pub(crate) now_ms: i64,
+    /// By how much the replay is later than the recording.
+    pub(crate) later_ms: i64,
 }
 
 impl Template {
@@ -124,10 +137,18 @@ impl Template {
                 Piece::Now(after) => {
                     out.extend_from_slice(moment(recorded, whose.now_ms + after * 1_000).as_bytes())
                 }
+                Piece::Shifted => match said(recorded) {
+                    Some(at_ms) => out.extend_from_slice(moment(recorded, at_ms + whose.later_ms).as_bytes()),
+                    None => out.extend_from_slice(recorded),
+                },
                 Piece::File(table, column) => {
-                    let rows = tables.get(*table).map_or(&[][..], |table| &table.rows);
-                    if let Some(row) = rows.get(row_of(whose, rows.len())) {
-                        out.extend_from_slice(row[*column].as_bytes());
+                    out.extend_from_slice(cell(tables, *table, *column, whose).as_bytes());
+                }
+                Piece::Jwt(table, column) => {
+                    let key = cell(tables, *table, *column, whose);
+                    match jwt::signed(recorded, key.as_bytes(), whose.later_ms) {
+                        Some(token) => out.extend_from_slice(&token),
+                        None => out.extend_from_slice(recorded),
                     }
                 }
             }
@@ -144,14 +165,19 @@ fn piece(word: &str, tables: &[Table]) -> Result<Piece, TemplateError> {
         "uuid" => Piece::Uuid,
         "seq" => Piece::Seq,
         "now" => Piece::Now(0),
+        "shifted" => Piece::Shifted,
         _ => {
-            if let Some(place) = word.strip_prefix("file:") {
+            if let Some((kind @ ("file" | "jwt"), place)) = word.split_once(':') {
                 let no_column = || TemplateError::NoColumn(word.to_owned());
                 let (name, column) = place.rsplit_once(':').ok_or_else(no_column)?;
                 let table = tables.iter().position(|table| table.name == name).ok_or_else(no_column)?;
                 let column =
                     tables[table].columns.iter().position(|known| known == column).ok_or_else(no_column)?;
-                return Ok(Piece::File(table, column));
+                return Ok(if kind == "jwt" {
+                    Piece::Jwt(table, column)
+                } else {
+                    Piece::File(table, column)
+                });
             }
             let shift = word.strip_prefix("now").ok_or_else(unknown)?.trim();
             let (sign, length) = match (shift.strip_prefix('+'), shift.strip_prefix('-')) {
@@ -163,6 +189,12 @@ fn piece(word: &str, tables: &[Table]) -> Result<Piece, TemplateError> {
             Piece::Now(sign * i64::try_from(length.as_secs()).unwrap_or(0))
         }
     })
+}
+
+/// The field of the row that belongs to a copy of a session.
+fn cell<'a>(tables: &'a [Table], table: usize, column: usize, whose: &Whose) -> &'a str {
+    let rows = tables.get(table).map_or(&[][..], |table| &table.rows);
+    rows.get(row_of(whose, rows.len())).and_then(|row| row.get(column)).map_or("", String::as_str)
 }
 
 /// Which row belongs to a copy of a session.
@@ -198,48 +230,6 @@ fn uuid(whose: &Whose) -> String {
     )
 }
 
-/// A moment in the notation of the recorded value: seconds or milliseconds since 1970, a date, or a date with a time.
-fn moment(recorded: &[u8], at_ms: i64) -> String {
-    let (days, of_day) = (at_ms.div_euclid(86_400_000), at_ms.rem_euclid(86_400_000));
-    let (year, month, day) = civil(days);
-    if recorded.iter().all(u8::is_ascii_digit) && !recorded.is_empty() {
-        return if recorded.len() >= 13 { at_ms.to_string() } else { (at_ms / 1_000).to_string() };
-    }
-    let date = format!("{year:04}-{month:02}-{day:02}");
-    if recorded.len() == 10 {
-        return date;
-    }
-    let (hours, minutes, seconds) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1_000 % 60);
-    let between = if recorded.get(10) == Some(&b' ') { ' ' } else { 'T' };
-    let mut text = format!("{date}{between}{hours:02}:{minutes:02}");
-    let has = |at: usize, byte: u8| recorded.get(at) == Some(&byte);
-    if recorded.is_empty() || has(16, b':') {
-        text.push_str(&format!(":{seconds:02}"));
-    }
-    if has(19, b'.') {
-        text.push_str(&format!(".{:03}", of_day % 1_000));
-    }
-    if recorded.is_empty() || recorded.ends_with(b"Z") || recorded[10.min(recorded.len())..].contains(&b'+') {
-        text.push('Z');
-    }
-    text
-}
-
-/// Year, month and day of a number of days after 1970-01-01 in the Gregorian calendar.
-///
-/// Source: Howard Hinnant, *chrono-Compatible Low-Level Date Algorithms*, `civil_from_days`.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -250,7 +240,17 @@ mod tests {
     const NOW_MS: i64 = 1_795_696_496_789;
 
     fn whose(copy: u32, lap: u32, session: u32) -> Whose {
-        Whose { seed: 1, copy, lap, session, sessions: 2, slot: 0, seq: 41, now_ms: NOW_MS }
+        Whose {
+            seed: 1,
+            copy,
+            lap,
+            session,
+            sessions: 2,
+            slot: 0,
+            seq: 41,
+            now_ms: NOW_MS,
+            later_ms: 86_400_000,
+        }
     }
 
     fn users() -> Table {
@@ -282,6 +282,10 @@ mod tests {
             ("{{now-1m}}", "1700000000", "1795696436"),
             ("{{now}}", "1700000000123", "1795696496789"),
             ("{{file:users.csv:email}}", "x", "bob@example.com"),
+            ("{{shifted}}", "2024-02-28", "2024-02-29"),
+            ("{{shifted}}", "2024-01-02T03:04:05Z", "2024-01-03T03:04:05Z"),
+            ("{{shifted}}", "soon", "soon"),
+            ("{{jwt:users.csv:email}}", "no token", "no token"),
         ] {
             assert_eq!(made(template, recorded, &whose(3, 1, 0)), expected, "{template} of {recorded}");
         }

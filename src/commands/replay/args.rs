@@ -91,6 +91,10 @@ pub(crate) struct SourceArgs {
     /// (username, password …), a row for each copy of a session; fewer rows are shared
     #[arg(long, value_name = "FILE")]
     pub(crate) login: Option<PathBuf>,
+    /// Put the login that this capture holds before every session that began logged in: its first request carries a
+    /// cookie or token that such a login gives. With --login, each copy logs in with a row of its own
+    #[arg(long, value_name = "CAPTURE")]
+    pub(crate) login_flow: Option<PathBuf>,
     /// Only what arrived from then on: a time since the recording began (90s, 2h) or a timestamp
     #[arg(long, value_name = "WHEN", conflicts_with = "busiest")]
     pub(crate) from: Option<String>,

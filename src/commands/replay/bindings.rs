@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use replayer::correlate::{self, Injection, Making, RuleSet, SetRule, Table, Template};
+use replayer::correlate::{self, Injection, LoginFlow, Making, RuleSet, SetRule, Table, Template};
 use replayer::{Plan, Planner, Totals};
 use serde_json::{Value, json};
 
@@ -12,18 +12,26 @@ use crate::commands::files;
 use crate::commands::replay::args::SourceArgs;
 use crate::complain::{Complaint, Exit, say};
 
+/// A login is looked for among so many exchanges.
+const MAX_LOGIN: usize = 10_000;
 /// A rule with missing values is named; so many of them.
 const NAMED: usize = 8;
 
-/// The planner, with the rules of a file, or those that are found in the captures.
-pub(super) fn bound(planner: Planner, args: &SourceArgs, seed: u64) -> Result<Planner, Complaint> {
+/// The planner, with the rules of a file, or those that are found in the captures, and the login that is put before
+/// sessions, if one is given. `recorded_ms`: when the recording began.
+pub(super) fn bound(
+    planner: Planner,
+    args: &SourceArgs,
+    seed: u64,
+    recorded_ms: i64,
+) -> Result<(Planner, Option<LoginFlow>), Complaint> {
     let mut tables = args.data.iter().map(|path| data::read(path)).collect::<Result<Vec<_>, _>>()?;
     let credentials = args.login.as_deref().map(data::read).transpose()?;
     tables.extend(credentials.clone());
     let started_ms = jiff::Timestamp::now().as_millisecond();
-    let making = Making { tables, seed, started_ms, templates: Vec::new() };
-    if args.no_correlate && args.login.is_none() {
-        return Ok(planner);
+    let making = Making { tables, seed, started_ms, recorded_ms, templates: Vec::new() };
+    if args.no_correlate && args.login.is_none() && args.login_flow.is_none() {
+        return Ok((planner, None));
     }
     // Also with rules of somebody's own: it tells which recorded sessions are one.
     let found = find(&args.captures, false)?;
@@ -32,8 +40,13 @@ pub(super) fn bound(planner: Planner, args: &SourceArgs, seed: u64) -> Result<Pl
         None if args.no_correlate => RuleSet::default(),
         None => found.rules.clone(),
     };
+    let mut login_fields = found.logins.clone();
+    let flow = match &args.login_flow {
+        Some(path) => Some(with_login(path, &mut rules, &mut login_fields)?),
+        None => None,
+    };
     if let (Some(path), Some(table)) = (&args.login, &credentials) {
-        let sets = logins(table, &found.logins, &making.tables);
+        let sets = logins(table, &login_fields, &making.tables);
         if sets.is_empty() {
             return Err(Complaint::new(
                 Exit::Input,
@@ -47,7 +60,30 @@ pub(super) fn bound(planner: Planner, args: &SourceArgs, seed: u64) -> Result<Pl
             .retain(|set| !sets.iter().any(|login| (&login.route, &login.place) == (&set.route, &set.place)));
         rules.sets.extend(sets);
     }
-    Ok(planner.bound_by(&rules, Some(&found), making))
+    Ok((planner.bound_by(&rules, Some(&found), making), flow))
+}
+
+/// The login in the capture at `path`; its rules come to the others, and its fields to those of logins.
+fn with_login(path: &Path, rules: &mut RuleSet, fields: &mut Vec<Injection>) -> Result<LoginFlow, Complaint> {
+    let paths = [path.to_owned()];
+    let found = find(&paths, false)?;
+    let mut exchanges = Vec::new();
+    for exchange in files::open_captures(&paths)?.take(MAX_LOGIN) {
+        exchanges.push(exchange.map_err(|error| files::not_a_set(&error))?);
+    }
+    let flow = LoginFlow::new(&exchanges, &found.logins).ok_or_else(|| {
+        Complaint::new(
+            Exit::Input,
+            path.display(),
+            "holds no login: no request with a password that was not refused",
+            "record one visitor who logs in, from the first page on",
+        )
+    })?;
+    let known: Vec<String> = rules.rules.iter().map(|rule| rule.name.clone()).collect();
+    rules.rules.extend(found.rules.rules.into_iter().filter(|rule| !known.contains(&rule.name)));
+    rules.rules.extend(flow.rules());
+    fields.extend(found.logins.into_iter().filter(|field| !fields.contains(field)).collect::<Vec<_>>());
+    Ok(flow)
 }
 
 /// Puts the columns of `table` into the fields of logins that are called like them.
@@ -72,6 +108,7 @@ pub(super) fn configuration(args: &SourceArgs) -> Value {
         "rules": args.rules,
         "data": args.data,
         "login": args.login,
+        "login_flow": args.login_flow,
     })
 }
 

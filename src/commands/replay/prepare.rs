@@ -43,9 +43,17 @@ fn load(args: &SourceArgs, target: &Target, seed: u64) -> Result<(CaptureHeader,
         rewrites: rewrites(args)?,
     };
     let planner = Planner::new(rewriting, selection(args, reader.header())?);
-    let mut planner = bindings::bound(planner, args, seed)?;
+    let recorded_ms = i64::try_from(reader.header().started / 1_000_000).unwrap_or(0);
+    let (mut planner, mut flow) = bindings::bound(planner, args, seed, recorded_ms)?;
     for exchange in reader.by_ref() {
-        planner.add(&exchange.map_err(|error| files::not_a_set(&error))?);
+        let mut exchange = exchange.map_err(|error| files::not_a_set(&error))?;
+        if let Some(flow) = &mut flow {
+            flow.before(&mut exchange).iter().for_each(|step| planner.add(step));
+        }
+        planner.add(&exchange);
+    }
+    if let Some(flow) = &flow {
+        say!("{} sessions began logged in: the login is put before each of them", flow.sessions);
     }
     let named = || files::named(&args.captures);
     if let Some((path, first)) = reader.damage().first() {

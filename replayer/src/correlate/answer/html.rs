@@ -11,6 +11,8 @@ use crate::correlate::value::{Strength, is_variable, strength};
 
 /// The most attributes that are looked at in one tag.
 const MAX_ATTRIBUTES: usize = 64;
+/// What htmx sends a request to.
+const HX_ADDRESSES: [&[u8]; 5] = [b"hx-get", b"hx-post", b"hx-put", b"hx-patch", b"hx-delete"];
 /// A longer string in a script is a text.
 const LONGEST_STRING: usize = 4_096;
 
@@ -107,6 +109,18 @@ impl<'a> Values<'a> {
             }
             return;
         }
+        if is(b"hx-headers") || is(b"hx-vals") {
+            let mut all = |given: Given<'_>| {
+                pass(given);
+                true
+            };
+            super::json::walk(&entities_decoded(value), &mut all);
+            return;
+        }
+        if HX_ADDRESSES.iter().any(|known| is(known)) {
+            walk_link(&entities_decoded(value), pass);
+            return;
+        }
         match tag {
             Tag::Input | Tag::Option | Tag::Select => {
                 if is(b"name") {
@@ -126,7 +140,7 @@ impl<'a> Values<'a> {
             }
             Tag::Resource | Tag::Script => {}
             Tag::Linking | Tag::Other => {
-                if is(b"href") || is(b"action") || is(b"src") || is(b"hx-get") || is(b"hx-post") {
+                if is(b"href") || is(b"action") || is(b"src") {
                     walk_link(&entities_decoded(value), pass);
                 }
             }
@@ -330,6 +344,18 @@ fn reference_of(name: &[u8]) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use crate::correlate::answer::tests::values_of;
+
+    #[test]
+    fn what_htmx_sends_along_is_given() {
+        assert_eq!(
+            values_of(
+                "text/html",
+                "<body hx-headers='{\"X-CSRFToken\": \"kJ8sQ2mNv0ZpL4xT\"}'><button hx-delete=/orders/17 \
+                 hx-vals=\"{&quot;version&quot;: 3}\">x</button>"
+            ),
+            ["json /X-CSRFToken = kJ8sQ2mNv0ZpL4xT", "link /orders/{} segment 2 = 17", "json /version = 3"]
+        );
+    }
 
     #[test]
     fn a_page_gives_fields_metas_links_data_and_strings_of_scripts() {

@@ -1,0 +1,163 @@
+//! What it costs to put the values of answers into requests: the same replay with and without.
+//!
+//! Every connection is a visitor who gets a session cookie and a form token, and sends the cookie with every request,
+//! the token with every second one. The requests that leave are of the same size either way. CPU of the whole
+//! process counts; with one sending thread that never waits, the highest rate is its inverse.
+
+use captures::{
+    Body, CaptureHeader, CaptureWriter, ConnectionId, Ending, Exchange, ExchangeId, Header, Masking, Offset,
+    Passage, Request, Response, SessionId, SessionKey, Tally, Version,
+};
+
+use crate::median;
+use crate::sides::{CONNECTIONS, REQUESTS, timed};
+use crate::sink::Sink;
+
+/// Prints the cost of a request with and without values bound, and the ratio.
+pub(crate) fn compare(rounds: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("visitors.capture");
+    write(&capture);
+    let mut number = 1_000_000_u64;
+    let sink = Sink::answering(move |received| {
+        number += 1;
+        if received.starts_with(b"GET /login") { first_answer(number) } else { ok() }
+    });
+    println!(
+        "CPU per request in µs, whole process: {CONNECTIONS} visitors back to back, one thread; a cookie in every request, a token in every second one"
+    );
+    let mut ratios = Vec::new();
+    for round in 1..=rounds {
+        let cost = |name: &str, flag: &str| {
+            let run = folder.path().join(format!("{name}{round}.run"));
+            let (_, cpu) = timed(&format!(
+                "{} replay {} --target http://{} --threads 1 --quiet --allow-unsafe --breaker off {flag} --out {}",
+                env!("CARGO_BIN_EXE_highwater"),
+                capture.display(),
+                sink.address,
+                run.display()
+            ));
+            let sent =
+                captures::Run::read(std::fs::File::open(&run).unwrap()).unwrap().overall().service.len();
+            assert_eq!(sent, REQUESTS);
+            cpu * 1e6 / REQUESTS as f64
+        };
+        // What it takes to read the capture twice and to find the bindings is not what a request costs: a dry run tells.
+        let reading = |flag: &str| {
+            let (_, cpu) = timed(&format!(
+                "{} replay {} --target http://{} --threads 1 --quiet --allow-unsafe {flag} --dry-run",
+                env!("CARGO_BIN_EXE_highwater"),
+                capture.display(),
+                sink.address
+            ));
+            cpu * 1e6 / REQUESTS as f64
+        };
+        let plain = cost("plain", "--no-correlate") - reading("--no-correlate");
+        let bound = cost("bound", "") - reading("");
+        println!("round {round}: {bound:.2} with values bound, {plain:.2} without");
+        ratios.push(bound / plain);
+    }
+    println!("with ÷ without: median {:.3} (goal ≤ 1.1)", median(&mut ratios));
+}
+
+fn ok() -> Vec<u8> {
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
+}
+
+/// Cookie and token of the visitor of this number.
+fn values(number: u64) -> (String, String) {
+    let bits = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (
+        format!("{bits:016x}q{:07}", number % 10_000_000),
+        format!("{:016x}z{:07}", bits.rotate_left(31), number % 10_000_000),
+    )
+}
+
+fn page(number: u64) -> String {
+    format!("<form><input type=hidden name=token value={}></form>", values(number).1)
+}
+
+fn first_answer(number: u64) -> Vec<u8> {
+    let (cookie, page) = (values(number).0, page(number));
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nSet-Cookie: sid={cookie}; Path=/\r\nContent-Length: {}\r\n\r\n{page}",
+        page.len()
+    )
+    .into_bytes()
+}
+
+/// Everything is due in the first milliseconds: each connection then sends as soon as it is answered.
+fn write(path: &std::path::Path) {
+    let header = CaptureHeader {
+        tool: "bench".to_owned(),
+        started: 0,
+        listen: Vec::new(),
+        upstream: Vec::new(),
+        servers: Vec::new(),
+        recording: [1; 16],
+        segment: 0,
+        session_keys: vec!["connection".to_owned()],
+        filters: Vec::new(),
+        masking: Masking::None,
+        sampling_ratio: 1.0,
+        body_limit: 1 << 20,
+    };
+    let mut writer = CaptureWriter::create(std::fs::File::create(path).unwrap(), &header).unwrap();
+    for at in 0..REQUESTS {
+        writer.push(&exchange(at)).unwrap();
+    }
+    writer.finish(&Tally { seen: REQUESTS, recorded: REQUESTS, ..Tally::default() }).unwrap();
+}
+
+fn exchange(at: u64) -> Exchange {
+    let (visitor, step) = (at % CONNECTIONS, at / CONNECTIONS);
+    let (cookie, token) = values(visitor);
+    let header = |name: &str, value: String| Header { name: name.into(), value: value.into_bytes() };
+    let whole = |text: String| Body { length: text.len() as u64, stored: text.into(), ..Body::default() };
+    let (mut headers, mut body, mut answer) =
+        (vec![header("Host", "shop.test".to_owned())], String::new(), "ok".to_owned());
+    let mut answered = vec![header("Content-Type", "text/plain".to_owned())];
+    if step == 0 {
+        answered = vec![
+            header("Content-Type", "text/html".to_owned()),
+            header("Set-Cookie", format!("sid={cookie}; Path=/")),
+        ];
+        answer = page(visitor);
+    } else {
+        headers.push(header("Cookie", format!("sid={cookie}")));
+        if step % 2 == 1 {
+            headers.push(header("Content-Type", "application/x-www-form-urlencoded".to_owned()));
+            body = format!("token={token}&quantity=1");
+        }
+    }
+    let is_post = !body.is_empty();
+    let moment = Offset::from_nanos(at);
+    Exchange {
+        id: ExchangeId(at),
+        connection: ConnectionId(visitor),
+        session: SessionId(visitor),
+        session_key: SessionKey::Connection,
+        arrived: moment,
+        request_done: Some(moment),
+        response_began: Some(moment),
+        ended: moment,
+        attempts: 1,
+        request: Request {
+            method: if is_post { b"POST".to_vec() } else { b"GET".to_vec() },
+            target: if step == 0 { b"/login".to_vec() } else { b"/cart".to_vec() },
+            version: Version::Http11,
+            headers,
+            body: whole(body),
+            trailers: Vec::new(),
+        },
+        response: Some(Response {
+            status: 200,
+            version: Version::Http11,
+            headers: answered,
+            body: whole(answer),
+            trailers: Vec::new(),
+        }),
+        ending: Ending::Completed,
+        passage: Passage::default(),
+    }
+}
