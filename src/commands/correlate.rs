@@ -68,6 +68,13 @@ pub(crate) fn find(captures: &[PathBuf], tells: bool) -> Result<Found, Complaint
             found.overflow.places
         );
     }
+    if found.cut > 0 {
+        say!(
+            "highwater: {}: {} pages and other texts were not stored whole: what they gave further on cannot be bound; record with a larger --body-limit",
+            files::named(captures),
+            found.cut
+        );
+    }
     Ok(found)
 }
 

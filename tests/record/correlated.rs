@@ -20,6 +20,8 @@ struct Memory {
     /// Orders, with the session they belong to.
     orders: Vec<String>,
     names: BTreeSet<String>,
+    /// Its pages lack the token.
+    is_mute: bool,
 }
 
 /// Two shops draw different values, and number their orders from different numbers on.
@@ -42,6 +44,13 @@ impl Shop {
             }
         });
         Self { address, memory }
+    }
+
+    /// One whose pages lack what later requests need.
+    fn mute() -> Self {
+        let shop = Self::open(70_000);
+        shop.memory.lock().unwrap().is_mute = true;
+        shop
     }
 
     fn orders(&self) -> usize {
@@ -73,7 +82,11 @@ impl Memory {
                 status("204 No Content", &format!("Set-Cookie: sid={session}; Path=/\r\n"))
             }
             ("GET /checkout", Some(token)) => {
-                let page = format!("<form><input type=hidden name=token value='{token}'></form>");
+                let page = if self.is_mute {
+                    "<form><p>Come back later.</p></form>".to_owned()
+                } else {
+                    format!("<form><input type=hidden name=token value='{token}'></form>")
+                };
                 let (first, second) = page.split_at(page.len() - 20);
                 let chunk = |part: &str| format!("{:x}\r\n{part}\r\n", part.len());
                 format!(
@@ -204,6 +217,53 @@ fn every_copy_of_a_session_lives_on_what_its_own_target_gave_it() {
             &["--rules", &rules, "--expect", "recorded-status>=100%"],
         );
         assert_eq!((bound["same_status_ratio"].as_f64(), orders), (Some(1.0), 6), "{mask}");
+    }
+}
+
+#[test]
+fn a_rule_says_what_happens_without_its_value_and_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(folder.path(), Shop::open(300).address, &["--mask", "none"]);
+    shopping(recorder.port, 1);
+    let capture = recorder.capture.display().to_string();
+    recorder.stop();
+    // Of seven requests: two orders are refused and their pages not found; or the orders are not sent; or nothing
+    // after the first of them is.
+    for (policy, sent, unbound, missing) in
+        [("recorded", 7, 0, 2), ("skip", 5, 2, 2), ("end-session", 2, 5, 1)]
+    {
+        let rules = folder.path().join(format!("{policy}.toml"));
+        let text = format!(
+            "[[rule]]\ntake = \"cookie sid\"\ninto = [{{ put = \"cookie sid\" }}]\n\n[[rule]]\nname = \"token\"\n\
+             answer = \"GET /checkout\"\ntake = \"input token\"\n\
+             into = [{{ request = \"POST /orders\", put = \"form token\" }}]\nmissing = \"{policy}\"\n"
+        );
+        std::fs::write(&rules, text).unwrap();
+        let shop = Shop::mute();
+        let target = format!("http://{}", shop.address);
+        let out = folder.path().join(format!("{policy}.run")).display().to_string();
+        let rules = rules.display().to_string();
+        let args = [
+            "replay",
+            &capture,
+            "--target",
+            &target,
+            "--allow-unsafe",
+            "--out",
+            &out,
+            "--json",
+            "--quiet",
+            "--breaker",
+            "off",
+            "--rules",
+            &rules,
+        ];
+        let summary = replayed(&run(&args));
+        assert_eq!(summary["sent"].as_u64(), Some(sent), "{policy}: {summary}");
+        assert_eq!(summary["skipped"]["unbound"].as_u64(), Some(unbound), "{policy}: {summary}");
+        let token =
+            summary["bindings"]["rules"].as_array().unwrap().iter().find(|rule| rule["rule"] == "token");
+        assert_eq!(token.unwrap()["missing"].as_u64(), Some(missing), "{policy}: {summary}");
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sees which requests log in or make an account, and which values no two copies may share.
 //!
-//! A replay of five copies makes five accounts: their names must differ, or the target refuses four of them. A key
-//! that makes a request idempotent must differ too, or the target answers four of five from memory.
+//! A replay of five copies makes five accounts: their names must differ, or the target refuses four of them. So must
+//! the names that pages have in their addresses (slugs). A key that makes a request idempotent must differ too, or the
+//! target answers four of five from memory.
 
 use crate::correlate::asked::Field;
 use crate::correlate::pattern::{Place, PlaceKind};
@@ -17,6 +18,8 @@ pub(crate) struct Accounts {
     pub(crate) logins: Vec<Injection>,
     /// Of the request at hand.
     fields: Vec<Place>,
+    /// Its names of things that no two may share.
+    names: Vec<Place>,
     has_password: bool,
 }
 
@@ -28,6 +31,12 @@ impl Accounts {
                 self.set(ANY_ROUTE, place(field), text);
             }
             PlaceKind::Form | PlaceKind::Json | PlaceKind::Multipart if field.value.len() <= 256 => {
+                if is_one_of(&field.name, &ADDRESSES)
+                    && !field.value.is_empty()
+                    && self.names.len() < MAX_PLACES
+                {
+                    self.names.push(place(field));
+                }
                 self.has_password |= is_one_of(&field.name, &PASSWORDS);
                 if is_one_of(&field.name, &NAMES) || is_one_of(&field.name, &PASSWORDS) {
                     self.fields.push(place(field));
@@ -39,6 +48,11 @@ impl Accounts {
 
     /// The request at hand is over; `went_well`: its answer says so.
     pub(crate) fn on_request(&mut self, route: &str, went_well: bool) {
+        for place in std::mem::take(&mut self.names) {
+            if went_well && route.starts_with("POST ") {
+                self.set(route, place, "{{unique}}");
+            }
+        }
         let fields = std::mem::take(&mut self.fields);
         if !std::mem::take(&mut self.has_password) {
             return;
@@ -94,6 +108,9 @@ pub(crate) const NAMES: [&str; 12] = [
     "u",
 ];
 
+/// What a field is called that names a page or thing in its address: two of one name cannot be.
+const ADDRESSES: [&str; 2] = ["slug", "permalink"];
+
 fn place(field: &Field<'_>) -> Place {
     Place { kind: field.kind, name: String::from_utf8_lossy(&field.name).into_owned() }
 }
@@ -129,6 +146,29 @@ fn last_word(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_page_in_its_address_is_made_unique_where_one_is_made() {
+        let field = |name: &'static str, value: &'static str| Field {
+            kind: PlaceKind::Form,
+            name: std::borrow::Cow::Borrowed(name.as_bytes()),
+            range: 0..0,
+            written: crate::correlate::asked::Written::Form,
+            value: std::borrow::Cow::Borrowed(value.as_bytes()),
+            before: b"",
+        };
+        let mut accounts = Accounts::default();
+        for (route, value, went_well) in [
+            ("POST /pages/add", "first", true),
+            ("POST /pages/check", "first", false),
+            ("POST /empty", "", true),
+        ] {
+            accounts.on_field(&field("slug", value));
+            accounts.on_request(route, went_well);
+        }
+        let made: Vec<String> = accounts.sets.iter().map(SetRule::name).collect();
+        assert_eq!(made, ["form slug of POST /pages/add = {{unique}}"]);
+    }
 
     #[test]
     fn columns_find_their_fields() {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use captures::{Exchange, Offset, route_into};
+use captures::{Exchange, Offset, header_value, route_into};
 
 use crate::correlate::accounts::Accounts;
 use crate::correlate::answer::Given;
@@ -16,7 +16,7 @@ use crate::correlate::memory::Source;
 use crate::correlate::pattern::{Extractor, GivenKind, Place, PlaceKind};
 use crate::correlate::rules::{ANY_ROUTE, Evidence, Injection, Missing, Rule, RuleSet};
 use crate::correlate::track::{Match, Tracker, Visitor, received};
-use crate::correlate::value::{ByHash, Hashes, Strength, hash};
+use crate::correlate::value::{ByHash, Hashes, Strength, contains, hash};
 
 /// The most routes, extractors and candidates that are told apart.
 const MAX_ROUTES: usize = 4_096;
@@ -51,6 +51,8 @@ pub struct Found {
     pub rejected: u64,
     /// What fell over a bound.
     pub overflow: Overflow,
+    /// Answers of text that were not stored whole: what they gave further on is not known.
+    pub cut: u64,
     /// Fields of requests that carry a password, with their routes.
     pub logins: Vec<Injection>,
     pub(crate) joined: ByHash<u64>,
@@ -88,6 +90,7 @@ pub struct Finder {
     tracker: Tracker,
     text: Vec<u8>,
     exchanges: u64,
+    cut: u64,
     book: Book,
 }
 
@@ -125,6 +128,7 @@ impl Finder {
     /// Takes in the next exchange, in the order in which they ended.
     pub fn add(&mut self, exchange: &Exchange) {
         self.exchanges += 1;
+        self.cut += u64::from(exchange.response.as_ref().is_some_and(is_cut_text));
         received(exchange, &mut self.text);
         let route = self.book.route(&exchange.request.method, &exchange.request.target);
         self.book.to = route;
@@ -149,10 +153,18 @@ impl Finder {
             matches,
             rejected,
             overflow,
+            cut: self.cut,
             logins: accounts.logins,
             joined: self.tracker.joined().clone(),
         }
     }
+}
+
+/// Whether an answer of text was not stored whole.
+fn is_cut_text(response: &captures::Response) -> bool {
+    let media = header_value(&response.headers, "content-type").unwrap_or_default().to_ascii_lowercase();
+    !response.body.is_whole()
+        && [&b"html"[..], b"json", b"xml", b"form-urlencoded"].iter().any(|kind| contains(&media, kind))
 }
 
 impl Book {

@@ -13,7 +13,7 @@
 //! [[set]]                            # a value that no answer gives
 //! request = "POST /register"
 //! put = "form email"
-//! value = "user-{{seq}}@example.com" # {{unique}} {{recorded}} {{uuid}} {{seq}} {{now+1h}} {{file:users.csv:email}}
+//! value = "user-{{seq}}@example.com" # {{unique}} {{recorded}} {{uuid}} {{seq}} {{now+1h}} {{shifted}} {{file:users.csv:email}}
 //! ```
 
 use std::fmt::Write;
@@ -243,6 +243,29 @@ mod tests {
         assert_eq!(rules.rules[1].name, "cookie sid");
         assert_eq!(rules.rules[0].missing, Missing::EndSession);
         assert_eq!(parse(&written(&rules, "x.capture"), &[]).unwrap(), rules);
+    }
+
+    #[test]
+    fn the_example_of_the_manual_is_a_file_of_rules() {
+        let manual = include_str!("../../../docs/rules.md");
+        let example = manual.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let keys = Table {
+            name: "keys.csv".to_owned(),
+            columns: vec!["secret".to_owned()],
+            rows: vec![vec!["s".to_owned()]],
+        };
+        let rules = parse(example, &[keys]).unwrap();
+        assert_eq!((rules.rules.len(), rules.sets.len()), (1, 2));
+        assert_eq!(rules.rules[0].missing, Missing::Skip);
+        // Every place that the manual names is one.
+        for line in manual.lines().filter(|line| line.starts_with("| `") && !line.contains("{{")) {
+            for place in line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+                assert!(
+                    place == "take" || place.parse::<replayer::correlate::Extractor>().is_ok(),
+                    "{place}"
+                );
+            }
+        }
     }
 
     #[test]
