@@ -159,17 +159,8 @@ pub fn replay<W: Write>(
     let mut workers = Vec::with_capacity(threads);
     for number in 0..threads {
         let limits = limits.clone();
-        let task = Task {
-            number,
-            threads,
-            plan,
-            clock,
-            wire,
-            limits,
-            ceiling,
-            stop: halt,
-            keeper: keeper.clone(),
-        };
+        let task =
+            Task { number, threads, plan, clock, wire, limits, ceiling, stop: halt, keeper: keeper.clone() };
         workers.push(Worker::new(task).map_err(ReplayError::Start)?);
     }
     let (ledger_sender, ledger_receiver) = mpsc::channel();
