@@ -5,7 +5,7 @@ OUT ?= demo-report
 APPS ?= /tmp/highwater-apps
 SERVICES ?= /tmp/highwater-services
 
-.PHONY: help demo test bench bench-model bench-services bench-replayer bench-recorder bench-import faults coverage score soak apps install-deps
+.PHONY: help demo test bench bench-model bench-services bench-replayer bench-recorder bench-import faults coverage score mutants fuzz soak apps install-deps
 
 help:
 	@echo 'make demo          the whole story on loopback, in about 95 seconds after compiling'
@@ -20,6 +20,8 @@ help:
 	@echo 'make coverage      how often the interval of the date on which capacity runs out holds it, in 240 simulated worlds'
 	@echo 'make apps          real applications recorded and replayed: Django and PostgreSQL, Express, a JWT API, a wiki; needs root'
 	@echo 'make score         the import of packets beside tshark, file by file, with a reason for each difference'
+	@echo 'make mutants       the import of real files that were cut behind every byte or spoilt: nothing may crash or grow'
+	@echo 'make fuzz          every reader of foreign bytes, ten minutes each; ARGS="60 read_har" for a minute of one'
 	@echo 'make bench-import  the import of a large pcap beside tshark: MB/s and memory; ARGS="1000" for 1000 MB'
 	@echo 'make install-deps  the system packages that the above need, by apt'
 
@@ -86,6 +88,15 @@ apps:
 score:
 	@scripts/install-deps test
 	$(CARGO) test --locked --test main import::score -- --nocapture
+
+mutants:
+	@scripts/install-deps import
+	$(CARGO) build --release --locked
+	scripts/mutants target/release/highwater
+
+# Needs cargo-fuzz and a nightly toolchain.
+fuzz:
+	scripts/fuzz $(ARGS)
 
 bench-import:
 	@scripts/install-deps import
