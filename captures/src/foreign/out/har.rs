@@ -4,6 +4,7 @@
 //! has the status 0, as browsers write it.
 
 use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -54,11 +55,17 @@ fn entry(context: &Context, exchange: &Exchange) -> Value {
         "connection": exchange.connection.0.to_string(),
     });
     let server = exchange.passage.server.and_then(|at| context.servers.get(usize::try_from(at).ok()?));
-    if let Some(server) = server {
-        let address = server.rsplit_once(':').map_or(server.as_str(), |(address, _)| address);
-        entry["serverIPAddress"] = json!(address.trim_matches(['[', ']']));
+    // A server that is known by name alone has no place there.
+    if let Some(address) = server.and_then(|server| address(server)) {
+        entry["serverIPAddress"] = json!(address.to_string());
     }
     entry
+}
+
+/// The address in `server`, which is one, or one with a port, or a name.
+fn address(server: &str) -> Option<IpAddr> {
+    let with_port = server.parse().map(|socket: SocketAddr| socket.ip());
+    with_port.or_else(|_| server.trim_matches(['[', ']']).parse()).ok()
 }
 
 fn request(exchange: &Exchange, url: &str) -> Value {

@@ -138,3 +138,23 @@ fn parquet_ends_with_what_it_holds() {
     let page = file.windows(9).position(|part| part == [0x2C, 0x15, 4, 0x15, 0, 0x15, 6, 0x15, 6]);
     assert!(page.is_some_and(|page| page < 20), "{page:?}");
 }
+
+#[test]
+fn a_server_that_is_known_by_name_alone_has_no_address_in_har() {
+    for (server, expected) in [
+        ("192.0.2.9:80", Some("192.0.2.9")),
+        ("[2001:db8::1]:443", Some("2001:db8::1")),
+        ("2001:db8::1", Some("2001:db8::1")),
+        ("shop.test:443", None),
+    ] {
+        let mut exchange = asked(0, b"", b"ok");
+        exchange.passage.server = Some(0);
+        let header = CaptureHeader { servers: vec![server.to_owned()], ..header() };
+        let mut bytes = Vec::new();
+        let mut export = Export::begin(&mut bytes, ExportFormat::Har, &header).unwrap();
+        export.push(&exchange).unwrap();
+        export.finish().unwrap();
+        let har: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(har["log"]["entries"][0]["serverIPAddress"].as_str(), expected, "{server}");
+    }
+}
