@@ -24,11 +24,12 @@ pub struct Bottleneck {
 const EXPLAINS_RATIO: f64 = 0.2;
 
 /// The bottleneck by the `laws` and the `ceiling`, which was measured or not; `None` when nothing that ends was
-/// observed.
+/// observed. `unexplained` is the share of a response that no observed resource explains, when it is most of it.
 pub(crate) fn bottleneck(
     laws: &[ResourceLaw],
     serves: &[bool],
     ceiling: Option<(f64, bool)>,
+    unexplained: Option<f64>,
 ) -> Option<Bottleneck> {
     let ends: Vec<ResourceLaw> =
         laws.iter().zip(serves).filter(|(_, serves)| **serves).map(|(law, _)| law.clone()).collect();
@@ -68,7 +69,14 @@ pub(crate) fn bottleneck(
                 Growth::SuperLinear => "; it grows faster than the throughput, so the bound is optimistic",
                 Growth::Linear | Growth::Flat => "",
             };
-            Some(named(law, false, format!("{} runs out first by the utilisation law{caution}", law.name)))
+            let elsewhere = unexplained.map_or(String::new(), |ratio| {
+                format!(
+                    "; but requests spend {:.0} % of a response where nothing was observed, and that may end sooner",
+                    ratio * 100.0
+                )
+            });
+            let because = format!("{} runs out first by the utilisation law{caution}{elsewhere}", law.name);
+            Some(named(law, false, because))
         }
         (_, None) => None,
     }

@@ -4,7 +4,7 @@ use captures::Rate;
 
 use crate::bounds::{Bounds, Verdict};
 use crate::failure::{self, Failing};
-use crate::latency::{self, Fitted, LatencyMeasure, is_long_enough};
+use crate::latency::{Fitted, LatencyMeasure, is_long_enough};
 use crate::objective::{Limit, Objective};
 use crate::resample::Seen;
 
@@ -109,16 +109,6 @@ pub(crate) struct Answer {
     pub(crate) by_limit: Vec<(f64, Binding)>,
 }
 
-/// How far a measured verdict is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// To the letter: the estimate never contradicts what was measured.
-    Measured,
-    /// As far as it is clear: what passed or failed by less than the spread of such a measurement could as well
-    /// have failed or passed, and a draw that takes it for certain is too sure of itself.
-    Clear,
-}
-
 /// A measure of the response with its curve; `None` when it could not be fitted.
 pub(crate) type Curves<'a> = [(LatencyMeasure, Option<&'a Fitted>)];
 
@@ -131,12 +121,11 @@ pub(crate) fn answer(
     objective: Option<&Objective>,
     curves: &Curves<'_>,
     ceiling: f64,
-    trust: Trust,
 ) -> Answer {
     let limits: &[Limit] = objective.map_or(&[], |objective| &objective.limits);
-    let whole = by(seen, limits, curves, ceiling, trust);
+    let whole = by(seen, limits, curves, ceiling);
     let alone = |limit: &Limit| {
-        let found = by(seen, std::slice::from_ref(limit), curves, ceiling, trust);
+        let found = by(seen, std::slice::from_ref(limit), curves, ceiling);
         (found.rate, found.binding)
     };
     let by_limit = match limits {
@@ -147,7 +136,7 @@ pub(crate) fn answer(
 }
 
 /// The capacity by `limits`, all together.
-fn by(seen: &[Seen], limits: &[Limit], curves: &Curves<'_>, ceiling: f64, trust: Trust) -> Answer {
+fn by(seen: &[Seen], limits: &[Limit], curves: &Curves<'_>, ceiling: f64) -> Answer {
     let mut rate = ceiling;
     let mut binding = if ceiling.is_finite() { Binding::Throughput } else { Binding::Nothing };
     let mut bind = |limit: f64, by: Binding| {
@@ -171,7 +160,7 @@ fn by(seen: &[Seen], limits: &[Limit], curves: &Curves<'_>, ceiling: f64, trust:
     }
     let loads = |met: bool| {
         seen.iter()
-            .filter(move |each| broken(each, limits, curves, 1.0).is_none() == met)
+            .filter(move |each| broken(each, limits, curves).is_none() == met)
             // So near the ceiling a short stage passes before its queue has grown: that is no verdict.
             .filter(move |each| {
                 !(met && ceiling.is_finite() && !limits.is_empty())
@@ -182,27 +171,16 @@ fn by(seen: &[Seen], limits: &[Limit], curves: &Curves<'_>, ceiling: f64, trust:
     let lowest_fail = loads(false).reduce(f64::min);
     let highest_pass =
         loads(true).filter(|pass| lowest_fail.is_none_or(|fail| *pass < fail)).reduce(f64::max);
-    let at = |load: f64| seen.iter().find(|each| each.offered == Some(load));
-    // A verdict that turns when the response is by its spread longer or shorter is not clear.
-    let is_clear = |load: f64, met: bool| {
-        trust == Trust::Measured
-            || at(load).is_none_or(|each| {
-                let times = (CLEAR_SPREADS * latency::spread(load, ceiling, each.length)).exp();
-                broken(each, limits, curves, if met { times } else { 1.0 / times }).is_none() == met
-            })
-    };
-    if let Some(fail) = lowest_fail.filter(|fail| *fail < rate && is_clear(*fail, false)) {
+    if let Some(fail) = lowest_fail.filter(|fail| *fail < rate) {
         rate = fail;
-        binding = at(fail).and_then(|each| broken(each, limits, curves, 1.0)).unwrap_or(binding);
+        let failed = seen.iter().find(|each| each.offered == Some(fail));
+        binding = failed.and_then(|each| broken(each, limits, curves)).unwrap_or(binding);
     }
-    if let Some(pass) = highest_pass.filter(|pass| *pass > rate && is_clear(*pass, true)) {
+    if let Some(pass) = highest_pass.filter(|pass| *pass > rate) {
         rate = pass;
     }
     Answer { rate, binding, highest_pass, lowest_fail, by_limit: Vec::new() }
 }
-
-/// A verdict is clear when it stands so many of its spreads from the limit: 95 % to one side.
-const CLEAR_SPREADS: f64 = 1.645;
 
 /// What each load showed of failures.
 pub(crate) fn failing(seen: &[Seen]) -> Vec<Failing> {
@@ -213,14 +191,14 @@ pub(crate) fn failing(seen: &[Seen]) -> Vec<Failing> {
     seen.iter().filter_map(of).collect()
 }
 
-/// The first limit that a load broke, had its responses been so many `times` as long; `None` when it met them all.
-fn broken(seen: &Seen, limits: &[Limit], curves: &Curves<'_>, times: f64) -> Option<Binding> {
+/// The first limit that a load broke; `None` when it met them all.
+fn broken(seen: &Seen, limits: &[Limit], curves: &Curves<'_>) -> Option<Binding> {
     for limit in limits {
         match *limit {
             Limit::Latency(measure, length) => {
                 let at = curves.iter().position(|(of, _)| *of == measure);
                 let seconds = at.and_then(|at| seen.responses.get(at).copied()).unwrap_or(f64::NAN);
-                if seconds * times >= length.as_secs_f64() {
+                if seconds >= length.as_secs_f64() {
                     return Some(Binding::Latency(measure));
                 }
             }

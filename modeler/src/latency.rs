@@ -117,7 +117,7 @@ impl Response {
     ///
     /// Source: the relaxation time of M/M/1 and, by its total rate, of M/M/c (Cohen 1982).
     pub(crate) fn weight(&self, ceiling: f64) -> f64 {
-        1.0 / spread(self.offered, ceiling, self.length).powi(2)
+        1.0 / (ORDINARY_SPREAD * ORDINARY_SPREAD + memory(self.offered, ceiling) / self.length)
     }
 
     /// What a longer window would have shown of `measure`.
@@ -139,12 +139,6 @@ impl Response {
     fn is_long_enough(&self, ceiling: f64) -> bool {
         is_long_enough(self.offered, ceiling, self.length)
     }
-}
-
-/// How far the logarithm of a response measured for `seconds` at `offered` lies from that of the steady one.
-pub(crate) fn spread(offered: f64, ceiling: f64, seconds: f64) -> f64 {
-    let queued = if ceiling.is_finite() { memory(offered, ceiling) / seconds } else { 0.0 };
-    (ORDINARY_SPREAD * ORDINARY_SPREAD + queued).sqrt()
 }
 
 /// Seconds in which a queue forgets its beginning.
@@ -170,8 +164,18 @@ pub(crate) struct Fitted {
     pub(crate) surprise: f64,
     /// The highest load at which the response is known, and how many times the curve's growth it has beyond.
     pub(crate) beyond: (f64, f64),
-    /// How likely it is that the work itself grows with load, in `0..=1`: so many draws say so.
-    pub(crate) grows_ratio: f64,
+    /// How likely other forms are: so many draws have them.
+    pub(crate) forms: Forms,
+}
+
+/// How likely it is, in `0..=1`, that the curve has another form than plain queueing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Forms {
+    /// That the work itself grows with load.
+    pub(crate) grown: f64,
+    /// That a regression by this recipe describes it.
+    pub(crate) regressed: f64,
+    pub(crate) recipe: Option<Recipe>,
 }
 
 /// For how many seconds `offered` must be held; `None` at the ceiling and beyond.
@@ -214,6 +218,8 @@ const WORST_SCORE: f64 = 0.35;
 const ENOUGH_TO_CHOOSE: usize = 6;
 /// A polynomial must miss the loads left out by so much less than a queueing law to be preferred.
 const PREFERENCE: f64 = 0.7;
+/// Regressions that miss them by no more than this, as a multiple of the least, do equally well.
+const ALIKE: f64 = 1.05;
 /// Work that grows must miss them by so much less: one parameter more, but of the same law.
 const GROWTH_PREFERENCE: f64 = 0.9;
 
@@ -354,12 +360,18 @@ pub(crate) fn chosen(track: Track<'_>, ceiling: f64) -> Option<Fitted> {
     };
     let grown = queueing(track, ceiling, true).filter(Fitted::grows);
     let grown_missed = missed(&|rest| queueing(Track { responses: rest, ..track }, ceiling, true));
-    let curved = regressed(track.responses, ceiling, None);
+    let curved = best_regression(track.responses, ceiling);
+    let curved_missed = curved.as_ref().map(|found| found.1);
+    let curved = curved.map(|found| found.0);
     let recipe = curved.as_ref().and_then(Fitted::recipe);
-    let curved_missed = missed(&|rest| regressed(rest, ceiling, recipe));
     // Weights go with the inverse fourth power of the error, as those of the families do.
-    let odds =
-        grown_missed.filter(|_| grown.is_some()).map_or(0.0, |missed| (least / missed.max(1e-3)).powi(4));
+    let odds = |known: bool, missed: Option<f64>| {
+        missed.filter(|_| known).map_or(0.0, |missed| (least / missed.max(1e-3)).powi(4))
+    };
+    let (grown_odds, curved_odds) =
+        (odds(grown.is_some(), grown_missed), odds(curved.is_some(), curved_missed));
+    let total = 1.0 + grown_odds + curved_odds;
+    let forms = Forms { grown: grown_odds / total, regressed: curved_odds / total, recipe };
     let others = [(GROWTH_PREFERENCE, grown, grown_missed), (PREFERENCE, curved, curved_missed)];
     let better = others
         .into_iter()
@@ -367,19 +379,47 @@ pub(crate) fn chosen(track: Track<'_>, ceiling: f64) -> Option<Fitted> {
         .filter(|(_, missed)| *missed < least)
         .min_by(|one, other| one.1.total_cmp(&other.1));
     let fitted = better.map_or(plain, |(fit, _)| fit);
-    Some(Fitted { grows_ratio: odds / (1.0 + odds), ..fitted })
+    Some(Fitted { forms, ..fitted })
+}
+
+/// The regression that predicts loads left out best, and by how much it misses them; of those that do equally well
+/// the one with the lowest AICc.
+fn best_regression(responses: &[Response], ceiling: f64) -> Option<(Fitted, f64)> {
+    let known: Vec<Response> =
+        responses.iter().copied().filter(|each| each.is_long_enough(ceiling)).collect();
+    let scored: Vec<(Fitted, f64, f64)> = regressed::candidates(&known, ceiling)
+        .into_iter()
+        .filter_map(|(found, criterion)| {
+            let fit = regression_of(found, &known, ceiling);
+            let missed = left_out(responses, ceiling, |rest| regressed(rest, ceiling, found.recipe))?;
+            Some((fit, missed, criterion))
+        })
+        .collect();
+    let least = scored.iter().map(|each| each.1).fold(f64::INFINITY, f64::min);
+    let alike = scored.into_iter().filter(|each| each.1 <= ALIKE * least);
+    alike.min_by(|one, other| one.2.total_cmp(&other.2)).map(|(fit, missed, _)| (fit, missed))
 }
 
 /// The curve of a draw, of a form that the estimate finds likely; `place` in `0..1` decides which.
 pub(crate) fn alike(estimate: Option<&Fitted>, track: Track<'_>, ceiling: f64, place: f64) -> Option<Fitted> {
-    let Some(estimate) = estimate else { return fit(track, ceiling) };
-    if let Some(recipe) = estimate.recipe() {
-        return regressed(track.responses, ceiling, Some(recipe)).or_else(|| fit(track, ceiling));
+    let forms = estimate.map_or(Forms::default(), |estimate| estimate.forms);
+    let other = if place < forms.regressed {
+        forms.recipe.and_then(|recipe| regressed(track.responses, ceiling, recipe))
+    } else if place < forms.regressed + forms.grown {
+        queueing(track, ceiling, true)
+    } else {
+        None
+    };
+    other.or_else(|| fit(track, ceiling))
+}
+
+/// The curve of the same form as `estimate` through other responses.
+pub(crate) fn same_form(estimate: &Fitted, track: Track<'_>, ceiling: f64) -> Option<Fitted> {
+    match estimate.recipe() {
+        Some(recipe) => regressed(track.responses, ceiling, recipe),
+        None if estimate.grows() => queueing(track, ceiling, true).or_else(|| fit(track, ceiling)),
+        None => fit(track, ceiling),
     }
-    if place < estimate.grows_ratio {
-        return queueing(track, ceiling, true).or_else(|| fit(track, ceiling));
-    }
-    fit(track, ceiling)
 }
 
 /// The root of the mean squared logarithmic error at each load, predicted from all others; `None` with fewer
@@ -403,18 +443,18 @@ pub(crate) fn left_out(
     (count >= 4.0).then(|| (sum / count).sqrt())
 }
 
-/// The regression by `recipe`, or by the best one; `None` when it does not rise.
-fn regressed(responses: &[Response], ceiling: f64, recipe: Option<Recipe>) -> Option<Fitted> {
+/// The regression by `recipe`; `None` when it does not rise.
+fn regressed(responses: &[Response], ceiling: f64, recipe: Recipe) -> Option<Fitted> {
     let known: Vec<Response> =
         responses.iter().copied().filter(|each| each.is_long_enough(ceiling)).collect();
-    let found = match recipe {
-        Some(recipe) => regressed::fit(&known, ceiling, recipe)?,
-        None => regressed::best(&known, ceiling)?,
-    };
-    let beyond = (known_to(&known, ceiling), 1.0);
+    Some(regression_of(regressed::fit(&known, ceiling, recipe)?, &known, ceiling))
+}
+
+fn regression_of(found: Regressed, known: &[Response], ceiling: f64) -> Fitted {
+    let beyond = (known_to(known, ceiling), 1.0);
     let form = Form::Regressed(found);
-    let fit = Fitted { form, ceiling, score: 0.0, surprise: 0.0, beyond, grows_ratio: 0.0 };
-    Some(Fitted { score: score(&fit, &known).0, ..fit })
+    let fit = Fitted { form, ceiling, score: 0.0, surprise: 0.0, beyond, forms: Forms::default() };
+    Fitted { score: score(&fit, known).0, ..fit }
 }
 
 /// The highest load whose response was measured for long enough to be steady.
@@ -455,7 +495,7 @@ fn monotone(responses: &[Response], ceiling: f64) -> Fitted {
         score: 0.0,
         surprise: 0.0,
         beyond,
-        grows_ratio: 0.0,
+        forms: Forms::default(),
     };
     fit.score = score(&fit, responses).0;
     fit

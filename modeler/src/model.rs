@@ -21,7 +21,7 @@ use crate::point::{Point, same_level};
 use crate::predict::{Prediction, predict};
 use crate::resample::{Subject, Urn};
 use crate::resource::{self, Growth, Line, ResourceLaw, counts_places};
-use crate::study::{Resources, Study};
+use crate::study::{LEAST_EXPLAINED_RATIO, Resources, Study};
 use crate::verdict;
 use crate::warn;
 use crate::window::rate;
@@ -87,7 +87,7 @@ pub struct Model {
     pub carried_curve: Vec<CurveStep>,
     /// The highest throughput; `None` when nothing bends.
     pub ceiling: Option<Ceiling>,
-    /// Where more concurrency starts to buy half of what it bought at first.
+    /// Where more concurrency starts to buy clearly less than it bought at first.
     pub knee: Option<Knee>,
     /// Response against offered load: p50, p95, p99, and what the objective names. Empty for a closed load.
     pub latency: Vec<LatencyCurve>,
@@ -226,7 +226,8 @@ pub fn model(mut points: Vec<Point>, request: &ModelRequest) -> Result<Model, Mo
         .collect();
     let known_ceiling =
         study.concluded.ceiling.is_finite().then_some((study.concluded.ceiling, study.ceiling_measured));
-    let bottleneck = bottleneck(&laws, &serving, known_ceiling);
+    let unexplained = study.concluded.explained_ratio.filter(|ratio| *ratio < LEAST_EXPLAINED_RATIO);
+    let bottleneck = bottleneck(&laws, &serving, known_ceiling, unexplained.map(|ratio| 1.0 - ratio));
     let routes = routes(&study, &points, request.objective.as_ref());
     let costed = cost::costs(&points, &costed_resources(&laws, bottleneck.as_ref()), request.seed);
     let deciding = costed.iter().find(|(costs, _)| {

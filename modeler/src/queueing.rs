@@ -5,7 +5,7 @@
 //! can be served at once than Little's law allows.
 
 use crate::crowding::Shape;
-use crate::latency::{Fitted, Form, LatencyMeasure, Response, Waiting, known_to};
+use crate::latency::{Fitted, Form, Forms, LatencyMeasure, Response, Waiting, known_to};
 
 /// Where the ceiling may lie when none was measured, as multiples of the highest steady load.
 const CEILINGS: [f64; 16] =
@@ -123,7 +123,7 @@ pub(crate) fn queueing(track: Track<'_>, ceiling: f64, grows: bool) -> Option<Fi
         score,
         surprise,
         beyond: (known_to(&below, ceiling), 1.0),
-        grows_ratio: 0.0,
+        forms: Forms::default(),
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `ln R = a + Σ bᵢ·fᵢ(ρ)` with the features ρ, ρ², ρ³ and −ln(1 − ρ): a polynomial, and the pole of a queue. Several
 //! choices of features by ordinary least squares, and all of them under the elastic net (both linfa's), stand against
-//! each other; of those that rise with load the one with the lowest AICc is taken.
+//! each other, by the loads left out and by AICc; those that fall anywhere are no candidates.
 //!
 //! Source: Hurvich and Tsai, "Regression and time series model selection in small samples" (1989).
 
@@ -80,18 +80,18 @@ fn features(ratio: f64) -> [f64; FEATURES] {
     [ratio, ratio * ratio, ratio * ratio * ratio, -(1.0 - ratio).ln()]
 }
 
-/// The regression of the lowest AICc among those that rise; `None` with fewer than four responses, or when none of
-/// them is from near the ceiling.
-pub(crate) fn best(responses: &[Response], ceiling: f64) -> Option<Regressed> {
+/// The regressions that rise, each with its AICc; none with fewer than four responses, or when none of them is from
+/// near the ceiling.
+pub(crate) fn candidates(responses: &[Response], ceiling: f64) -> Vec<(Regressed, f64)> {
     let seen = responses.iter().map(|each| each.offered).fold(0.0, f64::max);
     if responses.len() < 4 || seen < LEAST_SEEN_RATIO * ceiling {
-        return None;
+        return Vec::new();
     }
-    let scored = RECIPES.iter().filter_map(|&recipe| {
+    let scored = |&recipe: &Recipe| {
         let found = fit(responses, ceiling, recipe)?;
-        Some((criterion(&found, responses, ceiling)?, found))
-    });
-    scored.min_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, found)| found)
+        Some((found, criterion(&found, responses, ceiling)?))
+    };
+    RECIPES.iter().filter_map(scored).collect()
 }
 
 /// The regression by one recipe; `None` when it is not determined, or falls anywhere.
@@ -182,6 +182,11 @@ mod tests {
                 Response { offered, seconds: of(offered / 100.0), length: 600.0 }
             })
             .collect()
+    }
+
+    fn best(responses: &[Response], ceiling: f64) -> Option<Regressed> {
+        let all = candidates(responses, ceiling);
+        all.into_iter().min_by(|one, other| one.1.total_cmp(&other.1)).map(|(found, _)| found)
     }
 
     #[test]

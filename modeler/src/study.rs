@@ -2,7 +2,7 @@
 
 use crate::backtest::{Backtest, backtest};
 use crate::bounds::Bounds;
-use crate::capacity::{Answer, Trust, answer};
+use crate::capacity::{Answer, answer};
 use crate::ceiling;
 use crate::crowding::{Shape, shapes};
 use crate::family::{Family, Parameters};
@@ -293,7 +293,7 @@ impl<'a> Study<'a> {
         latency::left_out(&responses, fitted.ceiling, |rest| {
             let work = work(&self.seen);
             let track = Track { measure, shapes: &shapes, responses: rest, work, waiting: None };
-            latency::alike(Some(fitted), track, fitted.ceiling, 0.5)
+            latency::same_form(fitted, track, fitted.ceiling)
         })
     }
 
@@ -459,8 +459,10 @@ fn conclude(seen: &[Seen], scene: &Scene<'_>, foreseen: f64, chance: Chance) -> 
                 ..*track
             };
             {
-                let unsure =
-                    scene.like.and_then(|like| like[at].as_ref()).is_some_and(|fit| fit.grows_ratio > 0.2);
+                let unsure = scene
+                    .like
+                    .and_then(|like| like[at].as_ref())
+                    .is_some_and(|fit| fit.forms.grown + fit.forms.regressed > 0.2);
                 let times = if unsure { chance.length } else { 1.0 };
                 scene
                     .fitted(at, track, ceiling, chance.form)
@@ -476,8 +478,7 @@ fn conclude(seen: &[Seen], scene: &Scene<'_>, foreseen: f64, chance: Chance) -> 
         .zip(&curves)
         .map(|(subject, curve)| (subject.measure, curve.as_ref()))
         .collect();
-    let trust = if scene.like.is_some() { Trust::Clear } else { Trust::Measured };
-    let answer = answer(seen, scene.objective, &named, ceiling, trust);
+    let answer = answer(seen, scene.objective, &named, ceiling);
     Concluded { ceiling, curves, answer, lines, by_resource, explained_ratio }
 }
 

@@ -12,6 +12,7 @@ measured. Everything runs on loopback, on ports that the machine chooses. `make 
 
 import datetime
 import json
+import math
 import os
 import pathlib
 import random
@@ -188,11 +189,15 @@ SERVICES = {
 
 
 def capture_of(routes, name):
-    """A capture of visitors that come by chance, each with one request on a connection of its own."""
+    """A capture of visitors that come by chance, each with one request on a connection of its own.
+
+    What they want sways, as it does: now more of them search, now more of them buy.
+    """
     chance, entries, at, number = random.Random(5), [], 0.0, 0
     began = datetime.datetime(2026, 11, 2, 12, tzinfo=datetime.timezone.utc)
     while (at := at + chance.expovariate(RATE)) < SPAN:
-        method, path, _ = chance.choices(routes, [share for *_, share in routes])[0]
+        shares = [share * (1 + 0.6 * math.sin(at * (0.7 + 0.4 * index))) for index, (*_, share) in enumerate(routes)]
+        method, path, _ = chance.choices(routes, shares)[0]
         number += 1
         posted = {"postData": {"mimeType": "application/x-www-form-urlencoded", "text": "a=1"}} if method == "POST" else {}
         message = {"httpVersion": "HTTP/1.1", "cookies": [], "headersSize": -1, "bodySize": -1}
@@ -243,7 +248,7 @@ def measured(name, service, capture, built, objective, mix=()):
     shutil.rmtree(out, ignore_errors=True)
     done = highwater(
         "capacity", capture, "--target", f"http://127.0.0.1:{service['port']}", "--allow-unsafe", "--slo", objective,
-        "--start", f"{0.4 * built / RATE:.3f}x", "--plateau", "25s", "--resolution", "3%", *flags("--mix", mix),
+        "--start", f"{0.4 * built / RATE:.3f}x", "--plateau", "20s", "--resolution", "4%", *flags("--mix", mix),
         "--json", "--out", out,
     )
     return json.loads(done.stdout)
@@ -291,6 +296,8 @@ def row(name, model, found, rate=None):
 
 
 def main():
+    # Ended from outside, services end as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     names = sys.argv[3:] or list(SERVICES)
     WORK.mkdir(exist_ok=True)
     errors, wrong, table = [], [], []
