@@ -35,6 +35,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("plotters", "reports"),
     ("clap", "."),
     ("ureq", "."),
+    ("opening-hours", "."),
 ];
 
 const LONGEST_FILE: usize = 600;

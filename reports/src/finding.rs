@@ -199,15 +199,11 @@ fn held(model: &Model, peak: Option<Rate>) -> String {
     match peak {
         Some(peak) => {
             let over = |rate: Rate| rate.as_per_second() / peak.as_per_second();
-            let (low, high) = (over(capacity.interval_90.low), over(capacity.interval_90.high));
-            // Times below ten have one decimal, and so have their bounds.
-            let bound = |times: f64| words::times(times).trim_end_matches('×').to_owned();
-            format!(
-                "{} today's peak (90 %: {}–{})",
-                words::times(over(capacity.rate)),
-                bound(low),
-                bound(high)
-            )
+            let (times, low, high) =
+                (over(capacity.rate), over(capacity.interval_90.low), over(capacity.interval_90.high));
+            // As many digits as tell the ends of the interval from its middle.
+            let digits = if high - low < 0.2 { 2 } else { usize::from(times < 100.0) };
+            format!("{times:.digits$}× today's peak (90 %: {low:.digits$}–{high:.digits$})")
         }
         None => format!("{} requests per second", words::rate(capacity.rate)),
     }

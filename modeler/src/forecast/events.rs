@@ -12,6 +12,8 @@ use super::types::{Event, EventGiven};
 
 /// How uncertain a multiple is that was given, or seen once: about ± 25 % in two of three cases.
 const GIVEN_SPREAD: f64 = 0.22;
+/// A holiday that moves the load by less than this, on the logarithm, is an ordinary day.
+const LEAST_EFFECT: f64 = 0.05;
 /// Nothing recurs more exactly than this.
 const LEAST_SPREAD: f64 = 0.05;
 /// A long event has a day of shoulder on either side for so many of its own, …
@@ -71,7 +73,7 @@ pub(super) fn to_come(
     series: &Series,
     moments: &[DateTime],
 ) -> Result<(Vec<Event>, Vec<String>), ForecastError> {
-    let (mut events, mut notes) = (Vec::new(), Vec::new());
+    let (mut events, mut notes, mut ordinary) = (Vec::new(), Vec::new(), Vec::<String>::new());
     for event in given {
         let future = moments.iter().any(|at| lies_on(event.first, event.last, *at, history.step));
         if !future {
@@ -86,7 +88,14 @@ pub(super) fn to_come(
             .filter(|other| other.name == event.name && other.first < event.first)
             .filter_map(|other| observed(history, series, other))
             .collect();
-        let (multiple, spread, fitted_from) = match (event.multiple, fitted(&seen)) {
+        let known = fitted(&seen);
+        if event.optional && known.is_some_and(|(multiple, _)| multiple.ln().abs() < LEAST_EFFECT) {
+            if !ordinary.contains(&event.name) {
+                ordinary.push(event.name.clone());
+            }
+            continue;
+        }
+        let (multiple, spread, fitted_from) = match (event.multiple, known) {
             (Some(multiple), _) => (multiple, GIVEN_SPREAD, 0),
             (None, Some((multiple, spread))) => (multiple, spread, seen.len()),
             (None, None) if event.optional => {
@@ -113,6 +122,13 @@ pub(super) fn to_come(
         });
         let (first, last) = (event.first, event.last);
         events.push(Event { name: event.name.clone(), first, last, multiple, spread, fitted_from });
+    }
+    if !ordinary.is_empty() {
+        notes.push(format!(
+            "{} of the holidays were ordinary days in the history and are taken as such: {}.",
+            ordinary.len(),
+            ordinary.join(", ")
+        ));
     }
     Ok((events, notes))
 }

@@ -1,7 +1,7 @@
 //! The chart of growth.
 
 use jiff::civil::DateTime;
-use modeler::{Bounds, Forecast};
+use modeler::{Bounds, Event, Forecast};
 
 use super::caption;
 use crate::chart::{Fan, Growth, Happening, Level, RunningOut};
@@ -10,6 +10,8 @@ use crate::{finding, title, words};
 /// A growth chart has at most this many places of history and of future together.
 const MOST_STEPS: usize = 320;
 
+/// Events that are marked.
+const MOST_EVENTS: usize = 6;
 /// Changes of the trend that are marked, the latest.
 const MOST_CHANGES: usize = 2;
 
@@ -77,9 +79,8 @@ pub(super) fn growth(forecast: &Forecast) -> Growth {
             interval: capacity.interval.map(|it| (it.low.as_per_second(), it.high.as_per_second())),
             label: format!("capacity {}", words::rate(capacity.rate)),
         }),
-        events: forecast
-            .events
-            .iter()
+        events: weightiest(forecast)
+            .into_iter()
             .map(|event| Happening {
                 at: epoch(event.first.at(0, 0, 0, 0)),
                 label: format!("{} {}", event.name, words::times(event.multiple)),
@@ -95,6 +96,16 @@ pub(super) fn growth(forecast: &Forecast) -> Growth {
             .collect(),
         running_out: running_out(forecast),
     }
+}
+
+/// The events that move the load most, in their order: a whole calendar of holidays has no room.
+fn weightiest(forecast: &Forecast) -> Vec<&Event> {
+    let mut events: Vec<&Event> = forecast.events.iter().collect();
+    let weight = |event: &Event| event.multiple.max(1e-9).ln().abs();
+    events.sort_by(|one, other| weight(other).total_cmp(&weight(one)));
+    events.truncate(MOST_EVENTS);
+    events.sort_by_key(|event| event.first);
+    events
 }
 
 fn running_out(forecast: &Forecast) -> Option<RunningOut> {

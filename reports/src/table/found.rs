@@ -23,10 +23,10 @@ pub(crate) fn routes(model: &Model) -> Option<Table> {
     let mut table = with(&[
         ":route",
         "share",
-        "within its limits up to, req/s of all",
+        "holds up to",
         "95 %",
-        "errors at the lowest load",
-        "at the highest",
+        "errors, lowest load",
+        "highest",
         &unit,
         "cost, 95 %",
         "of all that is used",
@@ -58,7 +58,8 @@ pub(crate) fn routes(model: &Model) -> Option<Table> {
     let warning =
         costs.and_then(|costs| costs.warning.as_deref()).map_or_else(String::new, |it| format!(" {it}"));
     Some(table.without_empty_columns().noted(format!(
-        "Bold: the route that binds. A dash: it breaks no limit up to twice the largest load.{warning}{left}"
+        "Holds up to: the requests per second of all routes up to which it keeps the limits of the response; a dash: it \
+         breaks none up to twice the largest load. Bold: the route that binds.{warning}{left}"
     )))
 }
 
@@ -197,7 +198,6 @@ pub(crate) fn comparison(baseline: &Baseline) -> Table {
                 value(it.candidate),
                 change,
                 interval,
-                if it.p_value < 1e-4 { "< 0.0001".to_owned() } else { words::number(it.p_value) },
                 verdict.to_owned(),
             ],
         );

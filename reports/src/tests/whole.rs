@@ -259,3 +259,67 @@ fn what_was_observed_of_the_target_is_drawn_over_time_and_against_load() {
     assert!(named("observed").csv.contains("open_files"));
     check_page(&html(&evidence));
 }
+
+#[test]
+fn what_routes_cost_and_where_they_break_the_objective_is_told() {
+    let mut run = run();
+    for interval in &mut run.intervals {
+        // By construction a checkout costs 40 ms of CPU, a search 10 and everything else 4.
+        let cost = |route: u16| [4.0, 4.0, 10.0, 4.0, 40.0][usize::from(route)];
+        let used: f64 = interval.routes.iter().map(|it| it.total() as f64 * cost(it.route)).sum();
+        let name = "pid:1/cpu_cores".to_owned();
+        let seen = captures::Observed { name, kind: captures::ObservedKind::Gauge, value: 0.2 + used / 1e3 };
+        assert!(interval.observe(seen));
+    }
+    let runs = [run];
+    let model = modelled(&runs[0]);
+    let evidence = Evidence { title: "Shop", runs: &runs, model: Some(&model), ..Evidence::default() };
+    let page = html(&evidence);
+    look("costs.html", &page);
+    check_page(&page);
+    let cost = charts(&evidence).into_iter().find(|picture| picture.name == "cost").unwrap();
+    look("cost.svg", &cost.svg);
+    // Routes that always come in the same proportion cannot be told apart; their sum can.
+    assert!(cost.csv.contains("POST /checkout,") && page.contains("CPU-milliseconds a request"));
+    let facts: serde_json::Value = serde_json::from_str(&json(&evidence)).unwrap();
+    let binds: Vec<&str> = facts["routes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|route| route["binds"] == true)
+        .filter_map(|route| route["name"].as_str())
+        .collect();
+    assert_eq!(binds, [model.binding_route().unwrap().route]);
+}
+
+#[test]
+fn what_grows_while_the_load_does_not_is_drawn() {
+    let mut run = run();
+    let end = Offset::from_secs(300);
+    run.header.stages = vec![Stage { begin: Offset::ZERO, end, from: 1.0, to: 1.0 }];
+    run.intervals = (0..300)
+        .map(|second| {
+            let mut interval = Interval { second, planned: 10, completed: 10, ..Interval::default() };
+            interval.route_mut(0).statuses = vec![(200, 10)];
+            interval.route_mut(0).response.record_micros(9_000, 10);
+            let wave = ((second * 37 % 11) as f64 - 5.0) / 5.0;
+            for (name, value) in [
+                ("pid:1/rss_bytes", 2.0e8 * (1.0 + second as f64 / 1_500.0) + 2e6 * wave),
+                ("pid:1/open_files", 40.0 + wave),
+            ] {
+                let kind = captures::ObservedKind::Gauge;
+                assert!(interval.observe(captures::Observed { name: name.to_owned(), kind, value }));
+            }
+            interval
+        })
+        .collect();
+    let runs = [run];
+    let evidence = Evidence { title: "Soak", runs: &runs, ..Evidence::default() };
+    let picture = charts(&evidence).into_iter().find(|picture| picture.name == "leaks").unwrap();
+    look("leaks.svg", &picture.svg);
+    look("leaks.html", &html(&evidence));
+    // By hand: 270 of 1 500 seconds, over 1.11 of the first value, which is the level in their middle.
+    assert!(picture.svg.contains("pid:1/rss_bytes grew by 16"), "{}", &picture.svg[..800]);
+    assert!(picture.csv.contains("open_files (no leak"), "{}", &picture.csv[..400]);
+    check_page(&html(&evidence));
+}
