@@ -18,7 +18,7 @@ help:
 	@echo 'make bench-services  the capacity of real services foretold from below 70 % of it, then measured; 25 minutes; ARGS="wsgi"'
 	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
 	@echo 'make coverage      how often the interval of the date on which capacity runs out holds it, in 240 simulated worlds'
-	@echo 'make apps          real applications recorded and replayed: Django and PostgreSQL, Express, a JWT API, a wiki; needs root'
+	@echo 'make apps          real applications recorded and replayed: Django, Wagtail, a JWT API, Express, two wikis; needs root'
 	@echo 'make score         the import of packets beside tshark, file by file, with a reason for each difference'
 	@echo 'make mutants       the import of real files that were cut behind every byte or spoilt: nothing may crash or grow'
 	@echo 'make fuzz          every reader of foreign bytes, ten minutes each; ARGS="60 read_har" for a minute of one'

@@ -33,6 +33,8 @@ pub use accounts::is_same_field;
 pub(crate) use answer::html as markup;
 pub(crate) use answer::{Language, path_and_query};
 pub use bind::Binder;
+#[cfg(test)]
+pub(crate) use find::tests::{Traffic, answer};
 pub use find::{Finder, Found, Overflow};
 pub use flow::LoginFlow;
 pub use links::Making;

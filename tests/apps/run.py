@@ -11,6 +11,7 @@ a cluster of its own in the work folder. `make apps` installs what this needs.
 """
 
 import datetime
+import html
 import http.client
 import json
 import os
@@ -297,6 +298,54 @@ class Wiki:
         return f"{len(pages)} pages, {len(versions)} versions"
 
 
+class MediaWiki:
+    name = "MediaWiki, PHP, PostgreSQL"
+    ROOT = pathlib.Path("/usr/share/mediawiki")
+
+    def __init__(self, database):
+        self.database, self.folder = database, WORK / "mediawiki"
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        command = ["php", self.ROOT / "maintenance/install.php", "--dbtype", "postgres", "--dbserver", "127.0.0.1", "--dbport", database.port]
+        command += ["--dbname", "mediawiki_template", "--dbuser", "postgres", "--dbpass", "none", "--confpath", self.folder]
+        command += ["--server", "http://127.0.0.1", "--scriptpath", "", "--pass", "pa55word-pa55word", "Site", "Admin"]
+        database.renew("mediawiki_template")
+        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL, cwd="/tmp")
+        with open(self.folder / "LocalSettings.php", "a") as settings:
+            settings.write("$wgServer = 'http://' . ($_SERVER['HTTP_HOST'] ?? '127.0.0.1');\n$wgDBname = 'mediawiki';\n")
+
+    def reset(self):
+        self.database.renew("mediawiki", "mediawiki_template")
+
+    def serve(self, port):
+        environment = dict(os.environ, PHP_CLI_SERVER_WORKERS="4", MW_CONFIG_FILE=str(self.folder / "LocalSettings.php"))
+        return Process(port, "php", "-S", f"127.0.0.1:{port}", "-t", self.ROOT, env=environment, cwd=self.folder)
+
+    def visit(self, base):
+        client = Client(base)
+
+        def hidden(page, form):
+            inputs = re.findall("<input[^>]*>", between(page, f'name="{form}"', "</form>"))
+            named = lambda text, what: html.unescape(between(text, f'{what}="', '"')) if f'{what}="' in text else ""
+            return {named(one, "name"): named(one, "value") for one in inputs if "hidden" in one}
+
+        client("GET", "/index.php?title=Main_Page")
+        page = client("GET", "/index.php?title=Special:UserLogin")
+        fields = hidden(page, "userlogin")
+        client("POST", "/index.php?title=Special:UserLogin", form={**fields, "wpName": "Admin", "wpPassword": "pa55word-pa55word", "wploginattempt": "Log in"})
+        for title in ("First", "Second"):
+            for text in ("made", "changed"):
+                page = client("GET", f"/index.php?title={title}&action=edit")
+                fields = {**hidden(page, "editform"), "wpTextbox1": f"{title} was {text}.", "wpSummary": text, "wpSave": "Save"}
+                client("POST", f"/index.php?title={title}&action=submit", form=fields)
+            client("GET", f"/index.php?title={title}&action=history")
+        client("GET", "/index.php?title=Special:RecentChanges")
+
+    def objects(self):
+        counts = "select (select count(*) from mediawiki.page) || ' pages, ' || (select count(*) from mediawiki.revision) || ' revisions'"
+        return self.database.sql("mediawiki", counts)
+
+
 class Wagtail:
     name = "Wagtail, a CMS on Django, PostgreSQL"
 
@@ -325,7 +374,8 @@ class Wagtail:
 
     def serve(self, port):
         environment = dict(self.environment, SHOP_DB="wagtail", PYTHONPATH=str(self.folder), DJANGO_SETTINGS_MODULE="site1.settings.dev")
-        command = [WORK / "venv/bin/gunicorn", "-b", f"127.0.0.1:{port}", "-w", "1", "--threads", "8", "--keep-alive", "30"]
+        # One request at a time: editors who add pages to one tree at once deadlock in its database, whoever asks.
+        command = [WORK / "venv/bin/gunicorn", "-b", f"127.0.0.1:{port}", "-w", "1", "--threads", "1", "--keep-alive", "30"]
         return Process(port, *command, "django.core.wsgi:get_wsgi_application()", env=environment, cwd=self.folder)
 
     def visit(self, base):
@@ -353,7 +403,7 @@ class Wagtail:
         return self.database.sql("wagtail", counts)
 
 
-APPS = {"django": Django, "shop": Shop, "api": Api, "wiki": Wiki, "wagtail": Wagtail}
+APPS = {"django": Django, "shop": Shop, "api": Api, "wiki": Wiki, "wagtail": Wagtail, "mediawiki": MediaWiki}
 
 
 def record(app, capture, mask="none"):

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use captures::Exchange;
+use captures::{Exchange, header_value};
 
 use crate::correlate::asked;
 use crate::correlate::pattern::PlaceKind;
@@ -46,6 +46,17 @@ impl Pairs {
             });
             all
         };
+        // The server's own name, in addresses that answers are full of.
+        let host = |exchange: &Exchange| {
+            let value = header_value(&exchange.request.headers, "host")?;
+            Some(String::from_utf8_lossy(value).into_owned())
+        };
+        if let (Some(old), Some(new)) = (host(recorded), host(sent))
+            && old != new
+            && !self.recorded.contains_key(&new)
+        {
+            self.note(&old, &new);
+        }
         let sent: HashMap<_, _> = fields(&new).into_iter().collect();
         for (place, old) in fields(&old) {
             if let Some(new) = sent.get(&place)
@@ -86,5 +97,37 @@ impl Pairs {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::{Traffic, answer};
+
+    #[test]
+    fn what_was_sent_in_place_of_a_recorded_value_stands_for_it() {
+        let exchange = |line: &str, head: &str, body: &str| {
+            let mut traffic = Traffic::default();
+            traffic.exchange(1, line, head, body, answer(200, "text/html", ""));
+            traffic.exchanges.remove(0)
+        };
+        let json = "Content-Type: application/json\n";
+        let recorded =
+            exchange("POST /orders/17", &format!("{json}Authorization: Bearer old-token\n"), r#"{"cart":5}"#);
+        let mut sent =
+            exchange("POST /orders/18", &format!("{json}Authorization: Bearer new-token\n"), r#"{"cart":6}"#);
+        if let Some(host) = sent.request.headers.iter_mut().find(|header| header.is("host")) {
+            host.value = b"127.0.0.1:8080".to_vec();
+        }
+        let mut pairs = Pairs::default();
+        pairs.add(&recorded, &sent);
+        for (now, then) in [("18", "17"), ("6", "5"), ("new-token", "old-token"), ("19", "19")] {
+            assert_eq!(pairs.recorded(now), then);
+        }
+        assert_eq!(
+            pairs.put_back("http://127.0.0.1:8080/?t=new-token&n=18"),
+            "http://shop.test/?t=old-token&n=18"
+        );
     }
 }
