@@ -119,6 +119,7 @@ fn row(name: &str, requests: &[Recorded], scale: &str) {
 /// The due moments of the plan that the program makes of the capture.
 fn planned(capture: &Path, scale: &str) -> Vec<f64> {
     let rewriting = Rewriting {
+        http2: false,
         authority: "sink".to_owned(),
         base_path: String::new(),
         secure: false,

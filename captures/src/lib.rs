@@ -12,6 +12,7 @@ mod exchange;
 pub mod foreign;
 mod frame;
 mod histogram;
+pub mod hpack;
 mod inflow;
 mod outcome;
 mod route;

@@ -5,7 +5,10 @@
 //! registered once, edge-triggered; a request is one `send` and usually one `recv`. Bodies go through one
 //! buffer per thread and are not kept.
 
+mod expect;
 mod given;
+mod hubs;
+mod link;
 mod turns;
 
 use std::borrow::Cow;
@@ -19,7 +22,6 @@ use std::time::Duration;
 
 use captures::{Failure, Offset, Outcome};
 use rustix::event::{Timespec, epoll};
-use rustls::ClientConnection;
 
 use crate::addresses::Addresses;
 use crate::answers::Keeper;
@@ -32,6 +34,8 @@ use crate::ledger::{Batch, Meter, Told};
 use crate::plan::Plan;
 use crate::schedule::Due;
 use crate::tls::Tls;
+use hubs::Hubs;
+use link::{Link, Slot};
 
 /// How often a worker tells the ledger what it did.
 const TELL: Duration = Duration::from_millis(100);
@@ -73,12 +77,22 @@ pub struct Wire {
 pub(crate) struct Limits {
     /// So many connections are shared by all lanes; `None`: each lane has its own, as it was recorded.
     pub(crate) pool: Option<usize>,
+    /// Whether HTTP/2 is spoken, and how many requests at a time then share a connection with others' at most.
+    pub(crate) http2: bool,
+    pub(crate) streams: Option<usize>,
     /// Whether a request waits for its recorded pause after the end of its predecessor.
     pub(crate) think: bool,
     pub(crate) timeout: Duration,
     pub(crate) drain: Duration,
     pub(crate) max_connections: usize,
     pub(crate) max_backlog: usize,
+}
+
+impl Limits {
+    /// Whether lanes share connections, instead of each having those that were recorded.
+    const fn is_shared(&self) -> bool {
+        self.pool.is_some() || self.streams.is_some()
+    }
 }
 
 /// One sending thread.
@@ -122,33 +136,9 @@ pub(crate) struct Worker<'run> {
     /// Lanes whose waiting may be over.
     woken: Vec<u32>,
     keeper: Option<Keeper>,
-}
-
-/// A lane and its connection. `generation` tells the events of this connection from those of its forerunners.
-struct Slot {
-    lane: Option<Lane>,
-    link: Link,
-    generation: u32,
-}
-
-enum Link {
-    Closed,
-    Connecting {
-        socket: OwnedFd,
-        since: Offset,
-    },
-    /// TCP is there, TLS shakes hands since that moment.
-    Shaking {
-        socket: OwnedFd,
-        tls: Box<ClientConnection>,
-        since: Offset,
-    },
-    /// `used`: it has carried an answer already.
-    Open {
-        socket: OwnedFd,
-        tls: Option<Box<ClientConnection>>,
-        used: bool,
-    },
+    hubs: Hubs,
+    /// Turns that have sent a head and keep their body back, until then at most.
+    expecting: VecDeque<(Offset, u32, u64)>,
 }
 
 /// What a worker works on.
@@ -202,6 +192,8 @@ impl<'run> Worker<'run> {
             texts: Vec::new(),
             woken: Vec::new(),
             keeper,
+            hubs: Hubs::default(),
+            expecting: VecDeque::new(),
         })
     }
 
@@ -279,6 +271,9 @@ impl<'run> Worker<'run> {
             if let Some(Reverse((until, _))) = self.thinking.peek() {
                 wake = wake.min(*until);
             }
+            if let Some((until, _, _)) = self.expecting.front() {
+                wake = wake.min(*until);
+            }
             if !self.held.is_empty() {
                 wake = wake.min(now.plus(HELD));
             }
@@ -325,7 +320,11 @@ impl<'run> Worker<'run> {
             self.wake(due, None, now);
             return;
         }
-        let key = LaneKey { copy: due.copy, lap: due.lap, connection: request.connection };
+        let key = if request.overlaps {
+            LaneKey::alone(due, request.connection)
+        } else {
+            LaneKey::in_order(due.copy, due.lap, request.connection)
+        };
         let index = match self.keys.get(&key) {
             Some(&index) => index,
             None => self.add_lane(key),
@@ -333,6 +332,9 @@ impl<'run> Worker<'run> {
         if let Some(lane) = &mut self.lanes[index as usize].lane {
             lane.waiting.push_back(due);
             self.waiting += 1;
+        }
+        if request.overlaps && !self.may_leave(due, key, index) {
+            return;
         }
         self.advance(index);
     }
@@ -353,7 +355,10 @@ impl<'run> Worker<'run> {
         loop {
             let slot = &mut self.lanes[index as usize];
             let Some(lane) = &mut slot.lane else { return };
-            let Some(next) = lane.waiting.front().copied().filter(|_| lane.active.is_none()) else { return };
+            let Some(next) = lane.waiting.front().copied().filter(|_| lane.active.is_none() && !lane.gated)
+            else {
+                return;
+            };
             let request = &plan.requests[next.request as usize];
             let now = self.clock.now();
             let given = match self.live.turn(next, request, index) {
@@ -431,6 +436,9 @@ impl<'run> Worker<'run> {
     fn close(&mut self, index: u32) {
         let slot = &mut self.lanes[index as usize];
         let link = std::mem::replace(&mut slot.link, Link::Closed);
+        if let Link::Stream { hub, id } = link {
+            return self.leave_stream(hub, id);
+        }
         if !matches!(link, Link::Closed) {
             slot.generation = slot.generation.wrapping_add(1);
             self.connections -= 1;
@@ -448,7 +456,7 @@ impl<'run> Worker<'run> {
             self.deadlines.pop_front();
             if current {
                 let link = &self.lanes[index as usize].link;
-                let connecting = !matches!(link, Link::Open { .. });
+                let connecting = !matches!(link, Link::Open { .. } | Link::Stream { .. });
                 self.close(index);
                 self.end_turn(index, Err(if connecting { Failure::Unreachable } else { Failure::TimedOut }));
                 self.advance(index);
@@ -466,6 +474,7 @@ impl<'run> Worker<'run> {
                 self.remove(u32::try_from(index).unwrap_or(u32::MAX));
             }
         }
+        self.close_idle_hubs(now);
     }
 
     /// Takes up again what waited for the ceiling, for its user, or for fewer connections being made.
@@ -482,10 +491,12 @@ impl<'run> Worker<'run> {
             if now.since(active.ready.plus(active.connecting)) > ceiling::PATIENCE {
                 self.end_turn(index, Err(Failure::SkippedCeiling));
                 self.advance(index);
-            } else if !self.write(index) {
+            } else if !self.set_off(index) {
                 self.advance(index);
             }
         }
+        self.take_up_hubs();
+        self.release_bodies(now);
         // Whatever was closed meanwhile makes room in the pool, too.
         while !self.wanting.is_empty() && self.has_connection() {
             let Some((index, serial)) = self.wanting.pop_front() else { break };

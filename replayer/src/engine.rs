@@ -38,6 +38,11 @@ pub struct Config {
     /// So many connections are shared by all sessions, of all threads together; `None`: each recorded connection
     /// has its own.
     pub pool: Option<usize>,
+    /// Whether HTTP/2 is spoken: by ALPN over TLS, in the clear without asking first.
+    pub http2: bool,
+    /// With HTTP/2, so many requests at a time go on a connection, which all sessions share; `None`: each recorded
+    /// connection has its own, unless `pool` says otherwise.
+    pub streams: Option<usize>,
     /// Whether a request waits for its recorded pause after the end of its predecessor on the connection: a
     /// slow target then slows its users down.
     pub think: bool,
@@ -145,9 +150,13 @@ pub fn replay<W: Write>(
     let schedule = Schedule::by(config.unit, plan, config.stages.clone(), config.seed);
     let clock = Clock::starting_in(LEAD);
     let ceiling = Ceiling::new(config.ceiling.map(|rate| (rate.as_per_second() / 10.0).ceil() as u64));
-    let (ceiling, wire) = (&ceiling, &config.wire.clone());
+    let mut wire = config.wire.clone();
+    wire.tls = wire.tls.map(|tls| if config.http2 { tls.with_http2() } else { tls });
+    let (ceiling, wire) = (&ceiling, &wire);
     let limits = Limits {
         pool: config.pool.map(|connections| connections.div_ceil(threads)),
+        http2: config.http2,
+        streams: config.streams,
         think: config.think,
         timeout: config.timeout,
         drain: config.drain,

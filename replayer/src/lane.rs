@@ -23,6 +23,27 @@ pub(crate) struct LaneKey {
     pub(crate) copy: u32,
     pub(crate) lap: u32,
     pub(crate) connection: u32,
+    /// The request that has the lane for itself; [`IN_ORDER`] where requests take turns.
+    pub(crate) request: u32,
+}
+
+/// The lane of requests that leave one after another.
+const IN_ORDER: u32 = u32::MAX;
+
+impl LaneKey {
+    /// For requests that leave one after another, and for what a connection's lanes share.
+    pub(crate) const fn in_order(copy: u32, lap: u32, connection: u32) -> Self {
+        Self { copy, lap, connection, request: IN_ORDER }
+    }
+
+    /// For a request that overlapped others on its connection.
+    pub(crate) const fn alone(due: Due, connection: u32) -> Self {
+        Self { copy: due.copy, lap: due.lap, connection, request: due.request }
+    }
+
+    pub(crate) const fn of_connection(self) -> Self {
+        Self { request: IN_ORDER, ..self }
+    }
 }
 
 /// The requests of one connection.
@@ -33,6 +54,8 @@ pub(crate) struct Lane {
     pub(crate) active: Option<Active>,
     /// When its last request ended; zero before the first has.
     pub(crate) last_done: Offset,
+    /// Whether its request waits for others of its connection.
+    pub(crate) gated: bool,
 }
 
 /// Whether a turn began.
@@ -63,6 +86,8 @@ pub(crate) struct Active {
     /// Whether the connection that it left on had carried an answer before.
     pub(crate) reused: bool,
     pub(crate) written: usize,
+    /// Where its body begins, while that is kept back; else 0.
+    pub(crate) body_at: usize,
     pub(crate) retried: bool,
     /// Whether the ceiling of the rate let it pass.
     pub(crate) admitted: bool,
@@ -78,7 +103,12 @@ pub(crate) struct Active {
 
 impl Lane {
     pub(crate) const fn new(key: LaneKey) -> Self {
-        Self { key, waiting: VecDeque::new(), active: None, last_done: Offset::ZERO }
+        Self { key, waiting: VecDeque::new(), active: None, last_done: Offset::ZERO, gated: false }
+    }
+
+    /// Whether nothing comes after `request`, which has ended.
+    pub(crate) fn is_over(&self, request: &PlannedRequest) -> bool {
+        (request.is_last || self.key.request != IN_ORDER) && self.waiting.is_empty()
     }
 
     /// Whether nothing is to be done here now.
@@ -120,6 +150,7 @@ impl Lane {
             received: 0,
             reused: false,
             written: 0,
+            body_at: 0,
             retried: false,
             admitted: false,
             reader: ResponseReader::new(is_head(due)),
@@ -215,7 +246,7 @@ mod tests {
     #[test]
     fn a_request_is_ready_when_it_is_due_and_its_predecessor_has_ended() {
         let plan = plan_of((0..3).map(|id| exchange(id, id * 10, 1)));
-        let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
+        let mut lane = Lane::new(LaneKey::in_order(0, 0, 0));
         lane.waiting.extend([due(0, 0), due(10, 1), due(500, 2)]);
         // (turn begins, sent, ends) in ms; then wait, lag, response and latency in ms.
         let expected = [
@@ -243,7 +274,7 @@ mod tests {
     fn a_user_who_thinks_is_not_hurried_by_a_slow_answer() {
         let plan = plan_of([exchange(0, 0, 1), exchange(1, 105, 1)]);
         let pause = |due: Due| Duration::from_micros(u64::from(plan.requests[due.request as usize].think));
-        let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
+        let mut lane = Lane::new(LaneKey::in_order(0, 0, 0));
         lane.waiting.extend([due(0, 0), due(105, 1)]);
         let begin = |lane: &mut Lane, at| {
             lane.begin_next(
@@ -265,7 +296,7 @@ mod tests {
 
     #[test]
     fn only_a_close_that_crossed_the_request_is_a_reason_to_try_again() {
-        let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
+        let mut lane = Lane::new(LaneKey::in_order(0, 0, 0));
         lane.waiting.push_back(due(10, 0));
         lane.begin_next(
             Offset::from_millis(10),
@@ -287,7 +318,7 @@ mod tests {
     #[test]
     fn the_time_to_connect_is_not_the_generators_lateness() {
         let plan = plan_of([exchange(0, 0, 1)]);
-        let mut lane = Lane::new(LaneKey { copy: 0, lap: 0, connection: 0 });
+        let mut lane = Lane::new(LaneKey::in_order(0, 0, 0));
         lane.waiting.push_back(due(10, 0));
         lane.begin_next(
             Offset::from_millis(10),

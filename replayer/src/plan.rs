@@ -7,6 +7,7 @@
 //! The plan says nothing of moments in the run: [`crate::schedule`] does.
 
 mod arena;
+mod chain;
 mod error;
 pub(crate) mod rewrite;
 mod text;
@@ -16,13 +17,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::Duration;
 
-use captures::{Exchange, ExchangeId, Offset, Rate, Routes, header_value, route_of};
+use captures::{Exchange, ExchangeId, Offset, Rate, Routes, Version, header_value, route_of};
 
 use crate::correlate::bind::Binding;
 use crate::correlate::links::{self, Links, NONE, RuleNote, groups};
 use crate::correlate::{Binder, Found, Making, Missing, RuleSet};
 use crate::select::{Selection, busiest};
 use arena::Arena;
+use chain::{lasted, link};
 pub use error::PlanError;
 use rewrite::Rewrites;
 use text::{is_safe, request_text};
@@ -45,6 +47,8 @@ pub struct Rewriting {
     pub base_path: String,
     /// Whether the target is reached by TLS.
     pub secure: bool,
+    /// Whether the target is spoken to by HTTP/2: requests that were recorded so may then overlap.
+    pub http2: bool,
     /// Whether requests that may change something at the target are sent.
     pub allow_unsafe: bool,
     /// What else is changed.
@@ -106,6 +110,10 @@ pub(crate) struct PlannedRequest {
     pub(crate) is_safe: bool,
     /// Whether no later request of the plan uses its connection.
     pub(crate) is_last: bool,
+    /// Whether it went beside others on its connection, or could have: recorded over HTTP/2, and sent so.
+    pub(crate) overlaps: bool,
+    /// How many microseconds it took when it was recorded, at least one.
+    lasted: u32,
     /// The pause, in microseconds, between the recorded end of its predecessor on the connection and its arrival.
     pub(crate) think: u32,
     /// Where its bindings are; [`NONE`] in a session without.
@@ -121,7 +129,7 @@ pub enum HeldBack {
     UnsafeMethod,
     /// Its body was not stored whole.
     BodyCut,
-    /// It is a tunnel, or an upgrade to something else than a WebSocket.
+    /// It is a tunnel, or an upgrade to something else than a WebSocket; to that, too, where HTTP/2 is spoken.
     Upgrade,
     /// It is not valid HTTP, so that sending it would mean something else.
     Invalid,
@@ -268,6 +276,8 @@ impl Planner {
             is_head: exchange.request.method == b"HEAD",
             is_safe: is_safe(&exchange.request.method),
             is_last: false,
+            overlaps: self.rewriting.http2 && exchange.request.version == Version::Http2,
+            lasted: lasted(exchange),
             think: 0,
             links: NONE,
             text_at,
@@ -324,6 +334,7 @@ impl Planner {
         for request in &mut requests {
             request.arrived = faster(request.arrived - begin);
             request.think = u32::try_from(faster(u64::from(request.think))).unwrap_or(u32::MAX);
+            request.lasted = u32::try_from(faster(u64::from(request.lasted))).unwrap_or(u32::MAX).max(1);
         }
         let sessions = renumbered(&mut requests, |request| &mut request.session);
         let connections = renumbered(&mut requests, |request| &mut request.connection);
@@ -363,23 +374,6 @@ impl Planner {
         }
         let first = self.requests.first().map_or(0, |(request, _)| request.arrived);
         Some((from.map_or(first, Offset::as_nanos), to.unwrap_or(Offset::MAX).as_nanos()))
-    }
-}
-
-/// Marks the last request of each connection, and how long after its predecessor's end each arrived.
-fn link(requests: &mut [(PlannedRequest, u64)], connections: usize) {
-    let mut ended: Vec<Option<u64>> = vec![None; connections];
-    for (request, end) in requests.iter_mut() {
-        if let Some(before) = ended[request.connection as usize].replace(*end) {
-            let micros = request.arrived.saturating_sub(before) / 1_000;
-            request.think = u32::try_from(micros).unwrap_or(u32::MAX);
-        }
-    }
-    let mut seen = vec![false; connections];
-    for (request, _) in requests.iter_mut().rev() {
-        let later = &mut seen[request.connection as usize];
-        request.is_last = !*later;
-        *later = true;
     }
 }
 
@@ -449,6 +443,13 @@ fn coarse(stretches: &[Stretch], requests: usize, span: Duration) -> Option<&'st
 fn numbered(numbers: &mut HashMap<u64, u32>, key: u64) -> u32 {
     let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
     *numbers.entry(key).or_insert(next)
+}
+
+impl PlannedRequest {
+    /// When it ended in the recording, like `arrived`; later than that.
+    pub(crate) const fn ended(&self) -> u64 {
+        self.arrived + self.lasted as u64 * 1_000
+    }
 }
 
 impl Plan {

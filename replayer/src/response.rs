@@ -22,6 +22,7 @@ pub(crate) struct ResponseReader {
     status: u16,
     keep_alive: bool,
     informational: u32,
+    may_go_on: bool,
     began: bool,
     /// A head that arrived in pieces.
     partial: Vec<u8>,
@@ -58,6 +59,7 @@ impl ResponseReader {
             status: 0,
             keep_alive: true,
             informational: 0,
+            may_go_on: false,
             began: false,
             partial: Vec::new(),
         }
@@ -71,6 +73,11 @@ impl ResponseReader {
     /// Whether the connection can take another request after this answer.
     pub(crate) const fn keep_alive(&self) -> bool {
         self.keep_alive
+    }
+
+    /// Whether the target said that it wants the body (100 Continue).
+    pub(crate) const fn may_go_on(&self) -> bool {
+        self.may_go_on
     }
 
     /// Whether any byte came.
@@ -165,6 +172,7 @@ impl ResponseReader {
         let status = parsed.code.ok_or(())?;
         if status < 200 && status != 101 {
             self.informational += 1;
+            self.may_go_on |= status == 100;
             return if self.informational > MAX_INFORMATIONAL { Err(()) } else { Ok(()) };
         }
         self.status = status;

@@ -1,7 +1,7 @@
 //! TLS to the target: what is trusted, who we are, and one connection's state over a non-blocking socket.
 //!
 //! Certificates are always verified, against the system's roots or a given authority: there is no switch that
-//! turns it off. A connection offers HTTP/1.1 only.
+//! turns it off. A connection offers one version of HTTP only.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -112,6 +112,13 @@ impl Tls {
         Ok(Self { config: Arc::new(config), name })
     }
 
+    /// The same, but connections offer HTTP/2.
+    pub(crate) fn with_http2(self) -> Self {
+        let mut config = (*self.config).clone();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self { config: Arc::new(config), ..self }
+    }
+
     /// A connection that has not shaken hands yet; `None` when it cannot be begun.
     pub(crate) fn begin(&self) -> Option<Box<ClientConnection>> {
         ClientConnection::new(Arc::clone(&self.config), self.name.clone()).ok().map(Box::new)
@@ -138,6 +145,11 @@ pub(crate) fn shake(tls: &mut ClientConnection, socket: &OwnedFd) -> Result<bool
             Err(_) => return Err(Failure::Tls),
         }
     }
+}
+
+/// Whether the target agreed to HTTP/2.
+pub(crate) fn chose_http2(tls: &ClientConnection) -> bool {
+    tls.alpn_protocol() == Some(b"h2")
 }
 
 /// Sends, as far as the buffers take it.

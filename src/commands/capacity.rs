@@ -239,6 +239,8 @@ impl Trial<'_> {
             wire: wire(&args.sending, targets.first(), targets.reachable(&prepared.addresses)?)?,
             ceiling: ceiling(&args.sending)?,
             pool: args.sending.connections,
+            http2: args.source.http2(),
+            streams: args.source.http2_streams,
             think: args.sending.pacing == PacingArg::Think,
             stages,
             unit,

@@ -11,6 +11,7 @@ impl Worker<'_> {
     /// The request of `due` ended: what its answer gives is noted, and lanes that waited for it get their turns.
     pub(super) fn wake(&mut self, due: Due, answer: Option<&[u8]>, now: Offset) {
         let request = &self.plan.requests[due.request as usize];
+        self.let_follow(due, now);
         if request.links != NONE {
             self.woken.extend(self.live.on_end(due, request, answer, now));
         }
@@ -27,7 +28,7 @@ impl Worker<'_> {
         let Some(lane) = &mut self.lanes[index as usize].lane else { return };
         let Some(due) = lane.waiting.pop_front() else { return };
         let request = &self.plan.requests[due.request as usize];
-        let is_over = request.is_last && lane.waiting.is_empty();
+        let is_over = lane.is_over(request);
         self.waiting -= 1;
         self.outcomes.push(skipped(due, request, Failure::SkippedUnbound, now));
         if is_over {

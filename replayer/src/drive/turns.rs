@@ -1,11 +1,13 @@
 //! The turn of one request on its connection: connect, shake hands, send, receive, end.
 
 use std::borrow::Cow;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use captures::{Failure, Offset};
 use rustix::event::epoll;
 
+use super::expect::kept_back_from;
 use super::{Link, MAX_DIALLED, Slot, Worker};
 use crate::answers::{KeptAnswer, MAX_ANSWER};
 use crate::client::{self, Moved};
@@ -20,13 +22,13 @@ const MAX_TEXTS: usize = 256;
 
 impl Slot {
     /// The request whose turn it is.
-    fn active(&mut self) -> Option<&mut Active> {
+    pub(super) fn active(&mut self) -> Option<&mut Active> {
         self.lane.as_mut().and_then(|lane| lane.active.as_mut())
     }
 }
 
 /// The bytes of a request: its own, with values of this target in them or read from disk, or the plan's.
-fn sent_bytes<'a>(own: Option<&'a [u8]>, plan: &'a Plan, request: u32) -> &'a [u8] {
+pub(super) fn sent_bytes<'a>(own: Option<&'a [u8]>, plan: &'a Plan, request: u32) -> &'a [u8] {
     match own {
         Some(text) => text,
         // In memory: what is on disk was read as the turn began.
@@ -40,13 +42,16 @@ fn sent_bytes<'a>(own: Option<&'a [u8]>, plan: &'a Plan, request: u32) -> &'a [u
 impl Worker<'_> {
     /// Sends the active request or begins to connect; `false` when its turn ended by that.
     pub(super) fn set_off(&mut self, index: u32) -> bool {
+        if self.limits.http2 {
+            return self.board(index);
+        }
         let pooled = self.limits.pool.is_some() && matches!(self.lanes[index as usize].link, Link::Closed);
         if pooled && self.take_from_pool(index) {
             return self.write(index);
         }
         match &self.lanes[index as usize].link {
             Link::Open { .. } => self.write(index),
-            Link::Connecting { .. } | Link::Shaking { .. } => true,
+            Link::Connecting { .. } | Link::Shaking { .. } | Link::Stream { .. } => true,
             Link::Closed if pooled && !self.has_connection() => {
                 let now = self.clock.now();
                 if let Some(active) = self.lanes[index as usize].active() {
@@ -75,19 +80,10 @@ impl Worker<'_> {
                 slot.generation = slot.generation.wrapping_add(1);
                 let token = u64::from(slot.generation) << 32 | u64::from(index);
                 let now = self.clock.now();
-                let sources = &self.wire.sources;
-                let source = (!sources.is_empty()).then(|| sources[self.next_source % sources.len()]);
-                self.next_source = self.next_source.wrapping_add(1);
-                let address = self.wire.addresses.in_turn(self.next_address);
-                self.next_address = self.next_address.wrapping_add(1);
-                let connected = address
-                    .ok_or(Failure::Unreachable)
-                    .and_then(|address| client::connect(&self.epoll, address, source, token));
-                match connected {
+                match self.dial(token) {
                     Ok(socket) => {
+                        let slot = &mut self.lanes[index as usize];
                         slot.link = Link::Connecting { socket, since: now };
-                        self.connections += 1;
-                        self.dialled += 1;
                         if let Some(active) = slot.active() {
                             active.connect_began.get_or_insert(now);
                         }
@@ -100,6 +96,19 @@ impl Worker<'_> {
                 }
             }
         }
+    }
+
+    /// Begins a connection whose events come under `token`.
+    pub(super) fn dial(&mut self, token: u64) -> Result<OwnedFd, Failure> {
+        let sources = &self.wire.sources;
+        let source = (!sources.is_empty()).then(|| sources[self.next_source % sources.len()]);
+        self.next_source = self.next_source.wrapping_add(1);
+        let address = self.wire.addresses.in_turn(self.next_address).ok_or(Failure::Unreachable);
+        self.next_address = self.next_address.wrapping_add(1);
+        let socket = address.and_then(|address| client::connect(&self.epoll, address, source, token))?;
+        self.connections += 1;
+        self.dialled += 1;
+        Ok(socket)
     }
 
     /// Takes the idle connection that was used last, if one is still open.
@@ -151,7 +160,11 @@ impl Worker<'_> {
             return self.on_broken(index);
         }
         let text = sent_bytes(active.own.as_deref(), self.plan, active.due.request);
-        while active.written < text.len() {
+        if active.written == 0 && !self.plan.requests[active.due.request as usize].is_safe {
+            active.body_at = kept_back_from(text);
+        }
+        let until = if active.body_at > 0 { active.body_at } else { text.len() };
+        while active.written < until {
             let now = self.clock.now();
             if active.written == 0 && !active.admitted {
                 active.admitted = self.ceiling.admits(now);
@@ -161,7 +174,7 @@ impl Worker<'_> {
                     return true;
                 }
             }
-            let left = &text[active.written..];
+            let left = &text[active.written..until];
             let moved = match tls.as_deref_mut() {
                 None => client::send(socket, left),
                 Some(tls) => tls::send(tls, socket, left),
@@ -176,6 +189,11 @@ impl Worker<'_> {
                     }
                     active.written += count;
                     second.bytes_out += count as u64;
+                    if active.written == active.body_at {
+                        let serial = active.serial;
+                        self.keep_back(index, serial, now);
+                        return true;
+                    }
                 }
                 Moved::Blocked => break,
                 Moved::Broken | Moved::Alert => return self.on_broken(index),
@@ -185,6 +203,9 @@ impl Worker<'_> {
     }
 
     pub(super) fn on_event(&mut self, token: u64, flags: epoll::EventFlags, buffer: &mut [u8]) {
+        if self.on_hub_event(token, flags, buffer) {
+            return;
+        }
         let index = u32::try_from(token & 0xFFFF_FFFF).unwrap_or(u32::MAX);
         let Some(slot) = self.lanes.get_mut(index as usize) else { return };
         if u64::from(slot.generation) != token >> 32 {
@@ -193,7 +214,7 @@ impl Worker<'_> {
         match slot.link {
             Link::Connecting { .. } => return self.on_connected(index),
             Link::Shaking { .. } => return self.on_shaking(index, flags, buffer),
-            Link::Open { .. } | Link::Closed => {}
+            Link::Open { .. } | Link::Closed | Link::Stream { .. } => {}
         }
         if flags.contains(epoll::EventFlags::OUT) && !self.write(index) {
             self.advance(index);
@@ -325,6 +346,10 @@ impl Worker<'_> {
             match active.reader.feed(&buffer[..received]) {
                 Step::More => {
                     keep_piece(&mut active.kept, active.keep, &buffer[..received]);
+                    let may_go_on = active.body_at > 0 && active.reader.may_go_on();
+                    if may_go_on && !self.release_body(index) {
+                        return self.advance(index);
+                    }
                     // TLS may hold more than one read took.
                     if received < buffer.len() && !ends && !secure {
                         return;
@@ -397,7 +422,7 @@ impl Worker<'_> {
             kept = (active.keep != Keep::Nothing && result.is_ok()).then(|| std::mem::take(&mut active.kept));
             self.texts.extend(active.own.take().filter(|_| self.texts.len() < MAX_TEXTS));
         }
-        let (is_last, ended) = (request.is_last, lane.end(request, result, now));
+        let ended = lane.end(request, result, now);
         if let Some(outcome) = ended {
             if let (Some(keeper), Some((due, text))) = (&self.keeper, sampled) {
                 keeper.keep(KeptAnswer { due, text, raw: kept.clone().unwrap_or_default(), outcome });
@@ -406,7 +431,7 @@ impl Worker<'_> {
             self.meter.on_flight(now, -1);
             self.meter.at(now).completed += u64::from(!result.is_err_and(Failure::is_skip));
         }
-        let is_over = is_last && lane.waiting.is_empty();
+        let is_over = lane.is_over(request);
         self.give_to_pool(index);
         if is_over {
             self.remove(index);

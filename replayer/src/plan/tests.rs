@@ -65,6 +65,7 @@ fn rewriting() -> Rewriting {
         authority: "staging:81".to_owned(),
         base_path: String::new(),
         secure: false,
+        http2: false,
         allow_unsafe: true,
         rewrites: Rewrites::default(),
     }

@@ -45,7 +45,8 @@ pub(super) fn request_text(
     session: u32,
 ) -> Result<Vec<u8>, HeldBack> {
     let request = &exchange.request;
-    let websocket = is_websocket(exchange);
+    // HTTP/2 has no such upgrade.
+    let websocket = !rewriting.http2 && is_websocket(exchange);
     if request.method == b"CONNECT"
         || (!websocket
             && (header_value(&request.headers, "upgrade").is_some()
@@ -86,7 +87,9 @@ pub(super) fn request_text(
     let framed =
         request.headers.iter().any(|header| header.is("content-length") || header.is("transfer-encoding"));
     for header in &request.headers {
-        if DROPPED.iter().chain(&FORWARDING).any(|name| header.is(name))
+        // What gRPC asks for, and all that HTTP/2 knows of it.
+        let keeps_te = rewriting.http2 && header.is("te") && header.value == b"trailers";
+        if (DROPPED.iter().chain(&FORWARDING).any(|name| header.is(name)) && !keeps_te)
             || (request.body.decoded && header.is("content-encoding"))
             || rewrites.drops(header)
         {
@@ -111,6 +114,11 @@ pub(super) fn request_text(
     }
     if framed || !request.body.stored.is_empty() {
         text.extend_from_slice(format!("Content-Length: {}\r\n", request.body.stored.len()).as_bytes());
+    }
+    let asks = header_value(&request.headers, "expect")
+        .is_some_and(|wish| wish.trim_ascii().eq_ignore_ascii_case(b"100-continue"));
+    if asks && !request.body.stored.is_empty() {
+        text.extend_from_slice(b"Expect: 100-continue\r\n");
     }
     text.extend_from_slice(format!("{MARKER}: 1\r\n\r\n").as_bytes());
     text.extend_from_slice(&request.body.stored);

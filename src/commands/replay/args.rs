@@ -72,6 +72,13 @@ pub(crate) struct SourceArgs {
     /// recorded, the replay stops.
     #[arg(long, value_name = "URL", required = true)]
     pub(crate) target: Vec<String>,
+    /// The version of HTTP that is spoken
+    #[arg(long, value_enum, value_name = "VERSION", default_value_t = HttpArg::One)]
+    pub(crate) http: HttpArg,
+    /// With HTTP/2, share connections among all sessions, with at most so many requests at a time on each [default:
+    /// a connection for each that was recorded; with --connections 100]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    pub(crate) http2_streams: Option<usize>,
     /// Also send methods that may change something at the target (POST, PUT, DELETE …)
     #[arg(long)]
     pub(crate) allow_unsafe: bool,
@@ -184,6 +191,24 @@ pub(crate) struct SendingArgs {
     /// Watch the target once a second: pid=N, cgroup=PATH or prometheus=URL[,name…]; may be repeated
     #[arg(long, value_name = "SOURCE")]
     pub(crate) observe: Vec<String>,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum HttpArg {
+    /// HTTP/1.1, one request at a time on a connection
+    #[value(name = "1.1")]
+    One,
+    /// HTTP/2: by ALPN of an https target, else without asking first. What was recorded over HTTP/2 overlaps on its
+    /// connection as it was recorded
+    #[value(name = "2")]
+    Two,
+}
+
+impl SourceArgs {
+    pub(crate) const fn http2(&self) -> bool {
+        matches!(self.http, HttpArg::Two)
+    }
 }
 
 /// What a request waits for.

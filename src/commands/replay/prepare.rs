@@ -25,6 +25,14 @@ pub(crate) struct Prepared {
 
 /// Reads what `args` name.
 pub(crate) fn prepare(args: &SourceArgs, seed: u64) -> Result<Prepared, Complaint> {
+    if args.http2_streams.is_some() && !args.http2() {
+        return Err(Complaint::new(
+            Exit::Usage,
+            "--http2-streams",
+            "is of HTTP/2 alone",
+            "add --http 2, or leave it out",
+        ));
+    }
     let targets = targets::parse(args)?;
     let (header, plan) = load(args, &targets[0], seed)?;
     let targets = Targets::new(targets, args, header, plan.authorities());
@@ -39,6 +47,7 @@ fn load(args: &SourceArgs, target: &Target, seed: u64) -> Result<(CaptureHeader,
         authority: target.authority(),
         base_path: target.base_path.clone(),
         secure: target.secure,
+        http2: args.http2(),
         allow_unsafe: args.allow_unsafe,
         rewrites: rewrites(args)?,
     };
