@@ -205,13 +205,13 @@ fn configuration(
         "max_connections": sending.max_connections,
         "max_backlog": sending.max_backlog,
         "observe": sending.observe,
-        "threshold": args.threshold,
-        "abort_on": args.abort_on,
-        "breaker": args.breaker,
     });
     // Apart from the others, so that the table is not too long for its macro.
     configuration["captures"] = json!(source.captures);
     configuration["answers"] = json!(args.answers);
+    configuration["threshold"] = json!(args.threshold);
+    configuration["abort_on"] = json!(args.abort_on);
+    configuration["breaker"] = json!(args.breaker);
     configuration
 }
 
