@@ -61,12 +61,13 @@ pub(crate) struct Difference {
 
 impl Difference {
     pub(crate) fn new(what: What, place: impl Into<String>, before: &str, now: &str) -> Self {
+        let from = begin(before, now);
         Self {
             what,
             place: place.into(),
             word: WHOLE,
-            before: shortened(before),
-            now: shortened(now),
+            before: shortened(before, from),
+            now: shortened(now, from),
             is_presumed: false,
         }
     }
@@ -75,13 +76,23 @@ impl Difference {
 /// So much of a value is shown.
 const SHOWN: usize = 80;
 
-/// A value, short enough to be shown.
-pub(crate) fn shortened(text: &str) -> String {
-    if text.chars().count() <= SHOWN {
-        return text.to_owned();
+/// So much is shown of what stands before the first letter that differs.
+const LEADING: usize = 24;
+
+/// From which letter on two texts are shown, so that what differs is seen.
+fn begin(before: &str, now: &str) -> usize {
+    let same = before.chars().zip(now.chars()).take_while(|(old, new)| old == new).count();
+    if same <= SHOWN / 2 { 0 } else { same - LEADING }
+}
+
+/// A text from a letter on, short enough to be shown.
+fn shortened(text: &str, from: usize) -> String {
+    let mut letters = text.chars().skip(from);
+    let mut short = String::from(if from > 0 { "…" } else { "" });
+    short.extend(letters.by_ref().take(SHOWN));
+    if letters.next().is_some() {
+        short.push('…');
     }
-    let mut short: String = text.chars().take(SHOWN - 1).collect();
-    short.push('…');
     short
 }
 
@@ -105,6 +116,16 @@ pub(crate) fn generic(place: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_long_texts_the_part_that_differs_is_shown() {
+        let text = |end: &str| format!("{}{end}", "x".repeat(100));
+        let one = Difference::new(What::Value, "json /a", &text("5 apples"), &text("6 apples"));
+        let leading = "x".repeat(24);
+        assert_eq!((one.before, one.now), (format!("…{leading}5 apples"), format!("…{leading}6 apples")));
+        let long = Difference::new(What::Gone, "json /a", &text(""), "");
+        assert_eq!(long.before, format!("{}…", "x".repeat(80)));
+    }
 
     #[test]
     fn rows_are_alike_and_columns_are_not() {

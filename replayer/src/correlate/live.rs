@@ -5,6 +5,7 @@
 //! copy began) is not waited for; the value is then missing, and its rule says what to do.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 use captures::Offset;
 
@@ -14,6 +15,7 @@ use crate::correlate::render::render;
 use crate::correlate::rules::Missing;
 use crate::correlate::take::{MAX_KEPT, sets_cookie, take};
 use crate::correlate::template::Whose;
+use crate::correlate::value::AsIs;
 use crate::plan::{Plan, PlannedRequest};
 use crate::schedule::{Due, FIRST_LAP};
 
@@ -103,13 +105,15 @@ pub struct Applied {
 #[derive(Debug)]
 pub(crate) struct Live<'run> {
     links: &'run Links,
-    stores: HashMap<Key, Store>,
+    stores: HashMap<Key, Store, BuildHasherDefault<AsIs>>,
     applied: Vec<Applied>,
     told: bool,
     /// Numbers that no other thread gives out.
     next_seq: u64,
     seq_step: u64,
     sessions: u32,
+    /// Room for a body while it is written.
+    body: Vec<u8>,
 }
 
 impl<'run> Live<'run> {
@@ -118,7 +122,8 @@ impl<'run> Live<'run> {
         let links = plan.links();
         Self {
             links,
-            stores: HashMap::new(),
+            stores: HashMap::default(),
+            body: Vec::new(),
             applied: vec![Applied::default(); links.rules.len()],
             told: true,
             next_seq: number as u64 + 1,
@@ -227,7 +232,7 @@ impl<'run> Live<'run> {
         self.count(due, request);
         let Some(store) = self.stores.get(&key(due, request)) else { return false };
         let patches = self.links.patches(request.links);
-        render(text, patches, |slot| store.slots[slot as usize].as_deref(), out);
+        render(text, patches, |slot| store.slots[slot as usize].as_deref(), out, &mut self.body);
         true
     }
 

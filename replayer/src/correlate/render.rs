@@ -3,35 +3,36 @@
 //! Whatever an answer says, the request that carries it has one head, and as many fields as it had: a value is
 //! written the way its place demands, and what no header field can hold is not put into one.
 
-use crate::correlate::asked::{Written, header_fields};
+use crate::correlate::asked::Written;
 use crate::correlate::links::Patch;
 
 /// `text` with `patches` (in order of their places) applied; `value` knows the slots. A patch whose value is missing,
-/// or cannot stand in its place, leaves its bytes as they are.
+/// or cannot stand in its place, leaves its bytes as they are. `body` is room to work in.
 pub(crate) fn render<'v>(
     text: &[u8],
     patches: &[Patch],
     value: impl Fn(u32) -> Option<&'v [u8]>,
     out: &mut Vec<u8>,
+    body: &mut Vec<u8>,
 ) {
     out.clear();
+    body.clear();
     let head = memchr::memmem::find(text, b"\r\n\r\n").map_or(text.len(), |end| end + 4);
     let in_body = patches.partition_point(|patch| patch.start < head);
-    let mut body = Vec::new();
     if in_body < patches.len() {
-        splice(text, head..text.len(), &patches[in_body..], &value, &mut body);
+        splice(text, head..text.len(), &patches[in_body..], &value, body);
         if let Some(length) = content_length(text, head - 4) {
             // The head in two pieces, around the length.
             let split = patches[..in_body].partition_point(|patch| patch.start < length.start);
             splice(text, 0..length.start, &patches[..split], &value, out);
             out.extend_from_slice(body.len().to_string().as_bytes());
             splice(text, length.end..head, &patches[split..in_body], &value, out);
-            out.extend_from_slice(&body);
+            out.extend_from_slice(body);
             return;
         }
     }
     splice(text, 0..head, &patches[..in_body], &value, out);
-    out.extend_from_slice(if in_body < patches.len() { &body } else { &text[head..] });
+    out.extend_from_slice(if in_body < patches.len() { body } else { &text[head..] });
 }
 
 fn splice<'v>(
@@ -148,9 +149,12 @@ fn escape_json(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Where the value of `Content-Length` stands in a head.
+/// Where the value of `Content-Length` stands in a head. Requests of a plan have it spelt so, at the end.
 fn content_length(text: &[u8], head: usize) -> Option<std::ops::Range<usize>> {
-    header_fields(text, head).find(|(name, _)| name == b"content-length").map(|(_, range)| range)
+    const FIELD: &[u8] = b"\r\nContent-Length: ";
+    let start = memchr::memmem::rfind(&text[..head], FIELD)? + FIELD.len();
+    let length = memchr::memchr(b'\r', &text[start..])?;
+    Some(start..start + length)
 }
 
 #[cfg(test)]
@@ -177,7 +181,7 @@ mod tests {
 
     fn rendered(text: &str, patches: &[Patch], live: &str) -> String {
         let mut out = Vec::new();
-        render(text.as_bytes(), patches, |_| Some(live.as_bytes()), &mut out);
+        render(text.as_bytes(), patches, |_| Some(live.as_bytes()), &mut out, &mut Vec::new());
         String::from_utf8(out).unwrap()
     }
 
