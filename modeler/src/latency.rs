@@ -176,6 +176,8 @@ pub(crate) struct Forms {
     /// That a regression by this recipe describes it.
     pub(crate) regressed: f64,
     pub(crate) recipe: Option<Recipe>,
+    /// By how much the form that was chosen misses loads left out (root mean square of the logarithm).
+    pub(crate) missed: f64,
 }
 
 /// For how many seconds `offered` must be held; `None` at the ceiling and beyond.
@@ -222,6 +224,22 @@ const PREFERENCE: f64 = 0.7;
 const ALIKE: f64 = 1.05;
 /// Work that grows must miss them by so much less: one parameter more, but of the same law.
 const GROWTH_PREFERENCE: f64 = 0.9;
+
+impl Forms {
+    /// How far responses lie from a curve whose form is in doubt (on the logarithm); zero when it is not.
+    ///
+    /// What is missed at loads left out is chance and misfit; half of its square is taken for misfit, since the
+    /// draws have the chance already.
+    pub(crate) fn misfit(self) -> f64 {
+        let in_doubt = self.grown + self.regressed > IN_DOUBT;
+        if in_doubt { (0.5_f64.sqrt() * self.missed).min(MOST_MISFIT) } else { 0.0 }
+    }
+}
+
+/// A form is in doubt when others together are at least so likely.
+const IN_DOUBT: f64 = 0.2;
+/// A curve that misses by more than this says so by other means.
+const MOST_MISFIT: f64 = 0.08;
 
 impl Fitted {
     /// The response in seconds at `offered` per second; infinite at the ceiling and beyond.
@@ -282,10 +300,14 @@ impl Fitted {
 
     /// The same with all responses so many times as long.
     pub(crate) fn scaled(mut self, times: f64) -> Self {
-        if let Form::Queueing { service, growth, slope, .. } = &mut self.form {
-            *service *= times;
-            *growth *= times;
-            *slope *= times;
+        match &mut self.form {
+            Form::Queueing { service, growth, slope, .. } => {
+                *service *= times;
+                *growth *= times;
+                *slope *= times;
+            }
+            Form::Regressed(regressed) => regressed.intercept += times.ln(),
+            Form::Monotone { .. } => {}
         }
         self
     }
@@ -371,13 +393,14 @@ pub(crate) fn chosen(track: Track<'_>, ceiling: f64) -> Option<Fitted> {
     let (grown_odds, curved_odds) =
         (odds(grown.is_some(), grown_missed), odds(curved.is_some(), curved_missed));
     let total = 1.0 + grown_odds + curved_odds;
-    let forms = Forms { grown: grown_odds / total, regressed: curved_odds / total, recipe };
     let others = [(GROWTH_PREFERENCE, grown, grown_missed), (PREFERENCE, curved, curved_missed)];
     let better = others
         .into_iter()
         .filter_map(|(preference, fit, missed)| Some((fit?, missed? / preference)))
         .filter(|(_, missed)| *missed < least)
         .min_by(|one, other| one.1.total_cmp(&other.1));
+    let missed = better.as_ref().map_or(least, |found| found.1);
+    let forms = Forms { grown: grown_odds / total, regressed: curved_odds / total, recipe, missed };
     let fitted = better.map_or(plain, |(fit, _)| fit);
     Some(Fitted { forms, ..fitted })
 }

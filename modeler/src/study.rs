@@ -26,8 +26,6 @@ const HIDDEN_NOISE: f64 = 0.01;
 const CEILING_NOISE: f64 = 0.007;
 /// How far the waiting near the ceiling may lie from the curve's (on the logarithm): shapes are approximations.
 const SHAPE_SPREAD: f64 = 0.4;
-/// How far responses lie from a curve whose form is in doubt (on the logarithm).
-const FORM_SPREAD: f64 = 0.02;
 /// How often a ceiling is met that nothing foretold, at 1.5 times the measured load and beyond.
 const HIDDEN_CEILING_RATIO: f64 = 0.15;
 
@@ -88,7 +86,7 @@ struct Chance {
     crowding: f64,
     /// Which form the curves have.
     form: f64,
-    /// How many times as long responses are where the form is in doubt.
+    /// By how many spreads longer or shorter responses are where the form is in doubt.
     length: f64,
 }
 
@@ -120,7 +118,7 @@ impl<'a> Study<'a> {
         let all: Vec<Vec<Shape>> = shapes_of(subjects);
         let scene = Scene { subjects, shapes: &all, resources, objective, like: None };
         let concluded =
-            conclude(&seen, &scene, foreseen, Chance { place: 0.5, crowding: 1.0, form: 0.5, length: 1.0 });
+            conclude(&seen, &scene, foreseen, Chance { place: 0.5, crowding: 1.0, form: 0.5, length: 0.0 });
         let load = |each: &Seen| match unit {
             LoadUnit::Offered => each.offered.unwrap_or(0.0),
             LoadUnit::Concurrency => each.concurrency.unwrap_or(0.0),
@@ -252,7 +250,7 @@ impl<'a> Study<'a> {
                 let crowding = (SHAPE_SPREAD * normal(&mut chance)).exp();
                 let place = rand::RngExt::random::<f64>(&mut chance);
                 let form = rand::RngExt::random::<f64>(&mut chance);
-                let length = (FORM_SPREAD * normal(&mut chance)).exp();
+                let length = normal(&mut chance);
                 let unsure = Chance { place, crowding, form, length };
                 let hidden = rand::RngExt::random::<f64>(&mut chance);
                 let pick = rand::RngExt::random::<f64>(&mut chance);
@@ -459,11 +457,8 @@ fn conclude(seen: &[Seen], scene: &Scene<'_>, foreseen: f64, chance: Chance) -> 
                 ..*track
             };
             {
-                let unsure = scene
-                    .like
-                    .and_then(|like| like[at].as_ref())
-                    .is_some_and(|fit| fit.forms.grown + fit.forms.regressed > 0.2);
-                let times = if unsure { chance.length } else { 1.0 };
+                let forms = scene.like.and_then(|like| like[at].as_ref()).map(|fit| fit.forms);
+                let times = (forms.map_or(0.0, latency::Forms::misfit) * chance.length).exp();
                 scene
                     .fitted(at, track, ceiling, chance.form)
                     .map(|fit| fit.crowded(chance.crowding).scaled(times))

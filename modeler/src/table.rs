@@ -427,9 +427,8 @@ mod tests {
         assert_eq!(points[1].throughput.as_per_second(), 70_200.0);
         let k6 = "vus,http_reqs,http_req_duration_p(95),http_req_failed,duration_s\n10,6000,16.0,0.50%,60\n";
         assert!((points_from_table(k6, "t").expect("is k6's")[0].error_ratio - 0.005).abs() < 1e-12);
-        let sar =
-            "# hostname;timestamp;CPU;%user;%idle;rate;p95\nh;2026-11-26 10:00:00 UTC;-1;10.5;88;50;20\n";
-        let sar = sar.repeat(1) + &"h;2026-11-26 10:00:10 UTC;-1;10.5;88;50;20\n".repeat(4);
+        let moments = "h;2026-11-26 10:00:00 UTC;-1;10.5;88;50;20\n".repeat(5);
+        let sar = format!("# hostname;timestamp;CPU;%user;%idle;rate;p95\n{moments}");
         let points = points_from_table(&sar, "t").expect("is sadf's, with the load beside it");
         let cpu = points[0].resources.iter().find(|each| each.name == "%cpu").expect("is what is not idle");
         assert!((cpu.used - 0.12).abs() < 1e-9 && cpu.limit == Some(1.0), "{cpu:?}");
