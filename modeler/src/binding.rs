@@ -20,7 +20,8 @@ pub struct BindingRoute {
     pub route: String,
     /// The load of *all* routes at which it breaks the limit alone.
     pub capacity: Rate,
-    /// Its share of all responses beyond the limit, at the measured load nearest to the capacity, in `0..=1`.
+    /// Its share of all responses beyond the limit, at the highest measured load that was carried and had some, in
+    /// `0..=1`.
     pub slow_ratio: f64,
 }
 
@@ -35,33 +36,40 @@ impl Model {
         let Binding::Latency(measure) = self.capacity.binding else { return None };
         let limits = self.objective.iter().flat_map(Objective::latency_limits);
         let (_, limit) = limits.into_iter().find(|(known, _)| *known == measure)?;
-        let point = self.nearest_to_capacity()?;
-        let slow: Vec<(f64, &str)> =
-            point.routes.iter().map(|route| (beyond(&route.response, limit), route.route.as_str())).collect();
-        let all: f64 = slow.iter().map(|(count, _)| count).sum();
-        if self.routes.len() < 2 || all < LEAST_SLOW {
+        if self.routes.len() < 2 {
             return None;
         }
+        let slow =
+            |point: &Point| -> f64 { point.routes.iter().map(|route| beyond(&route.response, limit)).sum() };
+        let point = self.near_capacity().into_iter().find(|point| slow(point) >= LEAST_SLOW)?;
+        let all = slow(point);
         let breaks = |name: &str| {
             let capacity = self.routes.iter().find(|route| route.route == name)?.capacity?;
             let most = (1.0 + NEAR_RATIO) * self.capacity.rate.as_per_second();
             (capacity.as_per_second() <= most).then_some(capacity)
         };
-        let (count, route, capacity) = slow
+        let (count, route, capacity) = point
+            .routes
             .iter()
-            .filter_map(|&(count, route)| Some((count, route, breaks(route)?)))
+            .map(|route| (beyond(&route.response, limit), route.route.as_str()))
+            .filter_map(|(count, route)| Some((count, route, breaks(route)?)))
             .max_by(|one, other| one.0.total_cmp(&other.0).then(other.1.cmp(one.1)))?;
         (count > 0.0).then(|| BindingRoute { route: route.to_owned(), capacity, slow_ratio: count / all })
     }
 
-    fn nearest_to_capacity(&self) -> Option<&Point> {
-        let capacity = self.capacity.rate.as_per_second();
-        let away = |point: &Point| {
-            point.offered.map_or(f64::INFINITY, |rate| (rate.as_per_second() / capacity.max(1e-9)).ln().abs())
-        };
+    /// The points by how much they tell of the capacity: those below it from the nearest on, then those above. In
+    /// overload all routes are slow, and the busiest has most of what is.
+    fn near_capacity(&self) -> Vec<&Point> {
+        let capacity = (1.0 + NEAR_RATIO) * self.capacity.rate.as_per_second();
+        let offered = |point: &Point| point.offered.map_or(f64::INFINITY, Rate::as_per_second);
         let open = self.load_unit == LoadUnit::Offered;
         let usable = self.points.iter().filter(|point| open && !point.draining && !point.routes.is_empty());
-        usable.min_by(|one, other| away(one).total_cmp(&away(other)))
+        let (mut below, mut above): (Vec<&Point>, Vec<&Point>) =
+            usable.partition(|point| offered(point) <= capacity && !point.saturated);
+        below.sort_by(|one, other| offered(other).total_cmp(&offered(one)));
+        above.sort_by(|one, other| offered(one).total_cmp(&offered(other)));
+        below.extend(above);
+        below
     }
 }
 
