@@ -1,7 +1,9 @@
 //! `highwater replay` against real servers.
 
 mod capacity;
+mod continued;
 mod gate;
+mod http2;
 mod observe;
 mod pace;
 mod places;

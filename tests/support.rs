@@ -125,6 +125,16 @@ pub(crate) fn write_capture(path: &Path, requests: &[Recorded]) {
 
 /// Writes a capture of `requests`, recorded in front of `upstream`.
 pub(crate) fn write_capture_of(path: &Path, requests: &[Recorded], upstream: &str) {
+    write_capture_changed(path, requests, upstream, |_| {});
+}
+
+/// The same, with each exchange changed before it is written.
+pub(crate) fn write_capture_changed(
+    path: &Path,
+    requests: &[Recorded],
+    upstream: &str,
+    change: impl Fn(&mut Exchange),
+) {
     let header = CaptureHeader {
         tool: "tests".to_owned(),
         started: 1_790_000_000_000_000_000,
@@ -142,42 +152,42 @@ pub(crate) fn write_capture_of(path: &Path, requests: &[Recorded], upstream: &st
     let mut writer = CaptureWriter::create(std::fs::File::create(path).unwrap(), &header).unwrap();
     for (id, request) in requests.iter().enumerate() {
         let arrived = Offset::ZERO.plus(request.arrived);
-        writer
-            .push(&Exchange {
-                id: ExchangeId(id as u64),
-                connection: ConnectionId(request.connection),
-                session: SessionId(request.connection),
-                session_key: SessionKey::Connection,
-                arrived,
-                request_done: Some(arrived),
-                response_began: Some(arrived),
-                ended: arrived.plus(Duration::from_millis(1)),
-                attempts: 1,
-                request: Request {
-                    method: request.method.as_bytes().to_vec(),
-                    target: request.target.clone().into_bytes(),
-                    version: Version::Http11,
-                    headers: vec![Header { name: b"Host".to_vec(), value: b"recorded.test".to_vec() }],
-                    body: Body {
-                        length: request.body.len() as u64,
-                        stored: request.body.clone(),
-                        digest: None,
-                        decoded: false,
-                        cut: false,
-                    },
-                    trailers: Vec::new(),
+        let mut exchange = Exchange {
+            id: ExchangeId(id as u64),
+            connection: ConnectionId(request.connection),
+            session: SessionId(request.connection),
+            session_key: SessionKey::Connection,
+            arrived,
+            request_done: Some(arrived),
+            response_began: Some(arrived),
+            ended: arrived.plus(Duration::from_millis(1)),
+            attempts: 1,
+            request: Request {
+                method: request.method.as_bytes().to_vec(),
+                target: request.target.clone().into_bytes(),
+                version: Version::Http11,
+                headers: vec![Header { name: b"Host".to_vec(), value: b"recorded.test".to_vec() }],
+                body: Body {
+                    length: request.body.len() as u64,
+                    stored: request.body.clone(),
+                    digest: None,
+                    decoded: false,
+                    cut: false,
                 },
-                response: Some(Response {
-                    status: 200,
-                    version: Version::Http11,
-                    headers: Vec::new(),
-                    body: Body::default(),
-                    trailers: Vec::new(),
-                }),
-                ending: Ending::Completed,
-                passage: Passage::default(),
-            })
-            .unwrap();
+                trailers: Vec::new(),
+            },
+            response: Some(Response {
+                status: 200,
+                version: Version::Http11,
+                headers: Vec::new(),
+                body: Body::default(),
+                trailers: Vec::new(),
+            }),
+            ending: Ending::Completed,
+            passage: Passage::default(),
+        };
+        change(&mut exchange);
+        writer.push(&exchange).unwrap();
     }
     let count = requests.len() as u64;
     writer.finish(&Tally { seen: count, recorded: count, ..Tally::default() }).unwrap();

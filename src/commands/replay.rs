@@ -197,8 +197,6 @@ fn configuration(
         "ceiling": sending.ceiling,
         "pacing": if sending.pacing == PacingArg::Think { "think" } else { "plan" },
         "connections": sending.connections,
-        "http": if source.http2() { "2" } else { "1.1" },
-        "http2_streams": source.http2_streams,
         "source_ip": sending.source_ip.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "sni": sending.sni,
         "client_certificate": sending.client_cert.is_some(),
@@ -208,6 +206,8 @@ fn configuration(
     });
     // Apart from the others, so that the table is not too long for its macro.
     configuration["captures"] = json!(source.captures);
+    configuration["http"] = json!(if source.http2() { "2" } else { "1.1" });
+    configuration["http2_streams"] = json!(source.http2_streams);
     configuration["answers"] = json!(args.answers);
     configuration["threshold"] = json!(args.threshold);
     configuration["abort_on"] = json!(args.abort_on);

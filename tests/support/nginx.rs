@@ -35,6 +35,11 @@ pub(crate) struct Line {
 impl Nginx {
     /// Serves `root`, or `ok` for every path when there is none, in `folder`.
     pub(crate) fn start(folder: &Path, root: Option<&Path>) -> Self {
+        Self::listening(folder, root, "")
+    }
+
+    /// The same, with more words for its `listen`, and what they need.
+    pub(crate) fn listening(folder: &Path, root: Option<&Path>, how: &str) -> Self {
         let port = free_port();
         let log = folder.join(format!("access-{port}.log"));
         let place = folder.display();
@@ -53,7 +58,7 @@ impl Nginx {
              access_log {log} lines;\n  keepalive_requests 1000000; keepalive_timeout 600s; default_type text/plain;\n  \
              client_body_temp_path {place}/body; proxy_temp_path {place}/proxy; fastcgi_temp_path {place}/fastcgi;\n  \
              uwsgi_temp_path {place}/uwsgi; scgi_temp_path {place}/scgi;\n  \
-             server {{ listen 127.0.0.1:{port} backlog=4096;\n    location / {{\n      {location}\n    }}\n  }}\n}}\n",
+             server {{ listen 127.0.0.1:{port} backlog=4096 {how};\n    location / {{\n      {location}\n    }}\n  }}\n}}\n",
             log = log.display(),
         );
         std::fs::write(&config, text).unwrap();

@@ -330,6 +330,9 @@ impl Worker<'_> {
                 self.on_stream(hub, event, now);
             }
             self.hubs.events = events;
+            if self.hub(hub).generation != generation {
+                return;
+            }
             if taken.is_err() {
                 self.flush_hub(hub);
                 return self.on_hub_failed(hub, Failure::Invalid);
@@ -354,12 +357,9 @@ impl Worker<'_> {
             active.received += event.bytes;
         }
         let result = match event.what {
-            What::Head(piece) | What::Content(piece) => {
-                if active.keep != Keep::Nothing && !piece.is_empty() {
-                    keep_piece(&mut active.kept, active.keep, &piece);
-                }
-                return;
-            }
+            What::Head(piece) => return keep_piece(&mut active.kept, active.keep, &piece),
+            What::Content(piece) if active.keep == Keep::Cookies || piece.is_empty() => return,
+            What::Content(piece) => return keep_piece(&mut active.kept, active.keep, &piece),
             What::Ended(status) => {
                 if let Link::Open { used, .. } = &mut self.hubs.all[hub as usize].link {
                     *used = true;

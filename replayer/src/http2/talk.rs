@@ -26,9 +26,6 @@ const MAX_IDLE: u32 = 10_000;
 /// Bodies are added while less than this is unsent; answers to the server's own frames may add up to the second.
 const FILLED: usize = 256 << 10;
 const MAX_UNSENT: usize = 4 << 20;
-/// What servers take at a time before they have said how much.
-const USUAL_STREAMS: usize = 100;
-
 /// Codes of errors (RFC 9113, section 7).
 const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
@@ -149,7 +146,7 @@ impl Talk {
             next: 1,
             secure,
             most,
-            server: Server { has_spoken: false, streams: USUAL_STREAMS, window: 65_535 },
+            server: Server { has_spoken: false, streams: usize::MAX, window: 65_535 },
             send_window: 65_535,
             receive_window: CONNECTION_WINDOW,
             block: None,

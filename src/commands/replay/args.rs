@@ -199,8 +199,8 @@ pub(crate) enum HttpArg {
     /// HTTP/1.1, one request at a time on a connection
     #[value(name = "1.1")]
     One,
-    /// HTTP/2: by ALPN of an https target, else without asking first. What was recorded over HTTP/2 overlaps on its
-    /// connection as it was recorded
+    /// HTTP/2: by ALPN of an https target, else without asking first; what was recorded over HTTP/2 overlaps on its
+    /// connection as it was recorded, and handshakes of WebSockets are held back
     #[value(name = "2")]
     Two,
 }

@@ -25,7 +25,8 @@ impl Worker<'_> {
             return Err(Failure::SkippedDescriptors);
         }
         let now = self.clock.now();
-        let most = self.limits.streams.unwrap_or(USUAL_STREAMS);
+        // As recorded, the server's limit is the only one.
+        let most = if key.is_some() { usize::MAX } else { self.limits.streams.unwrap_or(USUAL_STREAMS) };
         let talk = Talk::new(self.wire.tls.is_some(), most);
         let number =
             self.hubs.free.pop().unwrap_or_else(|| u32::try_from(self.hubs.all.len()).unwrap_or(HUB));
