@@ -85,8 +85,8 @@ fn releases_are_a_history_and_what_got_worse_is_marked() {
     for (name, release, ceiling, checkout) in [
         ("d.run", 0, 1_000.0, 30.0),
         ("c.run", 1, 1_000.0, 30.0),
-        ("b.run", 2, 780.0, 30.0),
-        ("a.run", 3, 780.0, 45.0),
+        ("b.run", 2, 750.0, 30.0),
+        ("a.run", 3, 750.0, 45.0),
     ] {
         write_run(&runs.join(name), release, ceiling, checkout);
     }
@@ -101,7 +101,7 @@ fn releases_are_a_history_and_what_got_worse_is_marked() {
     assert!(worse[2].contains("capacity went from"), "{}", facts["releases"]);
     assert!(worse[3].contains("p95 of POST /checkout went from"), "{}", facts["releases"]);
     // The capacity that is found lies below the ceiling of the service, and near it.
-    for (release, ceiling) in releases.iter().zip([1_000.0, 1_000.0, 780.0, 780.0]) {
+    for (release, ceiling) in releases.iter().zip([1_000.0, 1_000.0, 750.0, 750.0]) {
         let capacity = release["capacity_per_second"].as_f64().unwrap();
         assert!((0.85..1.05).contains(&(capacity / ceiling)), "{release}");
     }

@@ -255,6 +255,9 @@ pub(crate) fn deciding_costs(model: &Model) -> Option<&Costs> {
 pub(crate) fn costs(costs: &Costs) -> String {
     let by_request = costs.routes.iter().max_by(|one, other| one.cost.total_cmp(&other.cost));
     match (costs.routes.first(), by_request) {
+        _ if costs.warning.is_some() => {
+            "What each route costs cannot be told apart well: the sum is known, its split is not".to_owned()
+        }
         (Some(most), Some(dearest)) if most.route != dearest.route => format!(
             "{} takes {} of what requests use; a request of {} is the dearest",
             most.route,

@@ -98,7 +98,7 @@ pub(super) fn leaks(run: &Run, name: &str, stages: Vec<StageSpan>) -> Option<Tim
                 |second: f64| (second, each.trend.level + each.trend.slope_per_second * (second - middle));
             let word = if each.trend.is_leak() { "grows" } else { "no leak" };
             Panel {
-                name: format!("{} ({word}, p {})", each.name, words::number(each.trend.p_value)),
+                name: format!("{} ({word}, p {})", each.name, words::number(each.trend.p_value.max(1e-4))),
                 lines: vec![
                     PanelLine {
                         name: per_hour(&each.trend),
