@@ -166,7 +166,10 @@ fn what_overlapped_on_a_connection_overlaps_again_and_what_followed_a_page_follo
     let seen = seen.lock().unwrap();
     assert_eq!((seen.connections, seen.most), (1, 6));
     assert_eq!(seen.events[..2], ["/slow", "./slow"], "the parts wait for the page");
-    assert_eq!(seen.events[2..8], (0..6).map(|part| format!("/7/{part}")).collect::<Vec<_>>());
+    // In which order the server's tasks take them up is the server's affair.
+    let mut parts = seen.events[2..8].to_vec();
+    parts.sort();
+    assert_eq!(parts, (0..6).map(|part| format!("/7/{part}")).collect::<Vec<_>>());
 }
 
 #[test]
