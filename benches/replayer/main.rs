@@ -1,10 +1,10 @@
 //! The replayer beside other load generators: `make bench-replayer`.
 //!
-//! Five questions: what does a request cost, in CPU of the whole process, beside those generators that are
+//! Six questions: what does a request cost, in CPU of the whole process, beside those generators that are
 //! installed (wrk, h2load, ab, and hey, oha and k6 by HEY, OHA and K6 in the environment); how true are the
-//! moments at which requests arrive, at a server that stamps them; how much memory do open connections take, and
-//! does it grow with the number of requests (`--long`);
-//! what does it cost to put the values of answers into requests.
+//! moments at which requests arrive, at a server that stamps them; how true what it reports of servers whose
+//! response times are known; how much memory do open connections take, and does it grow with the number of requests
+//! (`--long`); what does it cost to put the values of answers into requests.
 //!
 //! The machine is shared and noisy: sides take turns, round by round, and medians of the rounds' ratios count.
 
@@ -21,6 +21,7 @@ mod memory;
 mod patch;
 mod sides;
 mod sink;
+mod truth;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +37,9 @@ fn main() {
     }
     if wanted("fidelity") {
         fidelity::measure();
+    }
+    if wanted("truth") {
+        truth::measure();
     }
     if wanted("memory") {
         memory::measure(args.iter().any(|arg| arg == "--long"));

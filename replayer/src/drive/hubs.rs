@@ -493,7 +493,8 @@ impl Worker<'_> {
         let one = self.lasted(due);
         let key = LaneKey::in_order(due.copy, due.lap, request.connection);
         let Some(order) = self.hubs.orders.get_mut(&key) else { return };
-        for index in order.on_end(one, now) {
+        // They are woken from the end.
+        for index in order.on_end(one, now).into_iter().rev() {
             if let Some(lane) = &mut self.lanes[index as usize].lane {
                 lane.gated = false;
                 lane.last_done = now;
