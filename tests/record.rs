@@ -108,7 +108,14 @@ impl Recorder {
         (exchanges, tally)
     }
 
-    /// The same, whatever it says about it.
+    /// The same, and keeps its port: a server that came by it would be taken for the recorded origin.
+    pub(crate) fn stop_and_keep_its_port(self) -> TcpListener {
+        let port = self.port;
+        self.stop();
+        TcpListener::bind(("127.0.0.1", port)).unwrap()
+    }
+
+    /// The same as a stop, whatever it says about it.
     pub(crate) fn stop_unheard(&mut self) -> (Vec<Exchange>, Tally) {
         self.signal("TERM");
         assert_eq!(self.ended().code(), Some(0), "{}", self.said());

@@ -210,7 +210,7 @@ fn what_two_replays_differ_in_is_noise_and_what_a_new_version_does_otherwise_is_
     let recorder = Recorder::start(folder.path(), Catalogue::open(1, Version::Old), &["--mask", "none"]);
     visits(recorder.port);
     let capture = recorder.capture.display().to_string();
-    recorder.stop();
+    let _port = recorder.stop_and_keep_its_port();
 
     let (summary, first) = again(&capture, folder.path(), 2, Version::Old);
     assert_eq!(summary["same_status_ratio"].as_f64(), Some(1.0), "{summary}");
@@ -251,7 +251,7 @@ fn a_comparison_that_cannot_be_made_says_why_in_one_line() {
     let recorder = Recorder::start(folder.path(), Catalogue::open(1, Version::Old), &["--mask", "none"]);
     visits(recorder.port);
     let capture = recorder.capture.display().to_string();
-    recorder.stop();
+    let _port = recorder.stop_and_keep_its_port();
     let (_, first) = again(&capture, folder.path(), 2, Version::Old);
     let answers = folder.path().join("2.answers");
     let elsewhere = folder.path().join("other.capture");

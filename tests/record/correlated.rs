@@ -184,7 +184,7 @@ fn every_copy_of_a_session_lives_on_what_its_own_target_gave_it() {
         );
         shopping(recorder.port, 3);
         let capture = recorder.capture.display().to_string();
-        recorder.stop();
+        let _port = recorder.stop_and_keep_its_port();
 
         let (naive, orders) =
             again(&capture, folder.path(), "naive.run", &["--no-correlate", "--breaker", "off"]);
@@ -226,7 +226,7 @@ fn a_rule_says_what_happens_without_its_value_and_is_counted() {
     let recorder = Recorder::start(folder.path(), Shop::open(300).address, &["--mask", "none"]);
     shopping(recorder.port, 1);
     let capture = recorder.capture.display().to_string();
-    recorder.stop();
+    let _port = recorder.stop_and_keep_its_port();
     // Of seven requests: two orders are refused and their pages not found; or the orders are not sent; or nothing
     // after the first of them is.
     for (policy, sent, unbound, missing) in
@@ -273,7 +273,7 @@ fn what_is_wrong_with_rules_data_and_expectations_is_said_in_one_line() {
     let recorder = Recorder::start(folder.path(), Shop::open(300).address, &["--mask", "none"]);
     shopping(recorder.port, 1);
     let capture = recorder.capture.display().to_string();
-    recorder.stop();
+    let _port = recorder.stop_and_keep_its_port();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
