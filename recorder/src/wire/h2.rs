@@ -8,8 +8,6 @@
 //! as they came. What a server promises and nobody asked for is counted, and read no further.
 
 mod frames;
-mod hpack;
-mod huffman;
 
 use std::collections::BTreeMap;
 

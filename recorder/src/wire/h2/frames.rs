@@ -6,8 +6,8 @@
 
 use captures::Header;
 
-use super::hpack::Decoder;
 use crate::wire::message::{LONGEST_HEAD, PREFACE};
+use captures::hpack::Decoder;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
