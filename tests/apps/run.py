@@ -28,7 +28,6 @@ import urllib.parse
 HERE = pathlib.Path(__file__).resolve().parent
 HIGHWATER = os.path.abspath(sys.argv[1])
 WORK = pathlib.Path(sys.argv[2]).resolve()
-GOREPLAY = os.environ.get("GOREPLAY")
 POSTGRES = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
 
 
