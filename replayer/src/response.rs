@@ -3,7 +3,9 @@
 //! Heads are parsed by `httparse`; bodies are counted and thrown away. Informational answers are stepped
 //! over. Nothing is allocated unless a head arrives in pieces.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 /// The longest head that is read.
 const MAX_HEAD: usize = 64 << 10;
@@ -13,6 +15,14 @@ const MAX_FIELDS: usize = 256;
 const MAX_INFORMATIONAL: u32 = 100;
 /// The longest line of a chunk's size, or of a trailer.
 const MAX_LINE: u32 = 16 << 10;
+
+/// Made once: to make a searcher costs more than to search a head.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
+/// Where the empty line begins that ends the head of a message.
+pub(crate) fn head_end(bytes: &[u8]) -> Option<usize> {
+    HEAD_END.find(bytes)
+}
 
 /// Reads one answer.
 #[derive(Debug)]
@@ -141,7 +151,7 @@ impl ResponseReader {
     fn feed_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, ()> {
         let before = self.partial.len();
         if before == 0 {
-            if let Some(end) = memmem::find(bytes, b"\r\n\r\n") {
+            if let Some(end) = head_end(bytes) {
                 self.take_head(&bytes[..end + 4])?;
                 return Ok(Some(end + 4));
             }
@@ -150,7 +160,7 @@ impl ResponseReader {
             self.partial.extend_from_slice(bytes);
             // The end may lie across the seam.
             let from = before.saturating_sub(3);
-            if let Some(end) = memmem::find(&self.partial[from..], b"\r\n\r\n") {
+            if let Some(end) = head_end(&self.partial[from..]) {
                 let length = from + end + 4;
                 let head = std::mem::take(&mut self.partial);
                 self.take_head(&head[..length])?;

@@ -17,6 +17,7 @@ use crate::correlate::take::{MAX_KEPT, sets_cookie, take};
 use crate::correlate::template::Whose;
 use crate::correlate::value::AsIs;
 use crate::plan::{Plan, PlannedRequest};
+use crate::response::head_end;
 use crate::schedule::{Due, FIRST_LAP};
 
 /// A store in which nothing happened for so long is given up: its copy was thinned out.
@@ -322,10 +323,10 @@ pub(crate) fn keep_piece(kept: &mut Vec<u8>, keep: Keep, piece: &[u8]) {
         Keep::Cookies => {
             // A head comes whole, nearly always; else its beginning is kept until its end has come.
             let is_first = kept.is_empty();
-            let needs_more = !is_first && memchr::memmem::find(kept, b"\r\n\r\n").is_none();
-            let is_cut = memchr::memmem::find(piece, b"\r\n\r\n").is_none();
-            if (is_first && (is_cut || sets_cookie(piece))) || needs_more {
-                let end = memchr::memmem::find(piece, b"\r\n\r\n").map_or(piece.len(), |end| end + 4);
+            let needs_more = !is_first && head_end(kept).is_none();
+            let end = head_end(piece);
+            if (is_first && (end.is_none() || sets_cookie(piece))) || needs_more {
+                let end = end.map_or(piece.len(), |end| end + 4);
                 if kept.len() < MAX_KEPT {
                     kept.extend_from_slice(&piece[..end]);
                 }

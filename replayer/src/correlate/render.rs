@@ -5,6 +5,7 @@
 
 use crate::correlate::asked::Written;
 use crate::correlate::links::Patch;
+use crate::response::head_end;
 
 /// `text` with `patches` (in order of their places) applied; `value` knows the slots. A patch whose value is missing,
 /// or cannot stand in its place, leaves its bytes as they are. `body` is room to work in.
@@ -17,7 +18,7 @@ pub(crate) fn render<'v>(
 ) {
     out.clear();
     body.clear();
-    let head = memchr::memmem::find(text, b"\r\n\r\n").map_or(text.len(), |end| end + 4);
+    let head = head_end(text).map_or(text.len(), |end| end + 4);
     let in_body = patches.partition_point(|patch| patch.start < head);
     if in_body < patches.len() {
         splice(text, head..text.len(), &patches[in_body..], &value, body);

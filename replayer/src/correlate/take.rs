@@ -5,6 +5,7 @@ use captures::coding;
 use crate::correlate::answer::{Given, walk_body, walk_head};
 use crate::correlate::links::Take;
 use crate::correlate::pattern::pattern_hash;
+use crate::response::head_end;
 
 /// The longest answer that is kept for its values.
 pub(crate) const MAX_KEPT: usize = 8 << 20;
@@ -91,7 +92,7 @@ pub(crate) fn dechunked(mut body: &[u8]) -> Vec<u8> {
 
 /// Whether a head that came whole at the beginning of `bytes` sets a cookie.
 pub(crate) fn sets_cookie(bytes: &[u8]) -> bool {
-    let head = &bytes[..memchr::memmem::find(bytes, b"\r\n\r\n").unwrap_or(bytes.len())];
+    let head = &bytes[..head_end(bytes).unwrap_or(bytes.len())];
     memchr::memchr2_iter(b's', b'S', head)
         .any(|at| head.get(at..at + 11).is_some_and(|name| name.eq_ignore_ascii_case(b"set-cookie:")))
 }

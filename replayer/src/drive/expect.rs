@@ -9,16 +9,17 @@ use captures::Offset;
 use memchr::memmem;
 
 use super::Worker;
+use crate::response::head_end;
 
 /// So long a body is kept back.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the body of `text` begins, if its head asks for it to be kept back; else 0.
 pub(super) fn kept_back_from(text: &[u8]) -> usize {
-    let Some(end) = memmem::find(text, b"\r\n\r\n") else { return 0 };
+    let Some(end) = head_end(text).filter(|end| end + 4 < text.len()) else { return 0 };
     // Written so by the plan, whatever was recorded.
     let asks = memmem::find(&text[..end + 2], b"\r\nExpect: 100-continue\r\n").is_some();
-    if asks && end + 4 < text.len() { end + 4 } else { 0 }
+    if asks { end + 4 } else { 0 }
 }
 
 impl Worker<'_> {
