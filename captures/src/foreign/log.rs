@@ -63,37 +63,53 @@ pub enum LogFormat {
 /// # Errors
 /// When none of the first thousand lines, or of all, is a line of a log.
 pub fn read_log(
-    mut source: impl BufRead,
+    source: impl BufRead,
     format: &LogFormat,
     mut take: impl FnMut(Entry),
 ) -> Result<Account, ForeignError> {
     let mut reading = Reading::new(format)?;
-    let mut line = Vec::new();
-    loop {
-        match next_line(&mut source, &mut line) {
-            Ok(Line::End) => break,
-            Ok(Line::Whole) => reading.on_line(&line, &mut take),
-            Ok(Line::TooLong) => {
-                reading.account.entries += 1;
-                reading.account.skip("too_long");
-            }
-            Err(error) if reading.account.entries > 0 => {
-                reading.account.damage = Some(format!("after line {}: {error}", reading.account.entries));
-                break;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        if reading.account.read == 0 && reading.account.entries >= PATIENCE {
-            break;
-        }
-    }
+    reading.each_line(source, |reading, line| reading.on_line(line, &mut take))?;
     reading.spread(&mut take);
-    let account = reading.account;
-    if account.read == 0 {
-        let what = format!("none of its first {} lines is one", account.entries);
-        return Err(ForeignError::Format { wanted: "access log that is known", what });
+    reading.close()
+}
+
+impl Reading {
+    /// Hands every line of `source` that is not too long to `on_line`, until it is clear that it is no log.
+    fn each_line(
+        &mut self,
+        mut source: impl BufRead,
+        mut on_line: impl FnMut(&mut Self, &[u8]),
+    ) -> Result<(), ForeignError> {
+        let mut line = Vec::new();
+        loop {
+            match next_line(&mut source, &mut line) {
+                Ok(Line::End) => return Ok(()),
+                Ok(Line::Whole) => on_line(self, &line),
+                Ok(Line::TooLong) => {
+                    self.account.entries += 1;
+                    self.account.skip("too_long");
+                }
+                Err(error) if self.account.entries > 0 => {
+                    self.account.damage = Some(format!("after line {}: {error}", self.account.entries));
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if self.account.read == 0 && self.account.entries >= PATIENCE {
+                return Ok(());
+            }
+        }
     }
-    Ok(account)
+
+    /// The account, when any line was one of a log.
+    fn close(self) -> Result<Account, ForeignError> {
+        let account = self.account;
+        if account.read == 0 {
+            let what = format!("none of its first {} lines is one", account.entries);
+            return Err(ForeignError::Format { wanted: "access log that is known", what });
+        }
+        Ok(account)
+    }
 }
 
 enum Line {

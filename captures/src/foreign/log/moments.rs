@@ -6,7 +6,7 @@
 
 use std::io::BufRead;
 
-use super::{Line, LogFormat, PATIENCE, Reading, jsonlog, moment, next_line};
+use super::{LogFormat, Reading, jsonlog, moment};
 use crate::foreign::{Account, ForeignError};
 use crate::units::Offset;
 
@@ -16,52 +16,29 @@ use crate::units::Offset;
 /// # Errors
 /// When none of the first thousand lines, or of all, is a line of a log.
 pub fn read_log_moments(
-    mut source: impl BufRead,
+    source: impl BufRead,
     format: &LogFormat,
     mut take: impl FnMut(Offset),
 ) -> Result<Account, ForeignError> {
     let mut reading = Reading::new(format)?;
     let (mut minute, mut same) = (Minute::default(), Same::default());
-    let mut line = Vec::new();
-    loop {
-        match next_line(&mut source, &mut line) {
-            Ok(Line::End) => break,
-            Ok(Line::Whole) => {
-                let quick = *format == LogFormat::Known && reading.fields.is_none();
-                let found = match line[0] {
-                    b'{' if quick => same.of(&line),
-                    _ if quick => minute.of(&line),
-                    _ => None,
-                };
-                if let Some(at) = found.or_else(|| reading.moment(&line)) {
-                    take(at);
-                    if found.is_none() && line[0] == b'{' {
-                        same = Same::learnt(&line, at);
-                    }
-                }
-                reading.account.entries += u64::from(found.is_some());
-                reading.account.read += u64::from(found.is_some());
+    reading.each_line(source, |reading, line| {
+        let quick = *format == LogFormat::Known && reading.fields.is_none();
+        let found = match line[0] {
+            b'{' if quick => same.of(line),
+            _ if quick => minute.of(line),
+            _ => None,
+        };
+        if let Some(at) = found.or_else(|| reading.moment(line)) {
+            take(at);
+            if found.is_none() && line[0] == b'{' {
+                same = Same::learnt(line, at);
             }
-            Ok(Line::TooLong) => {
-                reading.account.entries += 1;
-                reading.account.skip("too_long");
-            }
-            Err(error) if reading.account.entries > 0 => {
-                reading.account.damage = Some(format!("after line {}: {error}", reading.account.entries));
-                break;
-            }
-            Err(error) => return Err(error.into()),
         }
-        if reading.account.read == 0 && reading.account.entries >= PATIENCE {
-            break;
-        }
-    }
-    let account = reading.account;
-    if account.read == 0 {
-        let what = format!("none of its first {} lines is one", account.entries);
-        return Err(ForeignError::Format { wanted: "access log that is known", what });
-    }
-    Ok(account)
+        reading.account.entries += u64::from(found.is_some());
+        reading.account.read += u64::from(found.is_some());
+    })?;
+    reading.close()
 }
 
 impl Reading {
