@@ -22,7 +22,7 @@ pub(crate) mod links;
 pub(crate) mod live;
 mod memory;
 pub(crate) mod pattern;
-mod render;
+pub(crate) mod render;
 mod rules;
 mod take;
 mod template;

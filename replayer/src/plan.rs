@@ -21,6 +21,7 @@ use captures::{Exchange, ExchangeId, Offset, Rate, Routes, Version, header_value
 
 use crate::correlate::bind::Binding;
 use crate::correlate::links::{self, Links, NONE, RuleNote, groups};
+use crate::correlate::render::Frame;
 use crate::correlate::{Binder, Found, Making, Missing, RuleSet};
 use crate::select::{Selection, busiest};
 use arena::Arena;
@@ -168,7 +169,7 @@ pub struct Planner {
     binder: Option<Binder>,
     rules: Vec<RuleNote>,
     making: Making,
-    bindings: HashMap<ExchangeId, Vec<Binding>>,
+    bindings: HashMap<ExchangeId, (Frame, Vec<Binding>)>,
     unwritten: Option<io::Error>,
 }
 
@@ -235,8 +236,8 @@ impl Planner {
         if let Some(binder) = &mut self.binder {
             let sent = text.as_ref().ok().map(|text| (text.as_slice(), self.rewriting.base_path.len()));
             let bindings = binder.add(exchange, sent);
-            if !bindings.is_empty() {
-                self.bindings.insert(exchange.id, bindings);
+            if let (false, Ok(text)) = (bindings.is_empty(), &text) {
+                self.bindings.insert(exchange.id, (Frame::of(text), bindings));
             }
         }
         let text = match text {

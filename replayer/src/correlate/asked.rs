@@ -23,7 +23,7 @@ const MAX_FIELDS: usize = 20_000;
 const LONGEST_COMPOSED: usize = 8_192;
 
 /// How a value is written where it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Written {
     AsIs,
     Percent,
@@ -57,7 +57,7 @@ pub(crate) struct Inside {
 }
 
 /// A way to write Base64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Base64 {
     Standard,
     StandardNoPad,

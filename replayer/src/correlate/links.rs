@@ -13,6 +13,7 @@ use captures::ExchangeId;
 
 use crate::correlate::asked::{Base64, Written};
 use crate::correlate::bind::{Binding, Origin};
+use crate::correlate::render::Frame;
 use crate::correlate::rules::Missing;
 use crate::correlate::template::{Table, Template};
 use crate::plan::{Plan, PlannedRequest};
@@ -24,6 +25,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     pub(crate) requests: Vec<RequestLinks>,
+    shapes: Vec<Shape>,
     pub(crate) sessions: Vec<SessionLinks>,
     pub(crate) patches: Vec<Patch>,
     pub(crate) takes: Vec<Take>,
@@ -39,7 +41,8 @@ pub(crate) struct Links {
 impl Plan {
     /// How many values are put into the requests of one replay at 1x.
     pub fn bound_values(&self) -> usize {
-        self.links().patches.len()
+        let links = self.links();
+        (0..count(&links.requests)).map(|own| links.patches(own).len()).sum()
     }
 
     /// The names of the rules by which values are bound, in the order of [`crate::Totals::rules`].
@@ -86,15 +89,33 @@ pub(crate) struct Made {
 type Stretch = (u32, u32);
 
 /// The bindings of one request of a session that has some.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestLinks {
-    patches: Stretch,
-    takes: Stretch,
-    waits: Stretch,
+    shape: u32,
     /// Its number among those of its session whose answers are waited for; [`NONE`] when nobody waits.
     pub(crate) giver: u32,
     /// How many requests of its session follow it.
     pub(crate) followers: u32,
+}
+
+/// What many requests have in common: the same page asked for by the next visitor is patched in the same places. It
+/// is in the processor's cache then, which what each request has for itself is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    patches: Stretch,
+    takes: Stretch,
+    waits: Stretch,
+    /// How the text is laid out, when it has patches.
+    frame: Frame,
+}
+
+/// A shape while it is looked for.
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+struct Outline {
+    patches: Vec<Patch>,
+    takes: Vec<Take>,
+    waits: Vec<u32>,
+    frame: Frame,
 }
 
 /// What one copy of a session needs.
@@ -107,7 +128,7 @@ pub(crate) struct SessionLinks {
 }
 
 /// A stretch of a request's text that holds the value of a slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Patch {
     pub(crate) start: usize,
     pub(crate) end: usize,
@@ -120,7 +141,7 @@ pub(crate) struct Patch {
 }
 
 /// A value of an answer that goes into a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Take {
     pub(crate) pattern: u64,
     pub(crate) ordinal: u32,
@@ -129,16 +150,36 @@ pub(crate) struct Take {
 
 impl Links {
     pub(crate) fn patches(&self, links: u32) -> &[Patch] {
-        stretch(&self.patches, self.requests[links as usize].patches)
+        stretch(&self.patches, self.shape(links).patches)
     }
 
     pub(crate) fn takes(&self, links: u32) -> &[Take] {
-        stretch(&self.takes, self.requests[links as usize].takes)
+        stretch(&self.takes, self.shape(links).takes)
     }
 
     /// The numbers of the answers that this request waits for.
     pub(crate) fn waits(&self, links: u32) -> &[u32] {
-        stretch(&self.waits, self.requests[links as usize].waits)
+        stretch(&self.waits, self.shape(links).waits)
+    }
+
+    /// How the text of a request with patches is laid out.
+    pub(crate) fn frame(&self, links: u32) -> Frame {
+        self.shape(links).frame
+    }
+
+    fn add(&mut self, outline: &Outline) -> u32 {
+        let shape = Shape {
+            patches: extend(&mut self.patches, outline.patches.clone()),
+            takes: extend(&mut self.takes, outline.takes.clone()),
+            waits: extend(&mut self.waits, outline.waits.clone()),
+            frame: outline.frame,
+        };
+        self.shapes.push(shape);
+        count(&self.shapes) - 1
+    }
+
+    fn shape(&self, links: u32) -> &Shape {
+        &self.shapes[self.requests[links as usize].shape as usize]
     }
 
     /// The cookies of a session: the number of their extractor, and their slot.
@@ -201,7 +242,7 @@ impl Draft {
 pub(crate) fn compile(
     requests: &mut [PlannedRequest],
     sessions: u32,
-    mut bindings: HashMap<ExchangeId, Vec<Binding>>,
+    mut bindings: HashMap<ExchangeId, (Frame, Vec<Binding>)>,
     rules: Vec<RuleNote>,
     making: Making,
 ) -> Links {
@@ -209,10 +250,9 @@ pub(crate) fn compile(
     let places: HashMap<u64, usize> =
         requests.iter().enumerate().map(|(at, request)| (request.exchange.0, at)).collect();
     let mut drafts: BTreeMap<u32, Draft> = BTreeMap::new();
-    let mut takes: HashMap<usize, Vec<Take>> = HashMap::new();
-    let mut patches: HashMap<usize, (Vec<Patch>, Vec<u32>)> = HashMap::new();
+    let mut outlines: HashMap<usize, Outline> = HashMap::new();
     for at in 0..requests.len() {
-        let Some(own) = bindings.remove(&requests[at].exchange) else { continue };
+        let Some((frame, own)) = bindings.remove(&requests[at].exchange) else { continue };
         let session = requests[at].session;
         for binding in own {
             let draft = drafts.entry(session).or_default();
@@ -236,14 +276,15 @@ pub(crate) fn compile(
                     };
                     let next = u32::try_from(draft.givers.len()).unwrap_or(NONE);
                     let giver = *draft.givers.entry(source).or_insert(next);
-                    let slot = draft
-                        .slot_of(&binding.origin, source, |take| takes.entry(source).or_default().push(take));
+                    let slot = draft.slot_of(&binding.origin, source, |take| {
+                        outlines.entry(source).or_default().takes.push(take)
+                    });
                     (slot, Some(giver))
                 }
             };
-            let (of_request, waits) = patches.entry(at).or_default();
-            waits.extend(giver.filter(|giver| !waits.contains(giver)));
-            of_request.push(Patch {
+            let outline = outlines.entry(at).or_insert_with(|| Outline { frame, ..Outline::default() });
+            outline.waits.extend(giver.filter(|giver| !outline.waits.contains(giver)));
+            outline.patches.push(Patch {
                 start: binding.start,
                 end: binding.end,
                 slot,
@@ -265,22 +306,21 @@ pub(crate) fn compile(
         links.sessions[session as usize] = SessionLinks { slots: draft.slots, givers, jar, made };
     }
     let mut followers: HashMap<u32, u32> = HashMap::new();
+    let mut shapes: HashMap<Outline, u32> = HashMap::new();
     for at in (0..requests.len()).rev() {
         let Some(draft) = drafts.get(&requests[at].session) else { continue };
         let followers = followers.entry(requests[at].session).or_default();
-        let mut own = RequestLinks {
-            giver: draft.givers.get(&at).copied().unwrap_or(NONE),
-            followers: *followers,
-            ..RequestLinks::default()
-        };
-        *followers += 1;
-        let (mut of_request, waits) = patches.remove(&at).unwrap_or_default();
-        of_request.sort_by_key(|patch| patch.start);
-        own.patches = extend(&mut links.patches, of_request);
-        own.waits = extend(&mut links.waits, waits);
-        own.takes = extend(&mut links.takes, takes.remove(&at).unwrap_or_default());
+        let mut outline = outlines.remove(&at).unwrap_or_default();
+        outline.patches.sort_by_key(|patch| patch.start);
+        let shape = shapes.get(&outline).copied().unwrap_or_else(|| {
+            let number = links.add(&outline);
+            shapes.insert(outline, number);
+            number
+        });
+        let giver = draft.givers.get(&at).copied().unwrap_or(NONE);
         requests[at].links = count(&links.requests);
-        links.requests.push(own);
+        links.requests.push(RequestLinks { shape, giver, followers: *followers });
+        *followers += 1;
     }
     links
 }

@@ -3,37 +3,64 @@
 //! Whatever an answer says, the request that carries it has one head, and as many fields as it had: a value is
 //! written the way its place demands, and what no header field can hold is not put into one.
 
+use std::io::Write as _;
+
 use crate::correlate::asked::Written;
 use crate::correlate::links::Patch;
 use crate::response::head_end;
 
-/// `text` with `patches` (in order of their places) applied; `value` knows the slots. A patch whose value is missing,
-/// or cannot stand in its place, leaves its bytes as they are. `body` is room to work in.
+/// Where the parts of a request lie that move when values change, in bytes of its text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Frame {
+    /// The length of the head, its empty line included.
+    head: u32,
+    /// Where the digits of `Content-Length` stand; equal when it has none.
+    length: (u32, u32),
+}
+
+impl Frame {
+    /// Of this text. Requests of a plan have `Content-Length` spelt so, at the end of the head.
+    pub(crate) fn of(text: &[u8]) -> Self {
+        const FIELD: &[u8] = b"\r\nContent-Length: ";
+        // Texts of a plan are shorter than 4 GiB.
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let head = head_end(text).map_or(text.len(), |end| end + 4);
+        let length =
+            memchr::memmem::rfind(&text[..head], FIELD).map(|at| at + FIELD.len()).and_then(|start| {
+                let digits = memchr::memchr(b'\r', &text[start..head])?;
+                Some((place(start), place(start + digits)))
+            });
+        Self { head: place(head), length: length.unwrap_or_default() }
+    }
+}
+
+/// `text`, laid out by `frame`, with `patches` (in order of their places) applied; `value` knows the slots. A patch
+/// whose value is missing, or cannot stand in its place, leaves its bytes as they are. `body` is room to work in.
 pub(crate) fn render<'v>(
     text: &[u8],
+    frame: Frame,
     patches: &[Patch],
     value: impl Fn(u32) -> Option<&'v [u8]>,
     out: &mut Vec<u8>,
     body: &mut Vec<u8>,
 ) {
     out.clear();
-    body.clear();
-    let head = head_end(text).map_or(text.len(), |end| end + 4);
-    let in_body = patches.partition_point(|patch| patch.start < head);
-    if in_body < patches.len() {
-        splice(text, head..text.len(), &patches[in_body..], &value, body);
-        if let Some(length) = content_length(text, head - 4) {
-            // The head in two pieces, around the length.
-            let split = patches[..in_body].partition_point(|patch| patch.start < length.start);
-            splice(text, 0..length.start, &patches[..split], &value, out);
-            out.extend_from_slice(body.len().to_string().as_bytes());
-            splice(text, length.end..head, &patches[split..in_body], &value, out);
-            out.extend_from_slice(body);
-            return;
-        }
+    let head = frame.head as usize;
+    let in_body = patches.iter().take_while(|patch| patch.start < head).count();
+    let (of_head, of_body) = patches.split_at(in_body);
+    let (start, end) = (frame.length.0 as usize, frame.length.1 as usize);
+    if of_body.is_empty() || start == end {
+        splice(text, 0..text.len(), patches, &value, out);
+        return;
     }
-    splice(text, 0..head, &patches[..in_body], &value, out);
-    out.extend_from_slice(if in_body < patches.len() { body } else { &text[head..] });
+    body.clear();
+    splice(text, head..text.len(), of_body, &value, body);
+    // The head in two pieces, around the length.
+    let split = of_head.iter().take_while(|patch| patch.start < start).count();
+    splice(text, 0..start, &of_head[..split], &value, out);
+    let _ = write!(out, "{}", body.len());
+    splice(text, end..head, &of_head[split..], &value, out);
+    out.extend_from_slice(body);
 }
 
 fn splice<'v>(
@@ -76,7 +103,7 @@ fn write(patch: &Patch, live: &[u8], recorded: &[u8], out: &mut Vec<u8>) -> bool
     };
     match patch.written {
         Written::AsIs => {
-            if said.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            if memchr::memchr3(b'\r', b'\n', 0, said).is_some() {
                 return false;
             }
             out.extend_from_slice(said);
@@ -131,13 +158,14 @@ const fn is_sub_delimiter(byte: u8) -> bool {
 
 fn escape(text: &[u8], out: &mut Vec<u8>, is_free: impl Fn(u8) -> bool) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in text {
-        if is_free(byte) {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|&byte| !is_free(byte)) {
+        let byte = rest[at];
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }
 
 fn escape_json(text: &[u8], out: &mut Vec<u8>) {
@@ -148,14 +176,6 @@ fn escape_json(text: &[u8], out: &mut Vec<u8>) {
             byte => out.push(byte),
         }
     }
-}
-
-/// Where the value of `Content-Length` stands in a head. Requests of a plan have it spelt so, at the end.
-fn content_length(text: &[u8], head: usize) -> Option<std::ops::Range<usize>> {
-    const FIELD: &[u8] = b"\r\nContent-Length: ";
-    let start = memchr::memmem::rfind(&text[..head], FIELD)? + FIELD.len();
-    let length = memchr::memchr(b'\r', &text[start..])?;
-    Some(start..start + length)
 }
 
 #[cfg(test)]
@@ -182,7 +202,8 @@ mod tests {
 
     fn rendered(text: &str, patches: &[Patch], live: &str) -> String {
         let mut out = Vec::new();
-        render(text.as_bytes(), patches, |_| Some(live.as_bytes()), &mut out, &mut Vec::new());
+        let (text, live) = (text.as_bytes(), live.as_bytes());
+        render(text, Frame::of(text), patches, |_| Some(live), &mut out, &mut Vec::new());
         String::from_utf8(out).unwrap()
     }
 

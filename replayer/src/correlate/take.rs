@@ -1,6 +1,9 @@
 //! Takes values out of a live answer: its head, its transfer and content codings, its body.
 
+use std::mem::MaybeUninit;
+
 use captures::coding;
+use httparse::ParserConfig;
 
 use crate::correlate::answer::{Given, walk_body, walk_head};
 use crate::correlate::links::Take;
@@ -17,9 +20,10 @@ const MAX_FIELDS: usize = 256;
 /// the `jar`.
 pub(crate) fn take(raw: &[u8], takes: &[Take], jar: &[(u64, u32)], found: &mut impl FnMut(u32, &[u8])) {
     let Some((head, body)) = final_answer(raw) else { return };
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    if parsed.parse(head).is_err() {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let read = ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, &mut fields);
+    if read.is_err() {
         return;
     }
     let headers = || parsed.headers.iter().map(|field| (field.name.as_bytes(), field.value));
@@ -66,7 +70,7 @@ pub(crate) fn take(raw: &[u8], takes: &[Take], jar: &[(u64, u32)], found: &mut i
 /// Head and body of the final answer: informational ones before it are passed over.
 pub(crate) fn final_answer(mut raw: &[u8]) -> Option<(&[u8], &[u8])> {
     loop {
-        let end = memchr::memmem::find(raw, b"\r\n\r\n")? + 4;
+        let end = head_end(raw)? + 4;
         // `HTTP/1.1 1xx`
         if raw.get(9) != Some(&b'1') || raw.get(9..12) == Some(b"101") {
             return Some(raw.split_at(end));

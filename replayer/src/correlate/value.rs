@@ -148,7 +148,7 @@ pub(crate) fn hash(seed: u64, bytes: &[u8]) -> u64 {
 }
 
 /// Both halves of a full product, one upon the other (wyhash's mixing step; Wang, 2019).
-fn fold(a: u64, b: u64) -> u64 {
+pub(crate) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a ^ 0xA076_1D64_78BD_642F) * u128::from(b);
     (product as u64) ^ ((product >> 64) as u64)
 }
