@@ -65,7 +65,7 @@ impl Load {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        let cpu = proxy.cpu_seconds() - before;
+        let cpu = proxy.cpu_seconds_at_rest() - before;
         let said = String::from_utf8_lossy(&output.stdout);
         let line =
             said.lines().find_map(|line| line.strip_prefix("result ")).unwrap_or_else(|| panic!("{said}"));

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::proc::{children, cpu_seconds};
 use crate::support::{Running, free_port, has, highwater, until};
@@ -148,6 +149,19 @@ impl Proxy {
     /// The CPU seconds of all its processes so far.
     pub(crate) fn cpu_seconds(&self) -> f64 {
         self.processes().into_iter().filter_map(cpu_seconds).sum()
+    }
+
+    /// The same, when it has caught up with what it put off: of that is a rate soon made that cannot last.
+    pub(crate) fn cpu_seconds_at_rest(&self) -> f64 {
+        let mut known = self.cpu_seconds();
+        loop {
+            std::thread::sleep(Duration::from_millis(200));
+            let now = self.cpu_seconds();
+            if now - known <= 0.01 {
+                return now;
+            }
+            known = now;
+        }
     }
 
     pub(crate) fn processes(&self) -> Vec<u32> {

@@ -280,7 +280,7 @@ impl<'run> Worker<'run> {
             let turn = self.clock.now();
             let second = self.meter.at(turn);
             second.loop_delay = second.loop_delay.max(turn.since(woken));
-            self.wait(wake, &mut events);
+            self.wait(wake.since(turn), &mut events);
             woken = self.clock.now();
             for event in &events {
                 self.on_event(event.data.u64(), event.flags, &mut buffer);
@@ -289,10 +289,9 @@ impl<'run> Worker<'run> {
         }
     }
 
-    /// Waits for events until `wake`.
-    fn wait(&self, wake: Offset, events: &mut Vec<epoll::Event>) {
+    /// Waits for events, for as long as is `left` until the next thing to do.
+    fn wait(&self, left: Duration, events: &mut Vec<epoll::Event>) {
         events.clear();
-        let left = wake.since(self.clock.now());
         self.sleep(if left <= SPIN { Duration::ZERO } else { left }, events);
     }
 

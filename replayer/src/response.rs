@@ -19,6 +19,13 @@ const MAX_LINE: u32 = 16 << 10;
 /// Made once: to make a searcher costs more than to search a head.
 static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
+static LINE_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n"));
+
+/// Where the first line of `bytes` ends.
+pub(crate) fn line_end(bytes: &[u8]) -> Option<usize> {
+    LINE_END.find(bytes)
+}
+
 /// Where the empty line begins that ends the head of a message.
 pub(crate) fn head_end(bytes: &[u8]) -> Option<usize> {
     HEAD_END.find(bytes)

@@ -16,6 +16,7 @@ use crate::correlate::answer::{
 };
 use crate::correlate::pattern::PlaceKind;
 use crate::correlate::value::{Strength, contains, strength};
+use crate::response::{head_end, line_end};
 
 /// The most fields that are taken out of one request.
 const MAX_FIELDS: usize = 20_000;
@@ -127,7 +128,7 @@ pub(crate) fn walk<'a>(text: &'a [u8], skip: usize, sink: &mut impl FnMut(&Field
             sink(field);
         }
     };
-    let Some(head) = memchr::memmem::find(text, b"\r\n\r\n") else { return };
+    let Some(head) = head_end(text) else { return };
     let line_end = memchr::memchr(b'\r', text).unwrap_or(head);
     let Some(target_at) = memchr::memchr(b' ', &text[..line_end]).map(|space| space + 1) else { return };
     let target_end = memchr::memrchr(b' ', &text[..line_end]).unwrap_or(line_end).max(target_at);
@@ -161,10 +162,10 @@ pub(crate) fn walk<'a>(text: &'a [u8], skip: usize, sink: &mut impl FnMut(&Field
 
 /// Names in lower case, and where the values stand, of the head that ends at `head`.
 pub(crate) fn header_fields(text: &[u8], head: usize) -> impl Iterator<Item = (Vec<u8>, Range<usize>)> {
-    let mut at = memchr::memmem::find(&text[..head], b"\r\n").map_or(head, |end| end + 2);
+    let mut at = line_end(&text[..head]).map_or(head, |end| end + 2);
     std::iter::from_fn(move || {
         while at < head {
-            let end = memchr::memmem::find(&text[at..head], b"\r\n").map_or(head, |end| at + end);
+            let end = line_end(&text[at..head]).map_or(head, |end| at + end);
             let (start, line) = (at, &text[at..end]);
             at = end + 2;
             let Some(colon) = memchr::memchr(b':', line) else { continue };
@@ -283,7 +284,7 @@ fn walk_multipart<'a>(from: usize, body: &'a [u8], content_type: &[u8], sink: &m
         let part_at = at + offset + delimiter.len();
         let part = &body[part_at..];
         at = part_at;
-        let Some(head) = memchr::memmem::find(part, b"\r\n\r\n") else { return };
+        let Some(head) = head_end(part) else { return };
         let Some(length) = memchr::memmem::find(&part[head + 4..], &delimiter) else { return };
         let fields = part[..head].to_ascii_lowercase();
         let value = part[head + 4..head + 4 + length].strip_suffix(b"\r\n").unwrap_or_default();

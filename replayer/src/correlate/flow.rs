@@ -15,6 +15,7 @@ use crate::correlate::pattern::{Extractor, GivenKind, Part, PartRef, Place, Plac
 use crate::correlate::rules::{ANY_ROUTE, Injection, Missing, Rule};
 use crate::correlate::track::{content, received};
 use crate::correlate::value::{Strength, strength};
+use crate::response::head_end;
 
 /// The most sessions that are told apart.
 const MAX_SESSIONS: usize = 1 << 20;
@@ -134,7 +135,7 @@ impl LoginFlow {
     fn is_logged_in(&self, exchange: &Exchange) -> bool {
         let mut text = Vec::new();
         received(exchange, &mut text);
-        let head = memchr::memmem::find(&text, b"\r\n\r\n").unwrap_or(text.len());
+        let head = head_end(&text).unwrap_or(text.len());
         header_fields(&text, head).any(|(name, range)| {
             let value = String::from_utf8_lossy(&text[range]).into_owned();
             if name == b"cookie" {

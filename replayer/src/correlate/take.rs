@@ -8,7 +8,7 @@ use httparse::ParserConfig;
 use crate::correlate::answer::{Given, walk_body, walk_head};
 use crate::correlate::links::Take;
 use crate::correlate::pattern::pattern_hash;
-use crate::response::head_end;
+use crate::response::{head_end, line_end};
 
 /// The longest answer that is kept for its values.
 pub(crate) const MAX_KEPT: usize = 8 << 20;
@@ -82,7 +82,7 @@ pub(crate) fn final_answer(mut raw: &[u8]) -> Option<(&[u8], &[u8])> {
 /// A body without its chunks; of a malformed one, what came before that.
 pub(crate) fn dechunked(mut body: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(body.len());
-    while let Some(line) = memchr::memmem::find(body, b"\r\n") {
+    while let Some(line) = line_end(body) {
         let digits = body[..line].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let size =
             std::str::from_utf8(&body[..digits]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());

@@ -3,10 +3,11 @@
 //! The head leaves alone; the body follows when the target says so, or after a second without an answer, as curl
 //! does it (RFC 9110, section 10.1.1). A final answer instead ends the turn, and the connection with it.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use captures::Offset;
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use super::Worker;
 use crate::response::head_end;
@@ -14,12 +15,13 @@ use crate::response::head_end;
 /// So long a body is kept back.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+// Written so by the plan, whatever was recorded.
+static EXPECTS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\nExpect: 100-continue\r\n"));
+
 /// Where the body of `text` begins, if its head asks for it to be kept back; else 0.
 pub(super) fn kept_back_from(text: &[u8]) -> usize {
     let Some(end) = head_end(text).filter(|end| end + 4 < text.len()) else { return 0 };
-    // Written so by the plan, whatever was recorded.
-    let asks = memmem::find(&text[..end + 2], b"\r\nExpect: 100-continue\r\n").is_some();
-    if asks { end + 4 } else { 0 }
+    if EXPECTS.find(&text[..end + 2]).is_some() { end + 4 } else { 0 }
 }
 
 impl Worker<'_> {

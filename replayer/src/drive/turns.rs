@@ -364,7 +364,7 @@ impl Worker<'_> {
                     if !active.reader.keep_alive() || !whole || ends {
                         self.close(index);
                     }
-                    self.end_turn(index, Ok(status));
+                    self.end_turn_at(index, Ok(status), now);
                     self.advance(index);
                     return;
                 }
@@ -404,7 +404,11 @@ impl Worker<'_> {
 
     /// Ends the active request's turn, if there is one, and drops the lane when it has done all its work.
     pub(super) fn end_turn(&mut self, index: u32, result: Result<u16, Failure>) {
-        let now = self.clock.now();
+        self.end_turn_at(index, result, self.clock.now());
+    }
+
+    /// The same, for what ended at `now`: when its last byte was read.
+    fn end_turn_at(&mut self, index: u32, result: Result<u16, Failure>, now: Offset) {
         let slot = &mut self.lanes[index as usize];
         let Some(lane) = &mut slot.lane else { return };
         let Some(request) =

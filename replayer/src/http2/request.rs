@@ -5,7 +5,9 @@
 //! memory for them, and an encoder has nothing to keep. Fields that concern a connection are left out, as RFC
 //! 9113, section 8.2.2 wants.
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
+
+use crate::response::{head_end, line_end};
 
 /// Numbers of fields in HPACK's static table (RFC 7541, Appendix A).
 const AUTHORITY: u8 = 1;
@@ -28,7 +30,7 @@ const OF_CONNECTION: [&[u8]; 7] = [
 
 /// Adds the header block of the request in `text`; its body. `None` when the text is no request.
 pub(super) fn encode<'a>(text: &'a [u8], secure: bool, block: &mut Vec<u8>) -> Option<&'a [u8]> {
-    let end = memmem::find(text, b"\r\n\r\n")?;
+    let end = head_end(text)?;
     let (head, body) = (&text[..end + 2], &text[end + 4..]);
     let mut lines = Lines(head);
     let line = lines.next()?;
@@ -91,7 +93,7 @@ impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let end = memmem::find(self.0, b"\r\n")?;
+        let end = line_end(self.0)?;
         let line = &self.0[..end];
         self.0 = &self.0[end + 2..];
         Some(line)
