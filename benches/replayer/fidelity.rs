@@ -1,7 +1,7 @@
 //! How true the moments are at which requests arrive.
 //!
 //! Deviation: arrival minus plan, with the least such offset that nobody is early; dispersion: variance over
-//! mean of the arrivals in 1 ms; KS: the largest distance between the distributions of gaps, arrived and planned.
+//! mean of the arrivals in 1 ms; rate error: by how much the slope of the arrivals over the plan is not one; KS: the largest distance between the distributions of gaps, arrived and planned.
 
 use std::path::Path;
 use std::process::Command;
@@ -72,7 +72,7 @@ fn row(name: &str, requests: &[Recorded], scale: &str) {
     let capture = folder.path().join("c.capture");
     write_capture(&capture, requests);
     let planned = planned(&capture, scale);
-    let sink = Sink::start();
+    let sink = Sink::awake();
     let output = Command::new(env!("CARGO_BIN_EXE_highwater"))
         .args(["replay", capture.to_str().unwrap(), "--scale", scale, "--threads", "1", "--quiet"])
         .args(["--target", &format!("http://{}", sink.address), "--out"])
@@ -103,17 +103,26 @@ fn row(name: &str, requests: &[Recorded], scale: &str) {
     deviations.iter_mut().for_each(|deviation| *deviation = (*deviation - least) * 1e6);
     deviations.sort_by(f64::total_cmp);
     let quantile = |share: f64| deviations[((deviations.len() - 1) as f64 * share) as usize];
-    let length = |moments: &[f64]| moments[moments.len() - 1] - moments[0];
     println!(
         "{name:<28} {:>9.0} {:>9.0} {:>9.0} {:>10.4} % {:>10.3} {:>8.4}{}",
         quantile(0.5),
         quantile(0.99),
         quantile(0.999),
-        100.0 * (length(&planned) / length(&arrivals) - 1.0).abs(),
+        100.0 * (slope(&planned, &arrivals) - 1.0).abs(),
         dispersion(&arrivals),
         ks(&gaps(&arrivals), &gaps(&planned)),
         if output.status.code() == Some(5) { "  (the run calls itself invalid)" } else { "" },
     );
+}
+
+/// The slope of the least-squares line of `ys` over `xs`.
+fn slope(xs: &[f64], ys: &[f64]) -> f64 {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (x, y) = (mean(xs), mean(ys));
+    let products = |a: &[f64], a_mean: f64, b: &[f64], b_mean: f64| -> f64 {
+        a.iter().zip(b).map(|(a, b)| (a - a_mean) * (b - b_mean)).sum()
+    };
+    products(xs, x, ys, y) / products(xs, x, xs, x)
 }
 
 /// The due moments of the plan that the program makes of the capture.

@@ -26,8 +26,17 @@ impl Sink {
         Self::answering(|_| ANSWER.to_vec())
     }
 
+    /// One that never sleeps, so that no moment is stamped later for its own waking up.
+    pub(crate) fn awake() -> Self {
+        Self::with(Timespec { tv_sec: 0, tv_nsec: 0 }, |_| ANSWER.to_vec())
+    }
+
     /// One that answers each piece of what it receives by `answer`.
     pub(crate) fn answering(answer: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
+        Self::with(Timespec { tv_sec: 0, tv_nsec: 50_000_000 }, answer)
+    }
+
+    fn with(timeout: Timespec, answer: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         // A longer queue than the default, for thousands of connections at once.
@@ -38,7 +47,7 @@ impl Sink {
             over: Arc::new(AtomicBool::new(false)),
         };
         let (arrivals, over) = (Arc::clone(&sink.arrivals), Arc::clone(&sink.over));
-        std::thread::spawn(move || serve(&listener, &arrivals, &over, answer));
+        std::thread::spawn(move || serve(&listener, &arrivals, &over, timeout, answer));
         sink
     }
 
@@ -60,6 +69,7 @@ fn serve(
     listener: &TcpListener,
     arrivals: &Mutex<Vec<Instant>>,
     over: &AtomicBool,
+    timeout: Timespec,
     mut answer: impl FnMut(&[u8]) -> Vec<u8>,
 ) {
     let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
@@ -71,7 +81,6 @@ fn serve(
     let mut stamped = Vec::new();
     while !over.load(Ordering::Relaxed) {
         events.clear();
-        let timeout = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         let _ = epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), Some(&timeout));
         for event in &events {
             if event.data.u64() == u64::MAX {
@@ -103,7 +112,9 @@ fn serve(
                 }
             }
         }
-        arrivals.lock().unwrap().append(&mut stamped);
+        if !stamped.is_empty() {
+            arrivals.lock().unwrap().append(&mut stamped);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! registered once, edge-triggered; a request is one `send` and usually one `recv`. Bodies go through one
 //! buffer per thread and are not kept.
 
+mod alarm;
 mod expect;
 mod given;
 mod hubs;
@@ -34,13 +35,12 @@ use crate::ledger::{Batch, Meter, Told};
 use crate::plan::Plan;
 use crate::schedule::Due;
 use crate::tls::Tls;
+use alarm::Alarm;
 use hubs::Hubs;
 use link::{Link, Slot};
 
 /// How often a worker tells the ledger what it did.
 const TELL: Duration = Duration::from_millis(100);
-/// A due moment this near is waited for without sleeping.
-const SPIN: Duration = Duration::from_micros(20);
 /// A lane with nothing to do for this long gives its connection up.
 const IDLE: Duration = Duration::from_secs(90);
 /// After an interruption, answers are waited for this long.
@@ -215,6 +215,7 @@ impl<'run> Worker<'run> {
             self.sleep(self.clock.until_start(), &mut events);
         }
         let mut woken = self.clock.now();
+        let mut alarm = Alarm::default();
         loop {
             let now = self.clock.now();
             while queue.is_empty() && !planned_all && now.plus(TELL) >= horizon {
@@ -280,19 +281,18 @@ impl<'run> Worker<'run> {
             let turn = self.clock.now();
             let second = self.meter.at(turn);
             second.loop_delay = second.loop_delay.max(turn.since(woken));
-            self.wait(wake.since(turn), &mut events);
+            let nap = alarm.nap(turn, wake.since(turn));
+            events.clear();
+            self.sleep(nap, &mut events);
             woken = self.clock.now();
+            if events.is_empty() {
+                alarm.woke(nap, woken.since(turn));
+            }
             for event in &events {
                 self.on_event(event.data.u64(), event.flags, &mut buffer);
                 self.advance_woken();
             }
         }
-    }
-
-    /// Waits for events, for as long as is `left` until the next thing to do.
-    fn wait(&self, left: Duration, events: &mut Vec<epoll::Event>) {
-        events.clear();
-        self.sleep(if left <= SPIN { Duration::ZERO } else { left }, events);
     }
 
     fn sleep(&self, left: Duration, events: &mut Vec<epoll::Event>) {
