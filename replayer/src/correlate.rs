@@ -18,6 +18,7 @@ pub(crate) mod bind;
 mod evidence;
 mod find;
 mod flow;
+pub(crate) mod kept;
 pub(crate) mod links;
 pub(crate) mod live;
 mod memory;

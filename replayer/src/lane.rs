@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use captures::{Bytes, Failure, Offset, Outcome};
 
-use crate::correlate::live::Keep;
+use crate::correlate::kept::Keep;
 use crate::plan::PlannedRequest;
 use crate::response::ResponseReader;
 use crate::schedule::Due;

@@ -9,15 +9,14 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use captures::Offset;
 
-use crate::answers::MAX_ANSWER;
+use crate::correlate::kept::Keep;
 use crate::correlate::links::{Links, NONE, Patch, SessionLinks};
 use crate::correlate::render::render;
 use crate::correlate::rules::Missing;
-use crate::correlate::take::{MAX_KEPT, sets_cookie, take};
+use crate::correlate::take::take;
 use crate::correlate::template::Whose;
 use crate::correlate::value::{AsIs, fold};
 use crate::plan::{Plan, PlannedRequest};
-use crate::response::head_end;
 use crate::schedule::{Due, FIRST_LAP};
 
 /// A store in which nothing happened for so long is given up: its copy was thinned out.
@@ -86,20 +85,6 @@ pub(crate) enum Turn {
     Ready(Offset),
     /// Never: a value is missing.
     Skip,
-}
-
-/// How much of an answer is to be kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Its head, if it sets a cookie.
-    Cookies,
-    /// All of it.
-    All,
-    /// Its beginning, for a look at it and not for its values.
-    Sample,
 }
 
 /// How often a rule was applied.
@@ -325,32 +310,4 @@ fn count(applied: &mut [Applied], patches: &[Patch], store: Option<&Store>) {
 
 const fn key(due: Due, request: &PlannedRequest) -> Key {
     Key { copy: due.copy, lap: due.lap, session: request.session }
-}
-
-/// Keeps what is needed of an answer, piece by piece.
-pub(crate) fn keep_piece(kept: &mut Vec<u8>, keep: Keep, piece: &[u8]) {
-    match keep {
-        Keep::Nothing => {}
-        Keep::Cookies => {
-            // A head comes whole, nearly always; else its beginning is kept until its end has come.
-            let is_first = kept.is_empty();
-            let needs_more = !is_first && head_end(kept).is_none();
-            let end = head_end(piece);
-            if (is_first && (end.is_none() || sets_cookie(piece))) || needs_more {
-                let end = end.map_or(piece.len(), |end| end + 4);
-                if kept.len() < MAX_KEPT {
-                    kept.extend_from_slice(&piece[..end]);
-                }
-            }
-        }
-        Keep::Sample => {
-            let room = MAX_ANSWER.saturating_sub(kept.len());
-            kept.extend_from_slice(&piece[..piece.len().min(room)]);
-        }
-        Keep::All => {
-            if kept.len() + piece.len() <= MAX_KEPT {
-                kept.extend_from_slice(piece);
-            }
-        }
-    }
 }

@@ -71,12 +71,16 @@ pub(crate) fn take(raw: &[u8], takes: &[Take], jar: &[(u64, u32)], found: &mut i
 pub(crate) fn final_answer(mut raw: &[u8]) -> Option<(&[u8], &[u8])> {
     loop {
         let end = head_end(raw)? + 4;
-        // `HTTP/1.1 1xx`
-        if raw.get(9) != Some(&b'1') || raw.get(9..12) == Some(b"101") {
+        if !is_informational(raw) {
             return Some(raw.split_at(end));
         }
         raw = &raw[end..];
     }
+}
+
+/// Whether an answer follows the one that begins here: `HTTP/1.1 1xx`.
+pub(crate) fn is_informational(head: &[u8]) -> bool {
+    head.get(9) == Some(&b'1') && head.get(9..12) != Some(b"101")
 }
 
 /// A body without its chunks; of a malformed one, what came before that.

@@ -16,7 +16,7 @@ use super::link::Link;
 use super::turns::sent_bytes;
 use super::{IDLE, Worker};
 use crate::client::{self, Moved};
-use crate::correlate::live::{Keep, keep_piece};
+use crate::correlate::kept::{Keep, keep_piece};
 use crate::http2::{Event, Tag, Talk, What};
 use crate::lane::{Active, LaneKey};
 use crate::order::{Lasted, Order};
@@ -357,9 +357,9 @@ impl Worker<'_> {
             active.received += event.bytes;
         }
         let result = match event.what {
-            What::Head(piece) => return keep_piece(&mut active.kept, active.keep, &piece),
+            What::Head(piece) => return keep_piece(&mut active.kept, &mut active.keep, &piece),
             What::Content(piece) if active.keep == Keep::Cookies || piece.is_empty() => return,
-            What::Content(piece) => return keep_piece(&mut active.kept, active.keep, &piece),
+            What::Content(piece) => return keep_piece(&mut active.kept, &mut active.keep, &piece),
             What::Ended(status) => {
                 if let Link::Open { used, .. } = &mut self.hubs.all[hub as usize].link {
                     *used = true;

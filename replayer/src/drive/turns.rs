@@ -11,7 +11,7 @@ use super::expect::kept_back_from;
 use super::{Link, MAX_DIALLED, Slot, Worker};
 use crate::answers::{KeptAnswer, MAX_ANSWER};
 use crate::client::{self, Moved};
-use crate::correlate::live::{Keep, keep_piece};
+use crate::correlate::kept::{Keep, keep_piece};
 use crate::lane::Active;
 use crate::plan::Plan;
 use crate::response::Step;
@@ -345,7 +345,7 @@ impl Worker<'_> {
             active.received += received as u64;
             match active.reader.feed(&buffer[..received]) {
                 Step::More => {
-                    keep_piece(&mut active.kept, active.keep, &buffer[..received]);
+                    keep_piece(&mut active.kept, &mut active.keep, &buffer[..received]);
                     let may_go_on = active.body_at > 0 && active.reader.may_go_on();
                     if may_go_on && !self.release_body(index) {
                         return self.advance(index);
@@ -358,7 +358,7 @@ impl Worker<'_> {
                 Step::Complete(taken) => {
                     *used = true;
                     let status = active.reader.status();
-                    keep_piece(&mut active.kept, active.keep, &buffer[..taken]);
+                    keep_piece(&mut active.kept, &mut active.keep, &buffer[..taken]);
                     let text = sent_bytes(active.own.as_deref(), self.plan, active.due.request);
                     let whole = taken == received && active.written == text.len();
                     if !active.reader.keep_alive() || !whole || ends {
