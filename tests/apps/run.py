@@ -4,7 +4,8 @@
     tests/apps/run.py HIGHWATER WORK_FOLDER [APP…]
 
 For each application: what a naive replay reaches (no value bound), then 1x and 5x with bindings found by itself; of
-Django's admin also a masked capture with real credentials, and one without its login. Reached is the share of the
+Django's admin also a masked capture with real credentials, and one without its login. With GOREPLAY=/path/to/gor in
+the environment GoReplay replays the same capture, as it was exported for it. Reached is the share of the
 answers that have the status of the recorded ones, and beside it the share of those that say what those said. Objects are what the database holds
 afterwards, above what it held before. Everything runs on loopback, on ports that the machine chooses; PostgreSQL is
 a cluster of its own in the work folder. `make apps` installs what this needs.
@@ -439,12 +440,44 @@ def replay(app, capture, name, *flags):
     return json.loads(done.stdout), made
 
 
+def exchanges_of(capture):
+    shown = subprocess.run([HIGHWATER, "inspect", capture, "--exchanges", "--json"], check=True, capture_output=True, text=True)
+    return [json.loads(one) for one in shown.stdout.splitlines()]
+
+
+def statuses(capture):
+    """The statuses of a capture by method and target, in the order of the requests."""
+    found = {}
+    for exchange in exchanges_of(capture):
+        found.setdefault((exchange["method"], exchange["target"]), []).append(exchange["status"])
+    return found
+
+
+def goreplay(app, capture, short):
+    """The share of the recorded statuses that GoReplay reaches, how many it sent, and what that made. What it sends
+    passes a recorder, so that both are counted alike."""
+    app.reset()
+    exported, seen = WORK / f"{short}.gor", WORK / f"{short}-goreplay.capture"
+    for file in (exported, seen):
+        file.unlink(missing_ok=True)
+    subprocess.run([HIGHWATER, "export", capture, "--format", "gor", "--out", exported], check=True, capture_output=True)
+    target, front = free_port(), free_port()
+    command = [HIGHWATER, "record", "--listen", f"127.0.0.1:{front}", "--upstream", f"127.0.0.1:{target}", "--out", seen]
+    with app.serve(target):
+        with Process(front, *command):
+            sent = [os.environ["GOREPLAY"], "--input-file", exported, "--output-http", f"http://127.0.0.1:{front}"]
+            subprocess.run([str(word) for word in sent], check=True, capture_output=True, timeout=600)
+        made = app.objects()
+    recorded, reached = statuses(capture), statuses(seen)
+    equal = sum(a == b for place, all in recorded.items() for a, b in zip(all, reached.get(place, [])))
+    return equal / sum(map(len, recorded.values())), sum(map(len, reached.values())), made
+
+
 def without_login(app, capture):
     """The capture from the first request after the login on: its sessions began before it."""
     cut = capture.with_name(f"{capture.stem}-cut.capture")
     cut.unlink(missing_ok=True)
-    shown = subprocess.run([HIGHWATER, "inspect", capture, "--exchanges", "--json"], check=True, capture_output=True, text=True)
-    exchanges = [json.loads(one) for one in shown.stdout.splitlines()]
+    exchanges = exchanges_of(capture)
     login = next(at for at, one in enumerate(exchanges) if one["method"] == "POST" and app.login[0] in one["target"])
     began = datetime.datetime.fromtimestamp(exchanges[login + 1]["arrived"] - 0.001, datetime.timezone.utc)
     command = [HIGHWATER, "cut", capture, "--from", began.isoformat(), "--out", cut]
@@ -473,6 +506,9 @@ def main():
             made = record(app, capture)
             print(f"{app.name}\n  {'recorded':<14} {'status':>8} {'alike':>8}   {'':>9}   {'':>22} {made}", flush=True)
             line("naive", *replay(app, capture, f"{short}-naive", "--no-correlate"))
+            if os.environ.get("GOREPLAY"):
+                ratio, sent, made = goreplay(app, capture, short)
+                print(f"  {'GoReplay':<14} {100 * ratio:6.2f} % {'':>8}   {sent:>4} sent   {'':>22}   {made}", flush=True)
             for scale in ("1x", "5x"):
                 summary, made = replay(app, capture, f"{short}-{scale}", "--scale", scale)
                 line(scale, summary, made)
