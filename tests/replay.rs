@@ -4,6 +4,7 @@ mod capacity;
 mod continued;
 mod gate;
 mod http2;
+mod made;
 mod observe;
 mod pace;
 mod places;

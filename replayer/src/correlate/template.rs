@@ -146,6 +146,8 @@ impl Template {
                 }
                 Piece::Jwt(table, column) => {
                     let key = cell(tables, *table, *column, whose);
+                    // `Bearer {{jwt:…}}` names again what the recorded value has before its token.
+                    let recorded = recorded.strip_prefix(out.as_slice()).unwrap_or(recorded);
                     match jwt::signed(recorded, key.as_bytes(), whose.later_ms) {
                         Some(token) => out.extend_from_slice(&token),
                         None => out.extend_from_slice(recorded),
@@ -286,6 +288,7 @@ mod tests {
             ("{{shifted}}", "2024-01-02T03:04:05Z", "2024-01-03T03:04:05Z"),
             ("{{shifted}}", "soon", "soon"),
             ("{{jwt:users.csv:email}}", "no token", "no token"),
+            ("Bearer {{jwt:users.csv:email}}", "Bearer no token", "Bearer no token"),
         ] {
             assert_eq!(made(template, recorded, &whose(3, 1, 0)), expected, "{template} of {recorded}");
         }
