@@ -91,13 +91,19 @@ class Database:
         command += ["-p", self.port, "-c", "fsync=off", "-c", "max_connections=200"]
         self.process = Process(self.port, *self.as_user, *command)
 
+    def answers(self):
+        """Whether it has started: it listens before it answers."""
+        return subprocess.run(self.psql("postgres", "select 1"), capture_output=True).returncode == 0
+
     def run(self, *command):
         command = self.as_user + [str(word) for word in command]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/tmp")
 
+    def psql(self, database, query):
+        return ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-Atc", query, database]
+
     def sql(self, database, query):
-        command = ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-Atc", query, database]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(self.psql(database, query), check=True, capture_output=True, text=True).stdout.strip()
 
     def renew(self, database, template=None):
         self.sql("postgres", f'drop database if exists "{database}" with (force)')
@@ -462,7 +468,7 @@ def goreplay(app, capture, short):
         file.unlink(missing_ok=True)
     subprocess.run([HIGHWATER, "export", capture, "--format", "gor", "--out", exported], check=True, capture_output=True)
     target, front = free_port(), free_port()
-    command = [HIGHWATER, "record", "--listen", f"127.0.0.1:{front}", "--upstream", f"127.0.0.1:{target}", "--out", seen]
+    command = [HIGHWATER, "record", "--listen", f"127.0.0.1:{front}", "--upstream", f"127.0.0.1:{target}", "--out", seen, "--record-replayed"]
     with app.serve(target):
         with Process(front, *command):
             sent = [os.environ["GOREPLAY"], "--input-file", exported, "--output-http", f"http://127.0.0.1:{front}"]
@@ -499,6 +505,7 @@ def main():
     database = Database()
     worst = 1.0
     with database.process:
+        until("PostgreSQL", database.answers)
         for short in sys.argv[3:] or APPS:
             app = APPS[short](database)
             capture = WORK / f"{short}.capture"
