@@ -20,6 +20,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("pingora", "recorder"),
     ("rustls-pki-types", "recorder"),
     ("pcap", "recorder"),
+    ("ring", "recorder"),
     ("aho-corasick", "recorder"),
     ("flate2", "captures"),
     ("brotli", "captures"),

@@ -159,7 +159,7 @@ impl Assembly {
         self.response_trailers = head::fields(fields);
     }
 
-    /// `length` bytes of a body went by unseen: what was kept before them stays, nothing after them is.
+    /// `length` bytes of a body went by unseen, or an unknown number when that is zero: what was kept before them stays, nothing after them is.
     pub(crate) fn on_missing(&mut self, of_request: bool, length: u64) {
         let body = if of_request { &mut self.request_body } else { &mut self.response_body };
         body.skip(length);

@@ -12,6 +12,7 @@ use pcap::{Capture, Offline, Precision};
 
 use crate::config::Policy;
 use crate::intake::body_policy;
+use crate::keylog::KeyLog;
 use crate::redact::MaskPolicy;
 use crate::wire::{Dissection, Link, Packet, WireCounts};
 
@@ -102,6 +103,11 @@ impl PacketReader {
     /// Keeps of bodies what the policy of a recording wants, of the connections of `ports` (of all, without any).
     pub fn new(policy: &Policy, masking: &MaskPolicy, ports: Vec<u16>) -> Self {
         Self { dissection: Dissection::new(body_policy(policy, masking), ports), started: None }
+    }
+
+    /// With these keys connections of TLS are read.
+    pub fn know_keys(&mut self, keys: KeyLog) {
+        self.dissection.know_keys(keys);
     }
 
     /// The next packet. Moments count from the first one.

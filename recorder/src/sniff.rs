@@ -145,9 +145,10 @@ impl Wiretap {
     }
 }
 
-/// Segments of these ports, and the later fragments of any.
+/// Segments and chunks of these ports, and the later fragments of any.
 fn of_ports(ports: &[u16]) -> String {
-    let ports: Vec<String> = ports.iter().map(|port| format!("tcp port {port}")).collect();
+    let ports: Vec<String> =
+        ports.iter().map(|port| format!("tcp port {port} or sctp port {port}")).collect();
     if ports.is_empty() {
         String::new()
     } else {

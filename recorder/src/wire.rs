@@ -1,7 +1,7 @@
 //! Reads HTTP exchanges out of captured packets: what `sniff` and the import of pcap files share.
 //!
 //! ```text
-//! frame ─▶ link ─▶ ip, fragments, tunnels ─▶ flows (TCP) ─▶ talk (HTTP/1, h2) ─▶ exchanges
+//! frame ─▶ link ─▶ ip, fragments, tunnels ─▶ flows (TCP, sctp) ─▶ talk (secure: TLS; HTTP/1, h2) ─▶ exchanges
 //! ```
 //!
 //! All of it is hostile input and none of it is trusted: memory is bounded whatever comes, nothing takes longer
@@ -17,20 +17,24 @@ mod ip;
 mod link;
 mod message;
 mod scene;
+mod sctp;
+mod secure;
 mod talk;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use captures::Offset;
 
-use self::flows::Flows;
+use self::flows::{Carrier, Close, Flows, Ordered, Parties, parties};
 use self::fragments::Fragments;
 pub use self::link::Link;
 use self::scene::Stage;
 pub use self::scene::WireCounts;
+use self::sctp::{Event, Sctp};
 use crate::assembly::{Assembly, BodyPolicy};
+use crate::keylog::KeyLog;
 
 /// Tunnels within tunnels.
 const DEEPEST: usize = 4;
@@ -52,6 +56,7 @@ pub struct Packet<'a> {
 pub(crate) struct Dissection {
     stage: Stage,
     flows: Flows,
+    sctp: Sctp,
     fragments: Fragments,
     ports: Vec<u16>,
     latest: Offset,
@@ -63,6 +68,7 @@ impl Dissection {
         Self {
             stage: Stage::new(policy),
             flows: Flows::default(),
+            sctp: Sctp::default(),
             fragments: Fragments::default(),
             ports,
             latest: Offset::ZERO,
@@ -103,10 +109,36 @@ impl Dissection {
     }
 
     fn on_exported(&mut self, at: Offset, record: &[u8]) {
-        match exported::exported(record) {
-            Some(exported) => self.flows.on_exported(&mut self.stage, at, &exported, &self.ports),
-            None => self.stage.counts.not_tcp += 1,
+        let Some(exported) = exported::exported(record) else {
+            self.stage.counts.not_tcp += 1;
+            return;
+        };
+        let (parties, side) = parties([exported.source, exported.target]);
+        if self.is_wanted(&parties) {
+            let exported::Exported { is_secure, content, .. } = exported;
+            let carrier = Carrier::Tcp;
+            let ordered = Ordered { at, parties, carrier, side, is_secure, content };
+            self.flows.on_ordered(&mut self.stage, ordered);
         }
+    }
+
+    /// A packet of SCTP; `false` when it is none.
+    fn on_sctp(&mut self, at: Offset, addresses: [IpAddr; 2], packet: &[u8]) -> bool {
+        let Some((parties, side)) = Sctp::between(addresses, packet) else { return false };
+        if self.is_wanted(&parties) {
+            let (stage, flows) = (&mut self.stage, &mut self.flows);
+            self.sctp.on_packet(at, parties, side, packet, &mut |parties, event| {
+                tell(stage, flows, parties, &event);
+            });
+        }
+        true
+    }
+
+    /// Whether one of the ports was asked for; counted when not.
+    fn is_wanted(&mut self, parties: &Parties) -> bool {
+        let is = self.ports.is_empty() || parties.iter().any(|party| self.ports.contains(&party.port()));
+        self.stage.counts.other_ports += u64::from(!is);
+        is
     }
 
     fn on_network(&mut self, at: Offset, packet: &[u8], depth: usize) {
@@ -131,6 +163,7 @@ impl Dissection {
                 let addresses = [datagram.source, datagram.destination];
                 self.flows.on_packet(&mut self.stage, at, addresses, payload, &self.ports)
             }
+            132 => self.on_sctp(at, [datagram.source, datagram.destination], payload),
             protocol if depth < DEEPEST => match ip::tunnelled(protocol, payload) {
                 Some(inner) => {
                     self.on_network(at, inner, depth + 1);
@@ -150,7 +183,14 @@ impl Dissection {
 
     /// Nothing more comes: everything that is open ends.
     pub(crate) fn finish(&mut self) {
+        let (stage, flows) = (&mut self.stage, &mut self.flows);
+        self.sctp.finish(&mut |parties, event| tell(stage, flows, parties, &event));
         self.flows.finish(&mut self.stage);
+    }
+
+    /// With these keys connections of TLS are read.
+    pub(crate) fn know_keys(&mut self, keys: KeyLog) {
+        self.stage.keys = keys;
     }
 
     /// What became of everything else.
@@ -162,4 +202,28 @@ impl Dissection {
     pub(crate) fn servers(&self) -> &[SocketAddr] {
         &self.stage.servers
     }
+}
+
+/// What happens on an association of SCTP, in the words of connections.
+fn tell(stage: &mut Stage, flows: &mut Flows, parties: Parties, event: &Event<'_>) {
+    let carrier = Carrier::Sctp;
+    let close = match *event {
+        Event::Said { at, side, content } => {
+            let ordered = Ordered { at, parties, carrier, side, is_secure: false, content };
+            return flows.on_ordered(stage, ordered);
+        }
+        Event::Unread(bytes) => return stage.counts.unread_bytes += bytes as u64,
+        Event::Repeated { differs } => {
+            stage.counts.repeated_segments += 1;
+            return stage.counts.differing_segments += u64::from(differs);
+        }
+        Event::Refused(bytes) => return stage.counts.refused_bytes += bytes as u64,
+        Event::Lost => {
+            stage.counts.gaps += 1;
+            Close::Lost
+        }
+        Event::Broken(side) => Close::Broken(side),
+        Event::Over => Close::Agreed,
+    };
+    flows.on_close(stage, parties, carrier, close);
 }

@@ -30,9 +30,10 @@ const BODY_LIMIT: Bytes = LARGEST_BODY;
 /// exchanges filtered and sampled as by `record`. What is no exchange, or cannot be read, is counted by reason.
 ///
 /// From packets HTTP/1 is read, on any port and in any order of segments, through VLANs, MPLS, PPPoE, GRE,
-/// VXLAN, Geneve, GTP and other tunnels, and HTTP/2 in the clear. TLS is recognised and counted, but not
-/// decrypted: no library that is kept well reads recorded TLS. With its keys tshark takes it off, and what it
-/// exports is read: tshark -r x.pcapng -o tls.keylog_file:KEYS -U 'OSI layer 7' -w plain.pcapng
+/// VXLAN, Geneve, GTP and other tunnels, over TCP and SCTP, and HTTP/2. TLS 1.2 and 1.3 are read when their keys
+/// are known, from --keylog or from within a pcapng file (editcap --inject-secrets), for the suites of AES-GCM and
+/// ChaCha20-Poly1305; all else of TLS is counted. Other suites tshark can take off, and what it exports is read:
+/// tshark -r x.pcapng -o tls.keylog_file:KEYS -U 'OSI layer 7' -w plain.pcapng
 ///
 /// Access logs are known in the formats common and combined (with $request_time or a duration behind it), of
 /// Application and Classic Load Balancers, CloudFront and IIS (by their #Fields), Envoy, Traefik, Caddy and nginx
@@ -64,8 +65,8 @@ pub(crate) struct ImportArgs {
     /// Of packets: only connections of this port; may be repeated
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
-    /// Not to be had: it says how to decrypt instead
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// Of packets: the keys of TLS, as browsers, curl and others write them (SSLKEYLOGFILE)
+    #[arg(long, value_name = "FILE")]
     keylog: Option<PathBuf>,
     /// One JSON object on stdout that says what was read and what was not
     #[arg(long)]
@@ -89,14 +90,6 @@ struct Plan<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: &ImportArgs, globals: &Globals) -> Result<(), Complaint> {
-    if let Some(keys) = &args.keylog {
-        let mend = format!(
-            "let tshark do it, and import what it exports: tshark -r x.pcapng -o tls.keylog_file:{} -U 'OSI layer 7' \
-             -w plain.pcapng",
-            keys.display()
-        );
-        return Err(Complaint::new(Exit::Usage, "--keylog", "TLS is not decrypted here", mend));
-    }
     let mut policy = args.policy.resolve(BODY_LIMIT)?;
     let masking = args.mask.resolve()?;
     let mut inputs = Vec::new();
@@ -117,6 +110,9 @@ pub(crate) fn run(args: &ImportArgs, globals: &Globals) -> Result<(), Complaint>
     if packet_files > 0 && packet_files < inputs.len() {
         let mend = "import them one by one; `highwater cut` merges the captures";
         return Err(usage("import", "files of packets and others do not belong together", mend));
+    }
+    if packet_files == 0 && args.keylog.is_some() {
+        return Err(usage("--keylog", "opens packets, and there are none", "leave it out"));
     }
     if packet_files == 0 && !args.policy.tells_sessions() {
         policy.sessions.keys =

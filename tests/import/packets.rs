@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{exchanges, imported, text};
+use super::{exchanges, imported, material, text};
 use crate::support::{run, stderr};
 
 /// A segment of IPv4 and TCP.
@@ -96,11 +96,59 @@ fn what_was_taken_out_of_tls_is_read_as_secure() {
     assert_eq!(shown["response"]["body"]["text"], "ok");
 }
 
+/// What Wireshark keeps of its own tests: two connections of TLS 1.2, each behind its secrets.
 #[test]
-fn to_decrypt_is_refused_with_the_way_to_do_it() {
-    let output = run(&["import", "x.pcap", "--out", "x.capture", "--keylog", "keys.log"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("tls.keylog_file:keys.log"), "{}", stderr(&output));
+fn tls_is_read_with_keys_of_the_file_or_of_another_and_counted_without() {
+    let Some(folder) = material("pcap") else { return };
+    let folder_out = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder_out.path().join(name);
+    let (mut without, mut keys) = (Vec::new(), Vec::new());
+    let whole = std::fs::read(folder.join("wireshark__tls12-dsb.pcapng")).unwrap();
+    let mut rest = &whole[..];
+    while let Some(head) = rest.first_chunk::<8>() {
+        let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let (block, after) = rest.split_at(length);
+        rest = after;
+        if head[0] == 10 {
+            let length = u32::from_le_bytes([block[12], block[13], block[14], block[15]]) as usize;
+            keys.extend_from_slice(&block[16..16 + length]);
+        } else {
+            without.extend_from_slice(block);
+        }
+    }
+    write(&at("whole.pcapng"), &whole);
+    write(&at("without.pcapng"), &without);
+    write(&at("keys.log"), &keys);
+    write(&at("none.log"), b"# nothing\n");
+
+    let keys = at("keys.log");
+    let cases: [(&str, &[&str], usize); 3] = [
+        ("whole.pcapng", &[], 2),
+        ("without.pcapng", &[], 0),
+        ("without.pcapng", &["--keylog", text(&keys)], 2),
+    ];
+    for (turn, (file, more, expected)) in cases.into_iter().enumerate() {
+        let out = at(&format!("{turn}.capture"));
+        let said = imported(&at(file), &out, more);
+        let found = exchanges(&out);
+        assert_eq!(found.len(), expected, "{file} {more:?}");
+        let counts = &said["counts"];
+        assert_eq!(counts["tls_connections"], 2);
+        assert_eq!(counts["tls_connections_read"].as_u64().unwrap_or(0), expected as u64);
+        for (exchange, host) in found.iter().zip(["example.com", "example.net"]) {
+            assert_eq!((&exchange["method"], &exchange["host"]), (&"HEAD".into(), &host.into()));
+        }
+    }
+    let output = run(&[
+        "import",
+        text(&at("without.pcapng")),
+        "--out",
+        text(&at("y.capture")),
+        "--keylog",
+        text(&at("none.log")),
+    ]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("none.log: holds no keys of TLS; "), "{}", stderr(&output));
 }
 
 fn write(path: &Path, bytes: &[u8]) {

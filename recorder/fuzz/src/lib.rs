@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use captures::Bytes;
 use recorder::{
-    BodyRules, Filters, Intake, Kept, KeyRule, Link, MaskPolicy, PacketReader, Policy, RawPacket, SamplingRatio,
+    BodyRules, Filters, Intake, Kept, KeyLog, KeyRule, Link, MaskPolicy, PacketReader, Policy, RawPacket, SamplingRatio,
     SessionPolicy,
 };
 
@@ -26,6 +26,11 @@ impl Default for Watched {
 }
 
 impl Watched {
+    /// Opens TLS by these keys.
+    pub fn know_keys(&mut self, keys: KeyLog) {
+        self.reader.know_keys(keys);
+    }
+
     /// A packet of a file.
     pub fn on_packet(&mut self, packet: RawPacket<'_>) {
         self.reader.on_packet(packet);

@@ -73,6 +73,8 @@ pub(super) struct Tap {
     length: u64,
     /// What is wanted; unknown until the first byte.
     kept: Option<Kept>,
+    /// Whether something went by unseen.
+    has_gap: bool,
     stored: Stored,
     lease: Option<Lease>,
     digest: Option<Box<BodyDigest>>,
@@ -126,8 +128,9 @@ impl Tap {
         }
     }
 
-    /// `length` bytes went by unseen.
+    /// `length` bytes went by unseen, or an unknown number when that is zero.
     pub(super) fn skip(&mut self, length: u64) {
+        self.has_gap = true;
         self.length += length;
         self.kept = Some(Kept::Nothing);
         self.digest = None;
@@ -212,7 +215,7 @@ impl Tap {
         };
         Body {
             length: self.length,
-            cut: self.length > stored.len() as u64,
+            cut: self.has_gap || self.length > stored.len() as u64,
             stored,
             digest: self.digest.map(|digest| digest.finish()),
             decoded: false,

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use captures::Offset;
 
-use super::exported::Exported;
 use super::half::Half;
 use super::link::number;
 use super::scene::Stage;
@@ -32,7 +31,46 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-type Key = [SocketAddr; 2];
+/// Two parties in the order of their addresses.
+pub(super) type Parties = [SocketAddr; 2];
+
+/// What a conversation is told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    parties: Parties,
+    carrier: Carrier,
+}
+
+/// What carries a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Carrier {
+    Tcp,
+    Sctp,
+}
+
+/// Content that somebody else put in order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ordered<'a> {
+    pub(super) at: Offset,
+    pub(super) parties: Parties,
+    pub(super) carrier: Carrier,
+    /// Whose it is.
+    pub(super) side: Side,
+    /// Whether it was within TLS.
+    pub(super) is_secure: bool,
+    pub(super) content: &'a [u8],
+}
+
+/// How a conversation that somebody else puts in order ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Close {
+    /// By both parties' word.
+    Agreed,
+    /// One party broke off.
+    Broken(Side),
+    /// What follows is not known.
+    Lost,
+}
 
 /// The connections that are followed.
 #[derive(Debug, Default)]
@@ -86,31 +124,46 @@ impl Flows {
             stage.counts.other_ports += 1;
             return true;
         }
-        let (key, side) = key([SocketAddr::new(addresses[0], from), SocketAddr::new(addresses[1], to)]);
+        let (parties, side) =
+            parties([SocketAddr::new(addresses[0], from), SocketAddr::new(addresses[1], to)]);
+        let key = Key { parties, carrier: Carrier::Tcp };
         self.on_segment(stage, at, key, side, &segment, false);
         true
     }
 
-    /// Content that somebody else put in order.
-    pub(super) fn on_exported(
-        &mut self,
-        stage: &mut Stage,
-        at: Offset,
-        exported: &Exported<'_>,
-        ports: &[u16],
-    ) {
-        let Exported { source, target, is_secure, content } = *exported;
-        if !ports.is_empty() && !ports.contains(&source.port()) && !ports.contains(&target.port()) {
-            stage.counts.other_ports += 1;
-            return;
-        }
-        let (key, side) = key([source, target]);
-        let flow = self.numbers.get(&key).and_then(|&slot| self.slots[slot].as_ref());
-        // It comes next, and its sender has heard all that came before.
-        let next = |side: Side| flow.map_or(0, |flow| flow.halves[side].next_sequence());
-        let (sequence, acknowledged) = (next(side), Some(next(1 - side)));
-        let segment = Segment { sequence, acknowledged, flags: ACK, payload: content };
+    /// What one party says next.
+    pub(super) fn on_ordered(&mut self, stage: &mut Stage, ordered: Ordered<'_>) {
+        let Ordered { at, parties, carrier, side, is_secure, content } = ordered;
+        let key = Key { parties, carrier };
+        let segment = self.next_segment(key, side, ACK, content);
         self.on_segment(stage, at, key, side, &segment, is_secure);
+    }
+
+    /// A conversation that somebody else puts in order is over.
+    pub(super) fn on_close(&mut self, stage: &mut Stage, parties: Parties, carrier: Carrier, close: Close) {
+        let key = Key { parties, carrier };
+        let Some(&slot) = self.numbers.get(&key) else { return };
+        let at = self.slots[slot].as_ref().map_or(self.now, |flow| flow.last);
+        let ends: &[(Side, u8)] = match close {
+            Close::Agreed => &[(0, FIN), (1, FIN)],
+            Close::Broken(0) => &[(0, RST)],
+            Close::Broken(_) => &[(1, RST)],
+            Close::Lost => &[],
+        };
+        for &(side, flags) in ends {
+            let segment = self.next_segment(key, side, flags | ACK, &[]);
+            self.on_segment(stage, at, key, side, &segment, false);
+        }
+        if self.numbers.get(&key) == Some(&slot) {
+            self.close(stage, slot);
+        }
+    }
+
+    /// A segment that comes next, and whose sender has heard all that came before.
+    fn next_segment<'a>(&self, key: Key, side: Side, flags: u8, payload: &'a [u8]) -> Segment<'a> {
+        let flow = self.numbers.get(&key).and_then(|&slot| self.slots[slot].as_ref());
+        let next = |side: Side| flow.map_or(0, |flow| flow.halves[side].next_sequence());
+        Segment { sequence: next(side), acknowledged: Some(next(1 - side)), flags, payload }
     }
 
     fn on_segment(
@@ -323,7 +376,11 @@ impl Flow {
 
     fn say(&mut self, stage: &mut Stage, side: Side, stretch: Stretch<'_>) {
         let server_is_heard = self.server_is_heard(side);
-        self.talk.on_bytes(&mut stage.scene(self.key, self.is_secure, server_is_heard), side, stretch);
+        self.talk.on_bytes(
+            &mut stage.scene(self.key.parties, self.is_secure, server_is_heard),
+            side,
+            stretch,
+        );
         self.halves[side].advance(stretch.bytes.len());
     }
 
@@ -361,7 +418,11 @@ impl Flow {
                     self.ended[side] = true;
                     let at = self.halves[side].end.map_or(self.last, |(_, at)| at);
                     let server_is_heard = self.server_is_heard(side);
-                    self.talk.on_end(&mut stage.scene(self.key, self.is_secure, server_is_heard), side, at);
+                    self.talk.on_end(
+                        &mut stage.scene(self.key.parties, self.is_secure, server_is_heard),
+                        side,
+                        at,
+                    );
                     progress = true;
                 }
             }
@@ -380,7 +441,7 @@ impl Flow {
         stage.counts.gaps += 1;
         stage.counts.gap_bytes += gap;
         let server_is_heard = self.server_is_heard(side);
-        self.talk.on_gap(&mut stage.scene(self.key, self.is_secure, server_is_heard), side, at, gap);
+        self.talk.on_gap(&mut stage.scene(self.key.parties, self.is_secure, server_is_heard), side, at, gap);
         self.halves[side].skip(gap);
     }
 
@@ -407,7 +468,7 @@ impl Flow {
             self.give_up_waiting(stage);
         }
         let at = self.over.unwrap_or(self.last);
-        self.talk.on_finish(&mut stage.scene(self.key, self.is_secure, true), at, self.reset_by);
+        self.talk.on_finish(&mut stage.scene(self.key.parties, self.is_secure, true), at, self.reset_by);
         stage.counts.http_connections += u64::from(self.talk.is_http());
         let is_read = self.talk.is_http() || self.talk.is_http2();
         let is_other = self.has_content && !is_read && !self.talk.is_closed_to_us();
@@ -416,7 +477,7 @@ impl Flow {
 }
 
 /// The two parties in their order, and which of them is the first of `sender_first`.
-fn key(sender_first: [SocketAddr; 2]) -> (Key, Side) {
+pub(super) fn parties(sender_first: [SocketAddr; 2]) -> (Parties, Side) {
     let [source, target] = sender_first;
     if source <= target { ([source, target], 0) } else { ([target, source], 1) }
 }

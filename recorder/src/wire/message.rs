@@ -199,6 +199,25 @@ fn content_length(fields: &[u8]) -> Option<u64> {
     std::str::from_utf8(first).ok()?.parse().ok().filter(|length| *length < LONGEST)
 }
 
+/// What a head says whose end was not captured: its whole lines. Of a request they must hold method and target, of
+/// a response the status; `None` when they do not.
+pub(super) fn cut_head(mut head: Vec<u8>, is_request: bool) -> Option<Vec<u8>> {
+    if let Some(end) = memchr::memrchr(b'\n', &head) {
+        head.truncate(end + 1);
+    } else {
+        // A target is whole where a version begins behind it.
+        let version = head.iter().rposition(|&byte| byte == b' ').map(|at| &head[at + 1..]);
+        let is_whole = |version: &[u8]| begins(version, b"HTTP/");
+        let blanks = head.iter().filter(|&&byte| byte == b' ').count();
+        if !(if is_request { blanks >= 2 && version.is_some_and(is_whole) } else { is_status_line(&head) }) {
+            return None;
+        }
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    Some(head)
+}
+
 /// Where a head in `bytes` ends (behind its empty line), when the bytes before `scanned` hold no end.
 pub(super) fn head_end(bytes: &[u8], scanned: usize) -> Option<usize> {
     let from = scanned.saturating_sub(3).min(bytes.len());

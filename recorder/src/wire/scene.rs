@@ -7,6 +7,7 @@ use captures::{ConnectionId, Ending, Offset};
 
 use super::talk::Side;
 use crate::assembly::{Assembly, BodyPolicy, ResponseHead};
+use crate::keylog::KeyLog;
 
 /// Servers that are told apart.
 const MOST_SERVERS: usize = 1_024;
@@ -26,7 +27,7 @@ pub struct WireCounts {
     pub unknown_link: u64,
     /// Packets that hold nothing of IPv4 or IPv6, or are broken.
     pub not_ip: u64,
-    /// Packets of IP that are neither TCP nor a known tunnel.
+    /// Packets of IP that are neither TCP, SCTP nor a known tunnel.
     pub not_tcp: u64,
     /// Packets of other ports than those that were asked for.
     pub other_ports: u64,
@@ -36,12 +37,16 @@ pub struct WireCounts {
     pub fragments_lost: u64,
     /// Packets out of their order in time.
     pub earlier_packets: u64,
-    /// Connections of TCP.
+    /// Connections of TCP, and associations of SCTP on which something was said.
     pub connections: u64,
     /// Connections on which HTTP/1 was spoken.
     pub http_connections: u64,
-    /// Connections that speak TLS, and therefore are not read.
+    /// Connections that speak TLS. Without their keys they are not read.
     pub tls_connections: u64,
+    /// Of those the ones in which something was read.
+    pub tls_connections_read: u64,
+    /// Of those the ones that could not be read to their end.
+    pub tls_connections_lost: u64,
     /// Connections that speak HTTP/2.
     pub http2_connections: u64,
     /// Sides of those that could not be read to their end.
@@ -68,6 +73,8 @@ pub struct WireCounts {
     pub unread_bytes: u64,
     /// Messages that began and could not be read.
     pub unreadable_messages: u64,
+    /// Messages whose heads were not captured whole, and which are read as far as they were.
+    pub cut_heads: u64,
     /// Responses to requests that were not captured.
     pub responses_without_request: u64,
     /// Requests whose responses were not captured.
@@ -80,7 +87,7 @@ pub struct WireCounts {
 
 impl WireCounts {
     /// Every count with its name.
-    pub fn rows(&self) -> [(&'static str, u64); 29] {
+    pub fn rows(&self) -> [(&'static str, u64); 32] {
         [
             ("packets", self.packets),
             ("bytes", self.bytes),
@@ -94,6 +101,8 @@ impl WireCounts {
             ("connections", self.connections),
             ("http_connections", self.http_connections),
             ("tls_connections", self.tls_connections),
+            ("tls_connections_read", self.tls_connections_read),
+            ("tls_connections_lost", self.tls_connections_lost),
             ("http2_connections", self.http2_connections),
             ("http2_sides_lost", self.http2_sides_lost),
             ("other_connections", self.other_connections),
@@ -107,6 +116,7 @@ impl WireCounts {
             ("refused_bytes", self.refused_bytes),
             ("unread_bytes", self.unread_bytes),
             ("unreadable_messages", self.unreadable_messages),
+            ("cut_heads", self.cut_heads),
             ("responses_without_request", self.responses_without_request),
             ("requests_without_response", self.requests_without_response),
             ("interim_responses", self.interim_responses),
@@ -120,6 +130,7 @@ impl WireCounts {
 pub(super) struct Stage {
     pub(super) counts: WireCounts,
     pub(super) policy: BodyPolicy,
+    pub(super) keys: KeyLog,
     pub(super) done: VecDeque<Box<Assembly>>,
     pub(super) servers: Vec<SocketAddr>,
     /// Whether the list of servers is written down already.
@@ -135,6 +146,8 @@ pub(super) struct Stage {
 pub(super) struct Scene<'a> {
     pub(super) counts: &'a mut WireCounts,
     pub(super) policy: &'a BodyPolicy,
+    /// Those of connections within TLS.
+    pub(super) keys: &'a KeyLog,
     /// Whether anything of the server was ever captured.
     pub(super) server_is_heard: bool,
     /// Whether the connection is within TLS.
@@ -155,6 +168,7 @@ impl Stage {
         Self {
             counts: WireCounts::default(),
             policy,
+            keys: KeyLog::default(),
             done: VecDeque::new(),
             servers: Vec::new(),
             servers_are_known: false,
@@ -187,6 +201,7 @@ impl Stage {
         Scene {
             counts: &mut self.counts,
             policy: &self.policy,
+            keys: &self.keys,
             server_is_heard,
             is_secure,
             parties,
@@ -203,6 +218,12 @@ impl Stage {
 }
 
 impl Scene<'_> {
+    /// The same, of what is said within TLS.
+    pub(super) const fn secured(&mut self) -> &mut Self {
+        self.is_secure = true;
+        self
+    }
+
     pub(super) fn new_connection(&mut self) -> ConnectionId {
         *self.connections += 1;
         ConnectionId(*self.connections - 1)

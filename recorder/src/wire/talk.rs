@@ -4,8 +4,10 @@
 //! the next response answers the oldest request that has none. Behind a gap the order proves nothing: then a
 //! response belongs to the last request that its sender had received, which TCP's acknowledgements tell.
 //!
-//! An upgrade or a tunnel ends the reading: what passes then is not understood, unless it is HTTP/2.
+//! An upgrade or a tunnel ends the reading: what passes then is not understood, unless it is HTTP/2. Within TLS
+//! there is another conversation of the same kind, which is read when its keys are known.
 
+mod gaps;
 mod parts;
 
 use std::collections::VecDeque;
@@ -18,6 +20,7 @@ use self::parts::{Reader, State};
 use super::h2::{self, Http2};
 use super::message::{self, Chunks, Framing, Looks, Piece};
 use super::scene::Scene;
+use super::secure::{Closed, Secure};
 use crate::assembly::{Assembly, ResponseHead};
 
 /// Requests of one connection that may wait for their answers.
@@ -56,6 +59,8 @@ enum Mode {
     #[default]
     Messages,
     Http2(Box<Http2>),
+    /// TLS, of which the keys may be known.
+    Secure(Box<Secure>),
     /// What passes is nobody's business.
     Tunnel,
     Tls,
@@ -75,19 +80,27 @@ impl Talk {
     }
 
     /// Whether HTTP/1 was spoken.
-    pub(super) const fn is_http(&self) -> bool {
-        self.is_http
+    pub(super) fn is_http(&self) -> bool {
+        self.is_http || matches!(&self.mode, Mode::Secure(secure) if secure.talk.is_http())
     }
 
     /// Whether HTTP/2 was spoken.
     pub(super) fn is_http2(&self) -> bool {
-        matches!(&self.mode, Mode::Http2(http2) if http2.is_certain())
+        match &self.mode {
+            Mode::Http2(http2) => http2.is_certain(),
+            Mode::Secure(secure) => secure.talk.is_http2(),
+            Mode::Messages | Mode::Tunnel | Mode::Tls => false,
+        }
     }
 
     /// The bytes of memory that what is being read takes, beside the exchanges.
     pub(super) fn held(&self) -> usize {
         let heads = self.readers[0].head.len() + self.readers[1].head.len();
-        if let Mode::Http2(http2) = &self.mode { heads + http2.held() } else { heads }
+        match &self.mode {
+            Mode::Http2(http2) => heads + http2.held(),
+            Mode::Secure(secure) => heads + secure.held(),
+            Mode::Messages | Mode::Tunnel | Mode::Tls => heads,
+        }
     }
 
     /// Whether what is said is not read any more.
@@ -103,6 +116,11 @@ impl Talk {
             match &mut self.mode {
                 Mode::Messages => {}
                 Mode::Http2(http2) => return http2.on_bytes(scene, side, rest),
+                Mode::Secure(secure) => {
+                    return if let Err(Closed) = secure.on_bytes(scene, side, rest) {
+                        self.on_closed(scene, rest.at);
+                    };
+                }
                 Mode::Tunnel | Mode::Tls => return,
             }
             let used = match self.readers[side].state {
@@ -143,9 +161,14 @@ impl Talk {
             Looks::Request => self.client = Some(side),
             Looks::Response => self.client = Some(1 - side),
             Looks::Tls if was_seeking => {
-                self.mode = Mode::Tls;
                 scene.counts.tls_connections += 1;
-                return Some(stretch.bytes.len());
+                if scene.keys.connections() == 0 || !begins_hello(bytes) {
+                    self.mode = Mode::Tls;
+                    return Some(stretch.bytes.len());
+                }
+                self.client = Some(side);
+                self.mode = Mode::Secure(Box::new(Secure::new(side)));
+                return Some(blank);
             }
             Looks::Tls | Looks::Nothing => {
                 if was_seeking && self.client == Some(1 - side) && h2::begins_with_settings(bytes) {
@@ -232,7 +255,8 @@ impl Talk {
         assembly.on_attempt();
         scene.place(&mut assembly, side);
         let place = reader.place;
-        self.exchanges.push_back(Pending::new(assembly, place, kind));
+        let is_cut = std::mem::take(&mut reader.is_cut);
+        self.exchanges.push_back(Pending { is_cut, ..Pending::new(assembly, place, kind) });
         reader.begin_body(framing);
         if framing == Framing::Length(0) {
             self.on_request_end(scene, at);
@@ -245,6 +269,7 @@ impl Talk {
         let status = message::status_of(line).unwrap_or(0);
         if (100..200).contains(&status) && status != 101 {
             scene.counts.interim_responses += 1;
+            self.readers[side].is_cut = false;
             self.readers[side].state = State::Between;
             return;
         }
@@ -253,6 +278,7 @@ impl Talk {
         let kind = answered.map_or(Kind::Ordinary, |index| self.exchanges[index].kind);
         let framing = message::response_framing(fields, status, kind == Kind::Head);
         reader.is_orphan = answered.is_none();
+        let is_cut = std::mem::take(&mut reader.is_cut);
         let version = message::version_of(line);
         let is_http2 = status == 101 && message::upgrades_to_http2(fields);
         let Some(index) = answered else {
@@ -273,6 +299,7 @@ impl Talk {
         };
         let pending = &mut self.exchanges[index];
         pending.answer = Answer::Begun;
+        pending.is_cut |= is_cut;
         let fields = fields.to_vec();
         let head = ResponseHead { began: reader.began, status, version, fields };
         scene.respond(&mut pending.assembly, head);
@@ -458,59 +485,13 @@ impl Talk {
         }
     }
 
-    /// `length` bytes of one party are missing.
-    pub(super) fn on_gap(&mut self, scene: &mut Scene<'_>, side: Side, at: Offset, length: u64) {
-        match &mut self.mode {
-            Mode::Messages => {}
-            Mode::Http2(http2) => return http2.on_gap(scene, side, at, length),
-            Mode::Tunnel | Mode::Tls => return,
-        }
-        let reader = &mut self.readers[side];
-        // How much of it lies within the body, whether the message ends with that, and whether it is known how
-        // the stream goes on.
-        let (within, is_end, goes_on) = match reader.state {
-            State::Body(Framing::Length(left)) => {
-                let within = left.min(length);
-                reader.state = State::Body(Framing::Length(left - within));
-                (within, left == within, left >= length)
-            }
-            State::Body(Framing::UntilClose) => (length, false, true),
-            State::Body(Framing::Chunked) => {
-                let goes_on = reader.chunks.skip(length);
-                (length, !goes_on, goes_on)
-            }
-            State::Head => {
-                scene.counts.unreadable_messages += 1;
-                reader.head.clear();
-                (0, false, false)
-            }
-            State::Seeking | State::Between | State::Over => (0, false, false),
-        };
-        let is_client = self.client == Some(side);
-        if within > 0 {
-            let pending = if is_client { self.exchanges.back_mut() } else { self.being_answered(side) };
-            if let Some(pending) = pending {
-                pending.missing += within;
-                pending.assembly.on_missing(is_client, within);
-            }
-        }
-        if is_end {
-            self.on_message_end(scene, side, at);
-        }
-        if !goes_on {
-            let reader = &mut self.readers[side];
-            reader.state = State::Seeking;
-            reader.is_lost = true;
-            reader.chunks = Chunks::default();
-        }
-    }
-
     /// One party says that it will say no more.
     pub(super) fn on_end(&mut self, scene: &mut Scene<'_>, side: Side, at: Offset) {
         let was = std::mem::replace(&mut self.readers[side].state, State::Over);
         match &mut self.mode {
             Mode::Messages => {}
             Mode::Http2(http2) => return http2.on_end(scene, side, at),
+            Mode::Secure(secure) => return secure.talk.on_end(scene.secured(), side, at),
             Mode::Tunnel | Mode::Tls => return,
         }
         if self.client == Some(side) {
@@ -542,10 +523,32 @@ impl Talk {
         for pending in std::mem::take(&mut self.exchanges) {
             pending.finish(scene, at, reset_by.map(|side| self.client == Some(side)));
         }
-        if let Mode::Http2(http2) = &mut self.mode {
-            http2.on_finish(scene, at, reset_by);
+        match &mut self.mode {
+            Mode::Http2(http2) => http2.on_finish(scene, at, reset_by),
+            Mode::Secure(secure) => {
+                scene.counts.tls_connections_read += u64::from(secure.is_read());
+                secure.talk.on_finish(scene.secured(), at, reset_by);
+            }
+            Mode::Messages | Mode::Tunnel | Mode::Tls => {}
         }
     }
+
+    /// Nothing more can be read within TLS.
+    fn on_closed(&mut self, scene: &mut Scene<'_>, at: Offset) {
+        if let Mode::Secure(mut secure) = std::mem::replace(&mut self.mode, Mode::Tls)
+            && secure.is_read()
+        {
+            scene.counts.tls_connections_read += 1;
+            scene.counts.tls_connections_lost += 1;
+            scene.counts.http_connections += u64::from(secure.talk.is_http());
+            secure.talk.on_finish(scene.secured(), at, None);
+        }
+    }
+}
+
+/// Whether a record of TLS begins the hello of a client.
+fn begins_hello(bytes: &[u8]) -> bool {
+    bytes.get(5) == Some(&1)
 }
 
 /// The first line without its end, and what follows it.

@@ -3,6 +3,8 @@
 //! The packets are made as RFC 791 and RFC 9293 draw them; what they hold is written out in each test.
 
 mod h2;
+mod sctp;
+mod secure;
 
 use std::net::Ipv4Addr;
 
@@ -11,6 +13,7 @@ use proptest::prelude::*;
 
 use super::{Dissection, Link, Packet, WireCounts};
 use crate::assembly::{BodyPolicy, Room};
+use crate::keylog::KeyLog;
 use crate::policy::{BodyRules, Kept};
 
 const CLIENT: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 1), 40_000);
@@ -76,11 +79,15 @@ fn dissection() -> Dissection {
 
 /// What is read of these segments, a millisecond apart.
 fn read(sent: &[Sent]) -> (Vec<Exchange>, WireCounts) {
+    read_packets(&sent.iter().map(packet).collect::<Vec<_>>(), KeyLog::default())
+}
+
+fn read_packets(packets: &[Vec<u8>], keys: KeyLog) -> (Vec<Exchange>, WireCounts) {
     let mut dissection = dissection();
-    for (at, sent) in (1..).zip(sent) {
-        let bytes = packet(sent);
+    dissection.know_keys(keys);
+    for (at, bytes) in (1..).zip(packets) {
         let at = Offset::from_millis(at);
-        dissection.on_packet(Packet { at, link: Link(12), bytes: &bytes, length: bytes.len() });
+        dissection.on_packet(Packet { at, link: Link(12), bytes, length: bytes.len() });
     }
     dissection.finish();
     let mut found = Vec::new();
@@ -211,6 +218,38 @@ fn a_hole_in_a_body_is_told_and_what_follows_is_read() {
     assert_eq!((body.length, body.cut), (2, true));
     assert!(found[0].passage.detail.contains("1 bytes"));
     let _ = ok;
+}
+
+#[test]
+fn of_a_head_whose_end_was_not_captured_the_start_is_read() {
+    let (asked, answered) = (b"GET /a HT", b"HTTP/1.1 200 OK\r\nServer: x\r\nDa");
+    for (kept, cut, expected, server) in [
+        (&asked[..], &answered[..], "/a 200  completed", 1),
+        (b"GET /a HTTP/1.1\r\nHost: x\r\nA", b"HTTP/1.1 200", "/a 200  completed", 0),
+    ] {
+        let mut sent = two();
+        sent[3].content = kept.to_vec();
+        sent[4].content = cut.to_vec();
+        let (found, counts) = read(&sent);
+        assert_eq!(shown(&found), [expected, TWO[1]]);
+        assert_eq!((counts.cut_heads, counts.unreadable_messages, counts.gaps), (2, 0, 2));
+        assert_eq!(found[0].response.as_ref().unwrap().headers.len(), server);
+        assert!(found[0].passage.detail.contains("head"));
+        assert!(found[0].response.as_ref().unwrap().body.cut && !found[0].request.body.cut);
+        assert_eq!(found[0].arrived, Offset::from_millis(4));
+    }
+}
+
+#[test]
+fn a_head_of_which_too_little_was_captured_is_none() {
+    for (kept, cut) in [(&b"GET /a"[..], &b"HTTP/1.1 20"[..]), (b"GET /a ", b"HTTP/1.1 ")] {
+        let mut sent = two();
+        sent[3].content = kept.to_vec();
+        sent[4].content = cut.to_vec();
+        let (found, counts) = read(&sent);
+        assert_eq!(shown(&found), TWO[1..]);
+        assert_eq!((counts.cut_heads, counts.unreadable_messages), (0, 2));
+    }
 }
 
 #[test]

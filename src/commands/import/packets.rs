@@ -1,6 +1,7 @@
 //! Imports files of packets.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 
 use captures::Exchange;
-use recorder::{Intake, PacketFile, PacketReader};
+use recorder::{Intake, KeyLog, PacketFile, PacketReader};
 
 use super::inputs::{Input, unreadable};
 use super::sink::{Sink, size};
@@ -19,6 +20,8 @@ use crate::complain::{Complaint, Exit};
 /// Exchanges are handed over by so many, or when they hold so many bytes.
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
+/// So much of a file is read at once, in search of keys.
+const PIECE: usize = 1 << 18;
 
 /// Imports `inputs`, all of them packets, the earliest first.
 ///
@@ -29,7 +32,8 @@ pub(super) fn import(plan: &Plan<'_>, inputs: Vec<Input>) -> Result<Account, Com
     let mut intake = Intake::new(&plan.policy, &plan.masking, plan.recording);
     let inputs = in_order(inputs)?;
     let (hand_over, batches) = mpsc::sync_channel(1);
-    let reader = PacketReader::new(&plan.policy, &plan.masking, plan.args.port.clone());
+    let mut reader = PacketReader::new(&plan.policy, &plan.masking, plan.args.port.clone());
+    reader.know_keys(keys(plan, &inputs)?);
     let (outcome, written) = thread::scope(|scope| {
         let reading =
             scope.spawn(move || Reading { reader, hand_over, batch: Batch::default() }.read(inputs));
@@ -46,6 +50,29 @@ pub(super) fn import(plan: &Plan<'_>, inputs: Vec<Input>) -> Result<Account, Com
     let header = intake.capture_header(outcome.started, outcome.servers);
     outcome.account.tally = sink.finish(&header, intake.tally())?;
     Ok(outcome.account)
+}
+
+/// The keys of TLS: those that were given, and those within the files. They are looked for before anything is read,
+/// because they may stand behind what they open.
+fn keys(plan: &Plan<'_>, inputs: &[Input]) -> Result<KeyLog, Complaint> {
+    let mut keys = KeyLog::default();
+    if let Some(path) = &plan.args.keylog {
+        let log = File::open(path).map_err(|error| Complaint::cannot_open(path, &error))?;
+        keys.read(BufReader::new(log)).map_err(|error| unreadable(path, &error))?;
+        if keys.connections() == 0 {
+            let mend = "give the file that SSLKEYLOGFILE had a client or a server write";
+            return Err(Complaint::new(Exit::Input, path.display(), "holds no keys of TLS", mend));
+        }
+    }
+    for input in inputs.iter().filter(|input| input.path.is_file()) {
+        // What cannot be read any further is told when packets are read.
+        let _ = if input.is_plain {
+            File::open(&input.path).and_then(|file| keys.read_within(BufReader::with_capacity(PIECE, file)))
+        } else {
+            Input::open(&input.path, input.format).map_or(Ok(()), |again| keys.read_within(again.content))
+        };
+    }
+    Ok(keys)
 }
 
 /// Exchanges on their way from one thread to the other, with what the head of the capture says of them.

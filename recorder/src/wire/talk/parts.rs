@@ -18,6 +18,8 @@ pub(super) struct Reader {
     pub(super) heard: Option<u64>,
     /// Something is missing before this place: order proves nothing.
     pub(super) is_lost: bool,
+    /// Whether the end of the head was not captured.
+    pub(super) is_cut: bool,
     /// Whether the message is one that is read and thrown away.
     pub(super) is_orphan: bool,
     pub(super) chunks: Chunks,
@@ -56,6 +58,8 @@ pub(in crate::wire) struct Pending {
     pub(in crate::wire) is_tunnel: bool,
     /// The bytes of its bodies that were not captured.
     pub(in crate::wire) missing: u64,
+    /// Whether the end of one of its heads was not captured, nor what follows it.
+    pub(in crate::wire) is_cut: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +79,13 @@ pub(in crate::wire) enum Answer {
 impl Pending {
     pub(in crate::wire) const fn new(assembly: Box<Assembly>, place: u64, kind: Kind) -> Self {
         let answer = Answer::Awaited;
-        Self { assembly, place, kind, is_sent: false, answer, is_tunnel: false, missing: 0 }
+        Self { assembly, place, kind, is_sent: false, answer, is_tunnel: false, missing: 0, is_cut: false }
     }
 
     /// Request and response were read to their ends.
     pub(in crate::wire) fn complete(self, scene: &mut Scene<'_>, at: Offset) {
         let detail = match self.missing {
+            _ if self.is_cut => "the end of a head was not captured".to_owned(),
             0 if self.is_tunnel => "what passed afterwards was not read".to_owned(),
             0 => String::new(),
             missing => format!("{missing} bytes of its bodies were not captured"),
