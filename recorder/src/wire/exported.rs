@@ -1,7 +1,8 @@
 //! Reads what Wireshark exports of the upper layers (libpcap's link 252): content without packets around it.
 //!
-//! That is how TLS gets here whose suites are not opened by us: `tshark -r x.pcapng -o tls.keylog_file:KEYS -U 'OSI layer 7' -w plain.pcapng` takes it
-//! off. Each record says between whom it was, in a list of tags; the content follows, in the order of its stream.
+//! That is how TLS gets here whose suites are not opened by us: `tshark -r x.pcapng -o tls.keylog_file:KEYS -U 'OSI
+//! layer 7' -w plain.pcapng` takes it off. Each record says between whom it was, in a list of tags; the content
+//! follows, in the order of its stream.
 //!
 //! Source: Wireshark, `epan/exported_pdu.h`.
 

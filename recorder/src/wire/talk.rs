@@ -528,6 +528,9 @@ impl Talk {
             Mode::Secure(secure) => {
                 scene.counts.tls_connections_read += u64::from(secure.is_read());
                 secure.talk.on_finish(scene.secured(), at, reset_by);
+                if !secure.is_read() {
+                    self.mode = Mode::Tls;
+                }
             }
             Mode::Messages | Mode::Tunnel | Mode::Tls => {}
         }

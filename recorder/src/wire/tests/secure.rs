@@ -192,6 +192,13 @@ fn without_its_secrets_or_with_others_a_connection_is_counted_and_left_alone() {
 }
 
 #[test]
+fn a_connection_on_which_nothing_was_said_is_of_tls_and_no_other() {
+    let tapped = Tapped::opened(&version::TLS12, SUITES[0].1);
+    let (found, counts) = read_with(&tapped.segments(1_400), tapped.keys());
+    assert_eq!((found.len(), counts.tls_connections, counts.other_connections), (0, 1, 0));
+}
+
+#[test]
 fn behind_a_gap_nothing_is_read_and_what_was_read_before_it_stays() {
     let mut tapped = Tapped::opened(&version::TLS12, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256);
     tapped.ask(GET_A, OK_A);
