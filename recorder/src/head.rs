@@ -19,11 +19,13 @@ pub(crate) fn request_head(raw: &[u8]) -> RequestHead {
     // Empty lines before the request line are allowed and mean nothing.
     let start = raw.iter().position(|&byte| byte != b'\r' && byte != b'\n').unwrap_or(raw.len());
     let (line, rest) = next_line(&raw[start..]);
+    // Blanks around the words mean nothing (RFC 9112, 3).
+    let line = trim(line);
     let (method, after) = split_at(line, line.iter().position(|&byte| byte == b' '));
     let (target, version) = split_at(after, after.iter().rposition(|&byte| byte == b' '));
     RequestHead {
         method: method.to_vec(),
-        target: target.to_vec(),
+        target: trim(target).to_vec(),
         version: match version {
             b"HTTP/1.1" => Version::Http11,
             b"HTTP/1.0" => Version::Http10,
@@ -123,6 +125,14 @@ mod tests {
         assert_eq!(head.method, b"POST");
         assert_eq!(head.version, Version::Http10);
         assert_eq!(head.headers, [header("A", "b")]);
+    }
+
+    #[test]
+    fn blanks_around_the_words_of_a_request_line_mean_nothing() {
+        let head = request_head(b"POST  /a b  HTTP/1.0 \r\nA: b\r\n\r\n");
+
+        assert_eq!((&head.method[..], &head.target[..]), (&b"POST"[..], &b"/a b"[..]));
+        assert_eq!(head.version, Version::Http10);
     }
 
     #[test]

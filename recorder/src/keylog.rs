@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-/// The secrets of so many connections are kept.
-const MOST: usize = 1 << 20;
+/// The secrets of so many connections are kept; others stay closed, and are counted as all that stay so.
+const MOST: usize = 1 << 18;
 /// A line or a block of lines that is longer is none.
 const LONGEST_LINE: u64 = 1 << 10;
 const LARGEST_BLOCK: u32 = 64 << 20;

@@ -31,7 +31,7 @@ const BODY_LIMIT: Bytes = LARGEST_BODY;
 ///
 /// From packets HTTP/1 is read, on any port and in any order of segments, through VLANs, MPLS, PPPoE, GRE,
 /// VXLAN, Geneve, GTP and other tunnels, over TCP and SCTP, and HTTP/2. TLS 1.2 and 1.3 are read when their keys
-/// are known, from --keylog or from within a pcapng file (editcap --inject-secrets), for the suites of AES-GCM and
+/// are known, from --keylog or from within a pcapng file that is not stdin (editcap --inject-secrets), for the suites of AES-GCM and
 /// ChaCha20-Poly1305; all else of TLS is counted. Other suites tshark can take off, and what it exports is read:
 /// tshark -r x.pcapng -o tls.keylog_file:KEYS -U 'OSI layer 7' -w plain.pcapng
 ///

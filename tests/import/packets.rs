@@ -109,7 +109,7 @@ fn tls_is_read_with_keys_of_the_file_or_of_another_and_counted_without() {
         let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let (block, after) = rest.split_at(length);
         rest = after;
-        if head[0] == 10 {
+        if head[..4] == [10, 0, 0, 0] {
             let length = u32::from_le_bytes([block[12], block[13], block[14], block[15]]) as usize;
             keys.extend_from_slice(&block[16..16 + length]);
         } else {
