@@ -229,6 +229,11 @@ impl Scene<'_> {
         ConnectionId(*self.connections - 1)
     }
 
+    /// Whether TLS may be opened: with keys, and once. Within TLS it stays closed, however deep it goes.
+    pub(super) fn opens_tls(&self) -> bool {
+        !self.is_secure && self.keys.connections() > 0
+    }
+
     /// The number of an exchange that begins with a head of `head` bytes.
     pub(super) fn new_exchange(&mut self, head: usize) -> u64 {
         *self.open += 1;

@@ -162,7 +162,7 @@ impl Talk {
             Looks::Response => self.client = Some(1 - side),
             Looks::Tls if was_seeking => {
                 scene.counts.tls_connections += 1;
-                if scene.keys.connections() == 0 || !begins_hello(bytes) {
+                if !scene.opens_tls() || !begins_hello(bytes) {
                     self.mode = Mode::Tls;
                     return Some(stretch.bytes.len());
                 }

@@ -199,6 +199,22 @@ fn a_connection_on_which_nothing_was_said_is_of_tls_and_no_other() {
 }
 
 #[test]
+fn tls_within_tls_stays_closed_with_all_keys() {
+    let [mut inner, mut outer] = [3, 4].map(|at| Tapped::opened(SUITES[at].0, SUITES[at].1));
+    inner.ask(GET_A, OK_A);
+    for (by_client, bytes) in &inner.said {
+        let writer: &mut dyn Write =
+            if *by_client { &mut outer.client.writer() } else { &mut outer.server.writer() };
+        writer.write_all(bytes).unwrap();
+        outer.pass();
+    }
+    let mut keys = outer.keys();
+    keys.read(inner.secrets.0.lock().unwrap().as_bytes()).unwrap();
+    let (found, counts) = read_with(&outer.segments(1_400), keys);
+    assert_eq!((found.len(), counts.tls_connections, counts.tls_connections_read), (0, 2, 1));
+}
+
+#[test]
 fn behind_a_gap_nothing_is_read_and_what_was_read_before_it_stays() {
     let mut tapped = Tapped::opened(&version::TLS12, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256);
     tapped.ask(GET_A, OK_A);
