@@ -37,7 +37,7 @@ pub struct WireCounts {
     pub fragments_lost: u64,
     /// Packets out of their order in time.
     pub earlier_packets: u64,
-    /// Connections of TCP, and associations of SCTP on which something was said.
+    /// Connections of TCP, and associations of SCTP on which something was said (once more behind each gap).
     pub connections: u64,
     /// Connections on which HTTP/1 was spoken.
     pub http_connections: u64,
