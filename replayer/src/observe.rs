@@ -1,8 +1,9 @@
 //! Watches the target while a replay goes on: processes, control groups, metrics in Prometheus' text format.
 //!
-//! Each source is looked at once a second, on one thread of its own. What a source says is understood by pure
+//! Each source is looked at as each second ends, on one thread of its own: what was used and what was asked for are
+//! then of the same second, and the costs of routes can be told from both. What a source says is understood by pure
 //! functions (`process`, `cgroup`, `prometheus`); growth of counters becomes a rate here. A source that fails
-//! once leaves a gap; that it failed is counted.
+//! once leaves a gap.
 
 mod cgroup;
 mod process;
@@ -178,10 +179,12 @@ impl Observer {
             let unreadable = |error: io::Error| ObserveError::Unreadable { why: error.to_string() };
             source.look().map_err(|error| (source.clone(), unreadable(error)))?;
         }
-        let sources = sources
+        let mut sources: Vec<Watched> = sources
             .iter()
             .map(|source| Watched { source: source.clone(), rates: Rates::default() })
             .collect();
+        // What answers at once comes first, on time.
+        sources.sort_by_key(|watched| matches!(watched.source, ObserveSource::Prometheus { .. }));
         Ok(Self { sources })
     }
 
@@ -190,27 +193,38 @@ impl Observer {
         self.sources.is_empty()
     }
 
-    /// Looks once a second, a little before its end, until `over` is dropped.
+    /// Looks at the start, as each second ends, and once more when `over` is dropped.
     pub(crate) fn run(mut self, clock: Clock, over: &Receiver<()>, ledger: &Sender<Told>) {
+        let is_over = |length| !matches!(over.recv_timeout(length), Err(RecvTimeoutError::Timeout));
+        if is_over(clock.until_start()) {
+            return;
+        }
+        // Counters have grown from here on.
+        self.look(clock);
+        let mut before = clock.now();
         loop {
             let now = clock.now();
-            let target = Offset::from_secs(now.plus(EARLY).second() + 1).minus(EARLY);
-            match over.recv_timeout(target.since(now) + clock.until_start()) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-            }
+            let ends = is_over(Offset::from_secs(now.second() + 1).since(now));
             let at = clock.now();
-            let observed: Vec<Observed> =
-                self.sources.iter_mut().flat_map(|watched| watched.look(at)).collect();
-            if ledger.send(Told::Observed(at.second(), observed)).is_err() {
+            // The second in which most of what was seen took place; of too short a rest nothing is said.
+            if ends && at.since(before) < HALF {
                 return;
             }
+            let observed = self.look(clock);
+            if ledger.send(Told::Observed(at.minus(HALF).second(), observed)).is_err() || ends {
+                return;
+            }
+            before = at;
         }
+    }
+
+    /// Each source has a moment of its own: a page may take long.
+    fn look(&mut self, clock: Clock) -> Vec<Observed> {
+        self.sources.iter_mut().flat_map(|watched| watched.look(clock.now())).collect()
     }
 }
 
-/// How long before the end of its second a source is looked at.
-const EARLY: Duration = Duration::from_millis(100);
+const HALF: Duration = Duration::from_millis(500);
 
 impl Watched {
     fn look(&mut self, at: Offset) -> Vec<Observed> {
