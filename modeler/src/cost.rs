@@ -1,17 +1,19 @@
 //! What each route costs of each resource, and what another mix of routes would carry.
 //!
-//! Every two seconds of a run are a row: what was used = idle + Σ cost × requests of the route, by non-negative
-//! least squares (`mix`). Rows are drawn anew for the intervals. Routes whose requests always rise and fall
-//! together cannot be told apart, whatever the method; that is said, not hidden.
+//! Every second of a run is a row (`rows`): what was used = idle + Σ cost × requests of the route, by non-negative
+//! least squares that knows how neighbouring rows part (`split`). Rows are drawn anew for the intervals. Routes
+//! whose requests always rise and fall together cannot be told apart, whatever the method; that is said, not hidden.
 //!
 //! Where a cache was observed its misses are a column of their own, as if they were a route, when they explain what
 //! the routes do not: by AICc, clearly, since misses that follow the requests would only take costs from routes.
 
+mod rows;
+mod split;
+
 use captures::Rate;
-use rand::RngExt;
+use split::What;
 
 use crate::bounds::Bounds;
-use crate::mix::{Normal, elastic};
 use crate::point::Point;
 use crate::resample::{generator, quantile_of};
 use crate::study::Study;
@@ -71,9 +73,6 @@ pub struct MixAnswer {
     pub unknown: Vec<String>,
 }
 
-/// Seconds of a row: long enough that what was due in them is what was worked on, short enough to keep the sway
-/// of the mix that tells routes apart.
-const ROW_SECONDS: usize = 2;
 const DRAWS: usize = 300;
 /// Resources whose costs are computed, at most.
 const MOST_COSTED: usize = 4;
@@ -82,79 +81,8 @@ const UNSURE_RATIO: f64 = 0.6;
 /// Routes with less than this share of the sum are not worth a warning.
 const WORTH_RATIO: f64 = 0.05;
 
-struct Rows {
-    routes: Vec<String>,
-    /// Seconds, then requests by route.
-    columns: Vec<Vec<f64>>,
-    used: Vec<f64>,
-    /// Misses of the cache; empty when none was observed, or not in every row.
-    misses: Vec<f64>,
-}
-
 /// How the misses of a cache are called among the routes.
 const MISSES: &str = "(cache misses)";
-/// By so much less AICc the misses must explain what was used: the odds are then 150 to 1.
-const DECISIVE: f64 = 10.0;
-
-impl Rows {
-    /// With the misses as a route of their own, where they explain what the routes do not.
-    fn with_misses_that_count(mut self) -> Self {
-        let count = self.used.len() as f64;
-        if self.misses.len() != self.used.len() || self.misses.iter().all(|misses| *misses <= 0.0) {
-            return self;
-        }
-        let weights = self.weights();
-        let criterion = |columns: &[Vec<f64>]| {
-            let of =
-                |values: &[f64]| -> Vec<f64> { values.iter().zip(&weights).map(|(v, w)| v * w).collect() };
-            let weighted: Vec<Vec<f64>> = columns.iter().map(|column| of(column)).collect();
-            let target = of(&self.used);
-            let found = elastic(&Normal::new(&weighted, &target), 0.0, 0.0);
-            let left = |row: usize| {
-                target[row]
-                    - weighted.iter().zip(&found).map(|(column, cost)| column[row] * cost).sum::<f64>()
-            };
-            let sum: f64 = (0..target.len()).map(|row| left(row).powi(2)).sum();
-            let parameters = 1.0 + found.iter().filter(|cost| **cost > 0.0).count() as f64;
-            let rest = (count - parameters - 1.0).max(1.0);
-            count * (sum / count).max(1e-300).ln()
-                + 2.0 * parameters
-                + 2.0 * parameters * (parameters + 1.0) / rest
-        };
-        let mut more = self.columns.clone();
-        more.push(self.misses.clone());
-        if criterion(&more) + DECISIVE < criterion(&self.columns) {
-            self.columns = more;
-            self.routes.push(MISSES.to_owned());
-        }
-        self
-    }
-
-    /// Errors grow with the level: relative ones count.
-    fn weights(&self) -> Vec<f64> {
-        let most = self.used.iter().copied().fold(0.0, f64::max);
-        self.used.iter().map(|used| 1.0 / used.max(0.05 * most).max(1e-300)).collect()
-    }
-}
-
-/// Misses of a cache in these seconds of a point: a counter of them, or what a hit ratio leaves of the requests.
-fn misses(point: &Point, row: &std::ops::Range<usize>, requests: f64) -> Option<f64> {
-    point.resources.iter().find_map(|resource| {
-        let name = resource.name.rsplit('/').next().unwrap_or(&resource.name).to_ascii_lowercase();
-        let values = resource.by_second.get(row.clone())?;
-        let known = !values.is_empty() && values.iter().all(|value| value.is_finite());
-        let sum = values.iter().sum::<f64>();
-        if !known {
-            None
-        } else if name.contains("miss") && name.ends_with("_total") {
-            Some(sum)
-        } else if name.contains("hit") && name.ends_with("ratio") {
-            Some((1.0 - sum / values.len() as f64).clamp(0.0, 1.0) * requests)
-        } else {
-            None
-        }
-    })
-}
 
 /// The costs of the `resources` that answer to load, and their draws.
 pub(crate) fn costs(points: &[Point], resources: &[String], seed: u64) -> Vec<(Costs, Vec<Vec<f64>>)> {
@@ -162,38 +90,32 @@ pub(crate) fn costs(points: &[Point], resources: &[String], seed: u64) -> Vec<(C
 }
 
 fn costs_of(points: &[Point], resource: &str, seed: u64) -> Option<(Costs, Vec<Vec<f64>>)> {
-    let rows = rows(points, resource)?.with_misses_that_count();
-    let count = rows.used.len();
-    if count < rows.columns.len() + 2 {
+    let mut names = route_names(points);
+    let rows = rows::rows(points, resource);
+    let count = rows.len();
+    if names.is_empty() || count < names.len() + 3 {
         return None;
     }
-    let most = rows.used.iter().copied().fold(0.0, f64::max);
-    let weights = rows.weights();
-    let weighted = |values: &[f64]| -> Vec<f64> { values.iter().zip(&weights).map(|(v, w)| v * w).collect() };
-    let columns: Vec<Vec<f64>> = rows.columns.iter().map(|column| weighted(column)).collect();
-    let target = weighted(&rows.used);
-    let normal = Normal::new(&columns, &target);
-    let found = elastic(&normal, 0.0, 0.0);
-    let shrunk = elastic(&normal, 1e-4, 1e-3);
-    let mut chance = generator(seed, 7);
-    let draws: Vec<Vec<f64>> = (0..DRAWS)
-        .map(|_| {
-            let picked: Vec<usize> = (0..count).map(|_| chance.random_range(0..count)).collect();
-            let of = |values: &Vec<f64>| -> Vec<f64> { picked.iter().map(|&at| values[at]).collect() };
-            elastic(&Normal::new(&columns.iter().map(of).collect::<Vec<_>>(), &of(&target)), 0.0, 0.0)
-        })
-        .collect();
-    let total: f64 =
-        rows.columns[1..].iter().zip(&found[1..]).map(|(c, cost)| c.iter().sum::<f64>() * cost).sum();
-    let mut routes: Vec<RouteCost> = rows
-        .routes
+    let missed = rows.iter().all(|row| row.misses.is_some()) && rows.iter().any(|row| row.misses > Some(0.0));
+    let what = |misses, waking| What { routes: names.len(), misses, waking };
+    let whats = [what(false, false), what(false, true), what(true, false), what(true, true)];
+    let split = split::split(&rows, if missed { &whats } else { &whats[..2] });
+    let found = &split.costs;
+    if found.len() > names.len() + 1 {
+        names.push(MISSES.to_owned());
+    }
+    let shrunk = split.shrunk();
+    let draws = split.drawn(DRAWS, &mut generator(seed, 7));
+    let requests = &split.requests;
+    let total: f64 = requests.iter().zip(&found[1..]).map(|(requests, cost)| requests * cost).sum();
+    let mut routes: Vec<RouteCost> = names
         .iter()
         .enumerate()
         .map(|(at, route)| {
             let mut values: Vec<f64> = draws.iter().map(|draw| draw[at + 1]).collect();
             values.sort_by(f64::total_cmp);
             let (cost, shrunk) = (found[at + 1], shrunk[at + 1]);
-            let requests = rows.columns[at + 1].iter().sum::<f64>();
+            let requests = requests[at];
             // Where the two methods part, chance in the rows is the smaller doubt.
             let doubt = requests * (cost - shrunk).abs() > WORTH_RATIO * total;
             let (least, most) = if doubt { (cost.min(shrunk), cost.max(shrunk)) } else { (cost, cost) };
@@ -209,20 +131,19 @@ fn costs_of(points: &[Point], resource: &str, seed: u64) -> Option<(Costs, Vec<V
             }
         })
         .collect();
-    let misses = (0..count).map(|row| {
-        let predicted: f64 = rows.columns.iter().zip(&found).map(|(column, cost)| column[row] * cost).sum();
-        (predicted - rows.used[row]).abs() / rows.used[row].max(0.05 * most).max(1e-300)
+    let most = rows.iter().map(|row| row.used / row.seconds).fold(0.0, f64::max);
+    let misses = rows.iter().zip(&split.predicted).map(|(row, predicted)| {
+        (predicted - row.used).abs() / row.used.max(0.05 * most * row.seconds).max(1e-300)
     });
     let miss_ratio = misses.sum::<f64>() / count as f64;
     let unsure: Vec<String> = routes
         .iter()
-        .filter(|each| {
-            let at = rows.routes.iter().position(|route| *route == each.route).map_or(0, |at| at + 1);
+        .zip(requests)
+        .filter(|(each, requests)| {
             let width = each.interval.high - each.interval.low;
-            rows.columns[at].iter().sum::<f64>() * width > WORTH_RATIO * total
-                && width > UNSURE_RATIO * each.cost
+            *requests * width > WORTH_RATIO * total && width > UNSURE_RATIO * each.cost
         })
-        .map(|each| each.route.clone())
+        .map(|(each, _)| each.route.clone())
         .collect();
     let warning = (unsure.len() > 1).then(|| {
         format!(
@@ -246,62 +167,6 @@ fn route_names(points: &[Point]) -> Vec<String> {
         }
     }
     names
-}
-
-fn rows(points: &[Point], resource: &str) -> Option<Rows> {
-    let routes = route_names(points);
-    if routes.is_empty() {
-        return None;
-    }
-    let columns = vec![Vec::new(); routes.len() + 1];
-    let mut rows = Rows { columns, routes, used: Vec::new(), misses: Vec::new() };
-    for point in points.iter().filter(|point| !point.draining) {
-        let Some(used) = point.resources.iter().find(|each| each.name == resource) else { continue };
-        let of = |name: &String| point.routes.iter().find(|route| route.route == *name);
-        if point.windows.is_empty() {
-            rows.used.push(used.used);
-            rows.columns[0].push(1.0);
-            for (at, name) in rows.routes.iter().enumerate() {
-                rows.columns[at + 1].push(of(name).map_or(0.0, |route| route.offered.as_per_second()));
-            }
-            continue;
-        }
-        for begin in (0..point.windows.len()).step_by(ROW_SECONDS) {
-            let row = begin..(begin + ROW_SECONDS).min(point.windows.len());
-            let known: Vec<f64> = used
-                .by_second
-                .get(row.clone())
-                .unwrap_or_default()
-                .iter()
-                .copied()
-                .filter(|u| u.is_finite())
-                .collect();
-            if row.len() < 2 || known.len() < row.len() {
-                continue;
-            }
-            rows.used.push(known.iter().sum());
-            rows.columns[0].push(row.len() as f64);
-            // What was carried, not what was due: a saturated target works on what it answers.
-            let windows = &point.windows[row.clone()];
-            let due: f64 = windows.iter().map(|window| window.outcomes as f64).sum();
-            let done: f64 = windows.iter().map(|window| window.completed as f64).sum();
-            let carried = if due > 0.0 { done / due } else { 0.0 };
-            rows.misses.extend(misses(point, &row, done));
-            for (at, name) in rows.routes.iter().enumerate() {
-                let requests = of(name).map_or(0, |route| {
-                    route
-                        .windows
-                        .get(row.clone())
-                        .unwrap_or_default()
-                        .iter()
-                        .map(|window| window.outcomes)
-                        .sum()
-                });
-                rows.columns[at + 1].push(requests as f64 * carried);
-            }
-        }
-    }
-    Some(rows)
 }
 
 /// The capacity under `changes` of the mix, by the `costs` of the resource that binds and their draws.
