@@ -1,5 +1,7 @@
 //! The work behind a model: what was measured, the fits to it, and the same for every draw of it.
 
+use statrs::distribution::{ContinuousCDF, Normal};
+
 use crate::backtest::{Backtest, backtest};
 use crate::bounds::Bounds;
 use crate::capacity::{Answer, answer};
@@ -26,6 +28,8 @@ const HIDDEN_NOISE: f64 = 0.01;
 const CEILING_NOISE: f64 = 0.007;
 /// How far the waiting near the ceiling may lie from the curve's (on the logarithm): shapes are approximations.
 const SHAPE_SPREAD: f64 = 0.4;
+/// An interval is moved by no more than twice as many standard deviations: what moves more is no bias.
+const MOST_SHIFT: f64 = 0.5;
 /// How often a ceiling is met that nothing foretold, at 1.5 times the measured load and beyond.
 const HIDDEN_CEILING_RATIO: f64 = 0.15;
 
@@ -191,10 +195,39 @@ impl<'a> Study<'a> {
 
     /// The central interval of `coverage` of anything that a draw says.
     pub(crate) fn interval(&self, coverage: f64, of: impl Fn(&Draw) -> f64) -> Bounds<f64> {
+        let tail = 0.5 * (1.0 - coverage);
+        let values = self.ascending(of);
+        Bounds { low: quantile_of(&values, tail), high: quantile_of(&values, 1.0 - tail) }
+    }
+
+    /// The same of what is `found` in the points themselves. Where draws lie on one side of it, more often than not,
+    /// so does what was found of the truth: the interval is moved to the other side by as much.
+    ///
+    /// Source: Efron, "Nonparametric standard errors and confidence intervals" (1981), the bias-corrected percentiles.
+    pub(crate) fn corrected_interval(
+        &self,
+        coverage: f64,
+        found: f64,
+        of: impl Fn(&Draw) -> f64,
+    ) -> Bounds<f64> {
+        let values = self.ascending(of);
+        let below = values.partition_point(|value| *value < found);
+        let at_most = values.partition_point(|value| *value <= found);
+        let share = 0.5 * (below + at_most) as f64 / values.len().max(1) as f64;
+        let (Ok(standard), true) = (Normal::new(0.0, 1.0), share > 0.0 && share < 1.0) else {
+            let tail = 0.5 * (1.0 - coverage);
+            return Bounds { low: quantile_of(&values, tail), high: quantile_of(&values, 1.0 - tail) };
+        };
+        let shift = 2.0 * standard.inverse_cdf(share).clamp(-MOST_SHIFT, MOST_SHIFT);
+        let tail = standard.inverse_cdf(0.5 * (1.0 - coverage));
+        let at = |place: f64| quantile_of(&values, standard.cdf(shift + place));
+        Bounds { low: at(tail), high: at(-tail) }
+    }
+
+    fn ascending(&self, of: impl Fn(&Draw) -> f64) -> Vec<f64> {
         let mut values: Vec<f64> = self.draws.iter().map(of).filter(|value| !value.is_nan()).collect();
         values.sort_by(f64::total_cmp);
-        let tail = 0.5 * (1.0 - coverage);
-        Bounds { low: quantile_of(&values, tail), high: quantile_of(&values, 1.0 - tail) }
+        values
     }
 
     /// The noise of one measurement at `load`, as a share: what the fits leave, and beyond the measured loads

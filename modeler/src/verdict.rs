@@ -38,7 +38,7 @@ fn open(study: &Study<'_>, request: &ModelRequest) -> Capacity {
     let beyond = (stated / largest - 1.0).max(0.0);
     let missed = study.backtest.map_or(0.1, |test| test.mean_error_ratio.max(0.03));
     let interval = |coverage: f64| {
-        let drawn = study.interval(coverage, |draw: &Draw| {
+        let drawn = study.corrected_interval(coverage, stated, |draw: &Draw| {
             let wider = (1.5 * missed * beyond.min(1.0) * draw.luck).exp();
             (draw.concluded.answer.rate * wider).min(farthest.min(1e3 * largest))
         });
