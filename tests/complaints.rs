@@ -102,6 +102,25 @@ fn what_is_salvaged_is_a_whole_capture_again() {
 }
 
 #[test]
+fn points_that_identify_no_model_are_refused_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, out) = (folder.path().join("load.csv"), folder.path().join("out"));
+    for (rows, part) in [
+        ("n,x\n1,100\n2,100\n4,100\n8,100\n", "the same at all loads"),
+        ("n,x\n1,100\n2,190\n", "2 load levels"),
+        ("n,x\n1,100\n2,90\n4,70\n8,40\n", "falls from the smallest load on"),
+        ("n,x\n1,100\n2,NaN\n4,300\n", "'NaN'"),
+        ("n,x\n1,100\n2,-5\n4,300\n", "'-5'"),
+        ("n,x\n1,100\n2,190\n2,190\n4,300\n", "the same as line 3"),
+        ("rate,p95,errors\n100,20,0\n200,20,0\n300,9,1\n", "every request failed"),
+    ] {
+        std::fs::write(&table, rows).unwrap();
+        check(&["model", "--points", path(&table), "--out", path(&out)], 3, &[path(&table), part]);
+        assert!(!out.exists(), "{rows:?}");
+    }
+}
+
+#[test]
 fn flags_that_make_no_sense_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let capture = folder.path().join("c.capture");
