@@ -80,10 +80,20 @@ def costing():
     return lambda path: work(COSTS.get(path, 0.0))
 
 
-ANSWER = {"pool": pooled, "work": working, "costs": costing}[os.environ["SERVICE"]]()
+answer = None
+# What was asked for last: of `costs`, whose one worker has one thread.
+last_path = None
+
+
+def begin():
+    """In the worker, since a pool of connections must not be shared with its parent."""
+    global answer
+    answer = {"pool": pooled, "work": working, "costs": costing}[os.environ["SERVICE"]]()
 
 
 def application(environ, start_response):
-    ANSWER(environ["PATH_INFO"])
+    global last_path
+    last_path = environ["PATH_INFO"]
+    answer(last_path)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
     return [b"ok\n"]
