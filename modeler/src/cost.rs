@@ -11,7 +11,6 @@ mod rows;
 mod split;
 
 use captures::Rate;
-use split::What;
 
 use crate::bounds::Bounds;
 use crate::point::Point;
@@ -96,15 +95,11 @@ fn costs_of(points: &[Point], resource: &str, seed: u64) -> Option<(Costs, Vec<V
     if names.is_empty() || count < names.len() + 3 {
         return None;
     }
-    let missed = rows.iter().all(|row| row.misses.is_some()) && rows.iter().any(|row| row.misses > Some(0.0));
-    let what = |misses, waking| What { routes: names.len(), misses, waking };
-    let whats = [what(false, false), what(false, true), what(true, false), what(true, true)];
-    let split = split::split(&rows, if missed { &whats } else { &whats[..2] });
+    let split = split::split(&rows, names.len());
     let found = &split.costs;
     if found.len() > names.len() + 1 {
         names.push(MISSES.to_owned());
     }
-    let shrunk = split.shrunk();
     let draws = split.drawn(DRAWS, &mut generator(seed, 7));
     let requests = &split.requests;
     let total: f64 = requests.iter().zip(&found[1..]).map(|(requests, cost)| requests * cost).sum();
@@ -114,7 +109,7 @@ fn costs_of(points: &[Point], resource: &str, seed: u64) -> Option<(Costs, Vec<V
         .map(|(at, route)| {
             let mut values: Vec<f64> = draws.iter().map(|draw| draw[at + 1]).collect();
             values.sort_by(f64::total_cmp);
-            let (cost, shrunk) = (found[at + 1], shrunk[at + 1]);
+            let (cost, shrunk) = (found[at + 1], split.shrunk[at + 1]);
             let requests = requests[at];
             // Where the two methods part, chance in the rows is the smaller doubt.
             let doubt = requests * (cost - shrunk).abs() > WORTH_RATIO * total;

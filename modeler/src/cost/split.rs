@@ -8,60 +8,84 @@
 //! metrics is made now and then) would give a dear route's costs to a cheap one: the likeliest delay is taken out.
 //!
 //! A request that finds its server asleep also pays for waking it, for caches that went cold: with more load there
-//! are fewer of those. Where that explains clearly more, requests cost so much more the further the load of their
-//! point is below the largest; else what they save would be taken for use without requests, and be missing in theirs.
+//! are fewer of those: a request costs so much more the further the load of its point is below the largest. What
+//! they save with load looks much like use without requests, and would be missing in theirs: a split with the one, a
+//! split with the other and a split with both weigh by how likely they make the rows.
 //!
 //! Source: Hamilton, *Time Series Analysis* (1994), ch. 5 (the exact likelihood of a moving average) and ch. 8
-//! (generalised least squares); the errors' variance grows with the level, as that of the requests at work does.
+//! (generalised least squares); Burnham and Anderson, *Model Selection and Multimodel Inference* (2002), for the
+//! weights; the errors' variance grows with the level, as that of the requests at work does.
 
 use rand::RngExt;
 
 use super::rows::Row;
 use crate::mix::{Normal, elastic};
 
-/// What a split came to.
+/// What a split came to: the likeliest splits, by their weights.
 pub(super) struct Split {
-    /// Used without requests, a second; then by route; then by a miss of the cache, where misses were asked for.
+    /// Used without requests, a second; then by route; then by a miss of the cache, where misses count.
     pub(super) costs: Vec<f64>,
+    /// The same by the positive elastic net.
+    pub(super) shrunk: Vec<f64>,
     /// Requests by route, then misses: as many as were worked on in all rows.
     pub(super) requests: Vec<f64>,
     /// What the costs foretell of each row.
     pub(super) predicted: Vec<f64>,
+    parts: Vec<(f64, Part)>,
+}
+
+/// One way to split.
+struct Part {
+    what: What,
+    costs: Vec<f64>,
+    requests: Vec<f64>,
+    predicted: Vec<f64>,
     /// AICc.
-    pub(super) criterion: f64,
+    criterion: f64,
     /// The columns of the costs, of waking last where it counts, and the target; each row cleared of its neighbour's
     /// error and brought to one spread.
     columns: Vec<Vec<f64>>,
     target: Vec<f64>,
-    what: What,
     /// What a mean request of all rows pays of waking.
     waking_ratio: f64,
 }
 
-/// What the columns are, beside seconds and requests by route.
+/// What costs, beside requests by route.
 #[derive(Clone, Copy)]
-pub(super) struct What {
-    pub(super) routes: usize,
-    pub(super) misses: bool,
-    pub(super) waking: bool,
+struct What {
+    routes: usize,
+    idle: bool,
+    waking: bool,
+    misses: bool,
 }
 
 impl Split {
     /// The costs in as many sets of the rows, each drawn anew from them: cleared of their neighbours' errors, rows
-    /// are independent.
+    /// are independent. Each way to split has its share of the draws.
     pub(super) fn drawn(&self, draws: usize, chance: &mut impl RngExt) -> Vec<Vec<f64>> {
-        let count = self.target.len();
-        let draw = |_| {
-            let picked: Vec<usize> = (0..count).map(|_| chance.random_range(0..count)).collect();
-            let of = |values: &Vec<f64>| -> Vec<f64> { picked.iter().map(|&at| values[at]).collect() };
-            let columns: Vec<Vec<f64>> = self.columns.iter().map(of).collect();
-            self.what.costs(elastic(&Normal::new(&columns, &of(&self.target)), 0.0, 0.0), self.waking_ratio)
+        let draw = |number: usize| {
+            let place = (number as f64 + 0.5) / draws as f64;
+            let mut passed = 0.0;
+            let hit = self.parts.iter().find(|(weight, _)| {
+                passed += weight;
+                place < passed
+            });
+            hit.or(self.parts.last()).map_or(Vec::new(), |(_, part)| part.drawn(chance))
         };
         (0..draws).map(draw).collect()
     }
+}
 
-    /// The costs by the positive elastic net.
-    pub(super) fn shrunk(&self) -> Vec<f64> {
+impl Part {
+    fn drawn(&self, chance: &mut impl RngExt) -> Vec<f64> {
+        let count = self.target.len();
+        let picked: Vec<usize> = (0..count).map(|_| chance.random_range(0..count)).collect();
+        let of = |values: &Vec<f64>| -> Vec<f64> { picked.iter().map(|&at| values[at]).collect() };
+        let columns: Vec<Vec<f64>> = self.columns.iter().map(of).collect();
+        self.what.costs(elastic(&Normal::new(&columns, &of(&self.target)), 0.0, 0.0), self.waking_ratio)
+    }
+
+    fn shrunk(&self) -> Vec<f64> {
         let found = elastic(&Normal::new(&self.columns, &self.target), 1e-4, 1e-3);
         self.what.costs(found, self.waking_ratio)
     }
@@ -87,42 +111,70 @@ const ROUNDS: usize = 3;
 const LEAST_VARIANCE: f64 = 0.05;
 /// The correlation of neighbours in a moving average of two lies below a half.
 const MOST_CORRELATION: f64 = 0.49;
-/// By so much less AICc misses or wakings must explain what was used: the odds are then 150 to 1. Misses that follow
-/// the requests would only take costs from routes.
+/// By so much less AICc misses must explain what was used: the odds are then 150 to 1. Misses that follow the
+/// requests would only take costs from routes.
 const DECISIVE: f64 = 10.0;
 /// Fewer pairs of neighbours do not tell how they correlate.
 const LEAST_PAIRS: usize = 10;
 
-/// The likeliest split of `rows`. The last of `whats` that explains clearly more than those before it counts.
-pub(super) fn split(rows: &[Row], whats: &[What]) -> Split {
-    let mut best = at_delay(rows, whats[0], 0.0);
-    let mut delay = 0.0;
-    let mut consider = |wanted: f64, best: &mut Split| {
-        let found = at_delay(rows, whats[0], wanted);
-        if found.criterion < best.criterion {
-            (*best, delay) = (found, wanted);
-        }
-        delay
+/// The likeliest splits of `rows` among `routes`; with the misses of a cache where they explain clearly more.
+pub(super) fn split(rows: &[Row], routes: usize) -> Split {
+    let idle = What { routes, idle: true, waking: false, misses: false };
+    let delay = delay(rows, idle);
+    let ways = |misses| {
+        [(true, false), (false, true), (true, true)]
+            .map(|(idle, waking)| at_delay(rows, What { routes, idle, waking, misses }, delay))
     };
-    // Without pairs of seconds there is no delay to see.
-    if rows.iter().any(|row| row.due != row.before) {
-        let likeliest = DELAYS[1..].iter().fold(0.0, |_, wanted| consider(*wanted, &mut best));
-        for wanted in NEARER.map(|step| likeliest + step) {
-            if (0.0..=1.0).contains(&wanted) {
-                consider(wanted, &mut best);
-            }
+    let least = |ways: &[Part]| ways.iter().map(|part| part.criterion).fold(f64::INFINITY, f64::min);
+    let mut parts = ways(false);
+    if rows.iter().all(|row| row.misses.is_some()) && rows.iter().any(|row| row.misses > Some(0.0)) {
+        let with_misses = ways(true);
+        if least(&with_misses) + DECISIVE < least(&parts) {
+            parts = with_misses;
         }
     }
-    for what in &whats[1..] {
-        let found = at_delay(rows, *what, delay);
-        if found.criterion + DECISIVE < best.criterion {
-            best = found;
+    let best = least(&parts);
+    let likelihoods = parts.each_ref().map(|part| (0.5 * (best - part.criterion)).exp());
+    let all: f64 = likelihoods.iter().sum();
+    let parts: Vec<(f64, Part)> = likelihoods.into_iter().map(|each| each / all).zip(parts).collect();
+    let mean = |of: &dyn Fn(&Part) -> Vec<f64>| {
+        let mut sum: Vec<f64> = Vec::new();
+        for (weight, part) in &parts {
+            let values = of(part);
+            sum.resize(values.len(), 0.0);
+            sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += weight * value);
         }
+        sum
+    };
+    Split {
+        costs: mean(&|part| part.costs.clone()),
+        shrunk: mean(&Part::shrunk),
+        requests: mean(&|part| part.requests.clone()),
+        predicted: mean(&|part| part.predicted.clone()),
+        parts,
     }
-    best
 }
 
-fn at_delay(rows: &[Row], what: What, delay: f64) -> Split {
+/// How many seconds after they were due requests are seen at work, most likely.
+fn delay(rows: &[Row], what: What) -> f64 {
+    // Without pairs of seconds there is none to see.
+    if rows.iter().all(|row| row.due == row.before) {
+        return 0.0;
+    }
+    let mut best = (f64::INFINITY, 0.0);
+    let mut consider = |delay: f64| {
+        let criterion = at_delay(rows, what, delay).criterion;
+        if criterion < best.0 {
+            best = (criterion, delay);
+        }
+        best.1
+    };
+    let likeliest = DELAYS.iter().fold(0.0, |_, delay| consider(*delay));
+    let near = NEARER.map(|step| likeliest + step).into_iter().filter(|delay| (0.0..=1.0).contains(delay));
+    near.fold(likeliest, |_, delay| consider(delay))
+}
+
+fn at_delay(rows: &[Row], what: What, delay: f64) -> Part {
     let columns = columns(rows, what, delay);
     let used: Vec<f64> = rows.iter().map(|row| row.used).collect();
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
@@ -157,7 +209,7 @@ fn at_delay(rows: &[Row], what: What, delay: f64) -> Split {
     let waking: f64 = if what.waking { columns[columns.len() - 1].iter().sum() } else { 0.0 };
     let waking_ratio = if all > 0.0 { waking / all } else { 0.0 };
     let costs = what.costs(found, waking_ratio);
-    Split { costs, requests, predicted, criterion, columns: clean, target, what, waking_ratio }
+    Part { what, costs, requests, predicted, criterion, columns: clean, target, waking_ratio }
 }
 
 fn foretold(columns: &[Vec<f64>], costs: &[f64]) -> Vec<f64> {
@@ -168,7 +220,8 @@ fn foretold(columns: &[Vec<f64>], costs: &[f64]) -> Vec<f64> {
 
 /// Seconds, requests by route, misses, wakings.
 fn columns(rows: &[Row], what: What, delay: f64) -> Vec<Vec<f64>> {
-    let mut columns = vec![rows.iter().map(|row| row.seconds).collect::<Vec<f64>>()];
+    let second = |row: &Row| if what.idle { row.seconds } else { 0.0 };
+    let mut columns = vec![rows.iter().map(second).collect::<Vec<f64>>()];
     columns
         .extend((0..what.routes).map(|route| rows.iter().map(|row| row.worked_on(route, delay)).collect()));
     if what.misses {

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::rows::Row;
-use super::{What, split};
+use super::split;
 use crate::resample::{generator, quantile_of};
 
 /// Share of the requests, and CPU-seconds a request.
@@ -85,8 +85,7 @@ fn repeated(early: f64, waking: f64) -> Vec<[f64; 4]> {
     let mut held = vec![0.0; ROUTES.len()];
     for seed in 0..REPEATS {
         let (rows, truths) = rows(early, waking, seed);
-        let what = |waking| What { routes: ROUTES.len(), misses: false, waking };
-        let found = split(&rows, &[what(false), what(true)]);
+        let found = split(&rows, ROUTES.len());
         let draws = found.drawn(100, &mut generator(seed, 7));
         for (route, truth) in truths.iter().enumerate() {
             assert!(found.costs[route + 1] >= 0.0);
