@@ -141,7 +141,7 @@ fn closed(study: &Study<'_>) -> Capacity {
             let best = draw.family.map_or(highest, |(family, values)| {
                 loads.iter().step_by(8).map(|&n| family.throughput_at(&values, n)).fold(0.0, f64::max)
             });
-            best * (noise * draw.luck).exp()
+            (best * (noise * draw.luck).exp()).min(1e3 * highest)
         });
         Bounds { low: rate(drawn.low.min(highest)), high: rate(drawn.high.max(highest)) }
     };

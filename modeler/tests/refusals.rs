@@ -59,6 +59,19 @@ fn no_output_holds_a_number_that_is_none() {
     }
 }
 
+/// The back-test misses this lonely peak by more than a number holds.
+#[test]
+fn a_lonely_peak_has_an_interval_around_what_is_said() {
+    let table = "n,x\n2610.998,1\n8484.818,1\n1,1\n6097.906,7890.784\n";
+    let capacity = points_from_table(table, "t")
+        .and_then(|points| model(points, &request(false)))
+        .expect("has enough loads")
+        .capacity;
+    for interval in [capacity.interval, capacity.interval_90, capacity.interval_80] {
+        assert!(interval.low <= capacity.rate && capacity.rate <= interval.high, "{capacity:?}");
+    }
+}
+
 #[test]
 fn levels_are_found_in_a_series_of_moments() {
     let mut table = "time,vus,rps,p(95),avg,%cpu\n".to_owned();
