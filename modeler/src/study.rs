@@ -235,7 +235,7 @@ impl<'a> Study<'a> {
     pub(crate) fn noise_at(&self, load: f64) -> f64 {
         let beyond = (load / self.largest_load - 1.0).clamp(0.0, 1.0);
         // A miss by the whole says that nothing is known; more would only overflow.
-        let missed = self.backtest.map_or(0.1, |test| test.mean_error_ratio.max(0.04).min(1.0));
+        let missed = self.backtest.map_or(0.1, |test| test.mean_error_ratio.clamp(0.04, 1.0));
         let ordinary = self.noise().throughput.max(HIDDEN_NOISE);
         ordinary.hypot(1.4 * missed * beyond.sqrt())
     }
