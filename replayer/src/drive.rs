@@ -355,8 +355,7 @@ impl<'run> Worker<'run> {
         loop {
             let slot = &mut self.lanes[index as usize];
             let Some(lane) = &mut slot.lane else { return };
-            let Some(next) = lane.waiting.front().copied().filter(|_| lane.active.is_none() && !lane.gated)
-            else {
+            let Some(next) = lane.waiting.front().filter(|_| lane.active.is_none() && !lane.gated) else {
                 return;
             };
             let request = &plan.requests[next.request as usize];
@@ -520,7 +519,7 @@ impl<'run> Worker<'run> {
 
     /// The turn of a lane, if it is still this one.
     fn current(&self, index: u32, serial: u64) -> Option<&Active> {
-        let active = self.lanes[index as usize].lane.as_ref()?.active.as_ref()?;
+        let active = self.lanes[index as usize].lane.as_ref()?.active.as_deref()?;
         (active.serial == serial).then_some(active)
     }
 
@@ -533,7 +532,7 @@ impl<'run> Worker<'run> {
         let now = self.clock.now();
         for index in 0..u32::try_from(self.lanes.len()).unwrap_or(u32::MAX) {
             if let Some(lane) = &mut self.lanes[index as usize].lane {
-                let waiting: Vec<Due> = lane.waiting.drain(..).collect();
+                let waiting: Vec<Due> = std::iter::from_fn(|| lane.waiting.pop_front()).collect();
                 self.waiting -= waiting.len();
                 for due in waiting {
                     let request = &self.plan.requests[due.request as usize];

@@ -4,7 +4,8 @@
 //! next is *ready* when it is due and its predecessor has ended, whatever the wire does. The lane keeps the
 //! moments; it knows no socket.
 
-use std::collections::VecDeque;
+mod waiting;
+
 use std::time::Duration;
 
 use captures::{Bytes, Failure, Offset, Outcome};
@@ -13,6 +14,7 @@ use crate::correlate::kept::Keep;
 use crate::plan::PlannedRequest;
 use crate::response::ResponseReader;
 use crate::schedule::Due;
+use waiting::Waiting;
 
 /// A server's close and a request that leaves at the same time cross on the way: one round trip, at most.
 const CROSSING: Duration = Duration::from_millis(20);
@@ -50,8 +52,9 @@ impl LaneKey {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) key: LaneKey,
-    pub(crate) waiting: VecDeque<Due>,
-    pub(crate) active: Option<Active>,
+    pub(crate) waiting: Waiting,
+    /// Apart, as most lanes of a run with many connections are idle at any moment.
+    pub(crate) active: Option<Box<Active>>,
     /// When its last request ended; zero before the first has.
     pub(crate) last_done: Offset,
     /// Whether its request waits for others of its connection.
@@ -103,7 +106,7 @@ pub(crate) struct Active {
 
 impl Lane {
     pub(crate) const fn new(key: LaneKey) -> Self {
-        Self { key, waiting: VecDeque::new(), active: None, last_done: Offset::ZERO, gated: false }
+        Self { key, waiting: Waiting::new(), active: None, last_done: Offset::ZERO, gated: false }
     }
 
     /// Whether nothing comes after `request`, which has ended.
@@ -131,14 +134,14 @@ impl Lane {
         if self.active.is_some() {
             return Begun::Nothing;
         }
-        let Some(&due) = self.waiting.front() else { return Begun::Nothing };
+        let Some(due) = self.waiting.front() else { return Begun::Nothing };
         let paused = if self.last_done == Offset::ZERO { Duration::ZERO } else { pause(due) };
         let ready = due.at.max(self.last_done.plus(paused)).max(given);
         if !paused.is_zero() && ready > now {
             return Begun::Later(ready);
         }
         self.waiting.pop_front();
-        self.active = Some(Active {
+        self.active = Some(Box::new(Active {
             due,
             ready,
             deadline: now.plus(timeout),
@@ -158,7 +161,7 @@ impl Lane {
             keep: Keep::Nothing,
             kept: Vec::new(),
             is_sampled: false,
-        });
+        }));
         Begun::Turn
     }
 
@@ -247,7 +250,7 @@ mod tests {
     fn a_request_is_ready_when_it_is_due_and_its_predecessor_has_ended() {
         let plan = plan_of((0..3).map(|id| exchange(id, id * 10, 1)));
         let mut lane = Lane::new(LaneKey::in_order(0, 0, 0));
-        lane.waiting.extend([due(0, 0), due(10, 1), due(500, 2)]);
+        [due(0, 0), due(10, 1), due(500, 2)].into_iter().for_each(|due| lane.waiting.push_back(due));
         // (turn begins, sent, ends) in ms; then wait, lag, response and latency in ms.
         let expected = [
             ((1, 1, 100), (0, 1, 100, 100)),
@@ -275,7 +278,7 @@ mod tests {
         let plan = plan_of([exchange(0, 0, 1), exchange(1, 105, 1)]);
         let pause = |due: Due| Duration::from_micros(u64::from(plan.requests[due.request as usize].think));
         let mut lane = Lane::new(LaneKey::in_order(0, 0, 0));
-        lane.waiting.extend([due(0, 0), due(105, 1)]);
+        [due(0, 0), due(105, 1)].into_iter().for_each(|due| lane.waiting.push_back(due));
         let begin = |lane: &mut Lane, at| {
             lane.begin_next(
                 Offset::from_millis(at),

@@ -73,8 +73,10 @@ impl Worker<'_> {
         if matches!(self.lanes[index as usize].link, Link::Stream { .. }) {
             return true;
         }
-        let Some((key, active)) =
-            self.lanes[index as usize].lane.as_mut().and_then(|lane| Some((lane.key, lane.active.as_mut()?)))
+        let Some((key, active)) = self.lanes[index as usize]
+            .lane
+            .as_mut()
+            .and_then(|lane| Some((lane.key, lane.active.as_deref_mut()?)))
         else {
             return true;
         };
@@ -146,7 +148,7 @@ impl Worker<'_> {
     }
 
     fn active_of(&mut self, index: u32) -> Option<&mut Active> {
-        self.lanes[index as usize].lane.as_mut()?.active.as_mut()
+        self.lanes[index as usize].lane.as_mut()?.active.as_deref_mut()
     }
 
     fn hub(&self, hub: u32) -> &Hub {
@@ -158,7 +160,9 @@ impl Worker<'_> {
         let (index, serial) = tag;
         let (now, plan) = (self.clock.now(), self.plan);
         let slot = &mut self.lanes[index as usize];
-        let Some(active) = slot.lane.as_mut().and_then(|lane| lane.active.as_mut()) else { return true };
+        let Some(active) = slot.lane.as_mut().and_then(|lane| lane.active.as_deref_mut()) else {
+            return true;
+        };
         active.connecting += active.connect_began.take().map_or(Duration::ZERO, |began| now.since(began));
         if !active.admitted {
             active.admitted = self.ceiling.admits(now);

@@ -23,7 +23,7 @@ const MAX_TEXTS: usize = 256;
 impl Slot {
     /// The request whose turn it is.
     pub(super) fn active(&mut self) -> Option<&mut Active> {
-        self.lane.as_mut().and_then(|lane| lane.active.as_mut())
+        self.lane.as_mut().and_then(|lane| lane.active.as_deref_mut())
     }
 }
 
@@ -150,7 +150,7 @@ impl Worker<'_> {
     pub(super) fn write(&mut self, index: u32) -> bool {
         let slot = &mut self.lanes[index as usize];
         let (Some(active), Link::Open { socket, tls, used }) =
-            (slot.lane.as_mut().and_then(|lane| lane.active.as_mut()), &mut slot.link)
+            (slot.lane.as_mut().and_then(|lane| lane.active.as_deref_mut()), &mut slot.link)
         else {
             return true;
         };
@@ -313,7 +313,7 @@ impl Worker<'_> {
                 None => client::receive(socket, buffer),
                 Some(tls) => tls::receive(tls, socket, buffer),
             };
-            let active = slot.lane.as_mut().and_then(|lane| lane.active.as_mut());
+            let active = slot.lane.as_mut().and_then(|lane| lane.active.as_deref_mut());
             let received = match moved {
                 Moved::Blocked => return,
                 Moved::Alert => return self.give_up(index, Failure::Tls),
