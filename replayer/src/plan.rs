@@ -9,6 +9,7 @@
 mod arena;
 mod chain;
 mod error;
+mod numbers;
 pub(crate) mod rewrite;
 mod text;
 
@@ -27,6 +28,7 @@ use crate::select::{Selection, busiest};
 use arena::Arena;
 use chain::{lasted, link};
 pub use error::PlanError;
+use numbers::{numbered, renumbered};
 use rewrite::Rewrites;
 use text::{is_safe, request_text};
 
@@ -158,7 +160,6 @@ pub struct Planner {
     /// With the recorded end of each.
     requests: Vec<(PlannedRequest, u64)>,
     text: Arena,
-    known_texts: HashMap<Vec<u8>, u64>,
     sessions: HashMap<u64, u32>,
     connections: HashMap<u64, u32>,
     routes: Routes,
@@ -173,9 +174,6 @@ pub struct Planner {
     unwritten: Option<io::Error>,
 }
 
-/// Texts up to this size are looked up, so that equal ones are kept once.
-const MAX_SHARED_TEXT: usize = 16 << 10;
-
 impl Planner {
     /// With nothing planned yet.
     pub fn new(rewriting: Rewriting, selection: Selection) -> Self {
@@ -184,7 +182,6 @@ impl Planner {
             selection,
             requests: Vec::new(),
             text: Arena::new(arena::IN_MEMORY),
-            known_texts: HashMap::new(),
             sessions: HashMap::new(),
             connections: HashMap::new(),
             routes: Routes::new(),
@@ -205,6 +202,8 @@ impl Planner {
     pub fn bound_by(mut self, rules: &RuleSet, found: Option<&Found>, mut making: Making) -> Self {
         making.templates = rules.sets.iter().map(|set| set.template.clone()).collect();
         self.making = making;
+        // Growing by doubling would hold everything twice for a moment.
+        self.requests.reserve_exact(found.map_or(0, |found| usize::try_from(found.exchanges).unwrap_or(0)));
         self.rules = rules
             .rules
             .iter()
@@ -251,21 +250,13 @@ impl Planner {
             self.too_large = true;
             return;
         };
-        let known = self.known_texts.get(&text).copied();
-        let placed = known.map_or_else(|| self.text.push(&text), Ok);
-        let text_at = match placed {
+        let text_at = match self.text.add(&text) {
             Ok(at) => at,
             Err(error) => {
                 self.unwritten.get_or_insert(error);
                 return;
             }
         };
-        // Where there are too many for memory, there is none for looking them up either.
-        if self.text.is_on_disk() {
-            self.known_texts = HashMap::new();
-        } else if known.is_none() && text.len() <= MAX_SHARED_TEXT {
-            self.known_texts.insert(text, text_at);
-        }
         let route = self.routes.number(&route);
         let planned = PlannedRequest {
             exchange: exchange.id,
@@ -298,7 +289,10 @@ impl Planner {
         if let Some(error) = self.unwritten.take().or_else(|| self.text.finish().err()) {
             return Err(PlanError::Unwritten { why: error.to_string() });
         }
-        self.requests.sort_by_key(|(request, _)| (request.arrived, request.exchange));
+        self.requests.sort_unstable_by_key(|(request, _)| (request.arrived, request.exchange));
+        // What only adding needs goes before the copies below are made.
+        let numbers = (self.sessions.len(), self.connections.len());
+        (self.sessions, self.connections) = (HashMap::new(), HashMap::new());
         let window = self.window();
         if let Some((begin, end)) = window {
             self.requests.retain(|(request, _)| (begin..end).contains(&request.arrived));
@@ -329,7 +323,7 @@ impl Planner {
         let speed = self.selection.speed;
         let faster = |nanos: u64| if speed == 1.0 { nanos } else { (nanos as f64 / speed) as u64 };
         let span = Duration::from_nanos(faster(u64::try_from(recorded).unwrap_or(u64::MAX)).max(1));
-        link(&mut self.requests, self.connections.len());
+        link(&mut self.requests, numbers.1);
         let mut requests: Vec<PlannedRequest> =
             self.requests.into_iter().map(|(request, _)| request).collect();
         for request in &mut requests {
@@ -337,8 +331,8 @@ impl Planner {
             request.think = u32::try_from(faster(u64::from(request.think))).unwrap_or(u32::MAX);
             request.lasted = u32::try_from(faster(u64::from(request.lasted))).unwrap_or(u32::MAX).max(1);
         }
-        let sessions = renumbered(&mut requests, |request| &mut request.session);
-        let connections = renumbered(&mut requests, |request| &mut request.connection);
+        let sessions = renumbered(&mut requests, numbers.0, |request| &mut request.session);
+        let connections = renumbered(&mut requests, numbers.1, |request| &mut request.connection);
         let factors = self.routes.names().iter().map(|route| self.selection.factor(route)).collect();
         let stretches = stretches(&requests, sessions);
         let links = links::compile(&mut requests, sessions, self.bindings, self.rules, self.making);
@@ -376,17 +370,6 @@ impl Planner {
         let first = self.requests.first().map_or(0, |(request, _)| request.arrived);
         Some((from.map_or(first, Offset::as_nanos), to.unwrap_or(Offset::MAX).as_nanos()))
     }
-}
-
-/// Numbers what is left from zero, in the order of its first request; how many there are.
-fn renumbered(requests: &mut [PlannedRequest], field: impl Fn(&mut PlannedRequest) -> &mut u32) -> u32 {
-    let mut numbers: HashMap<u32, u32> = HashMap::new();
-    for request in requests {
-        let number = field(request);
-        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-        *number = *numbers.entry(*number).or_insert(next);
-    }
-    u32::try_from(numbers.len()).unwrap_or(u32::MAX)
 }
 
 /// What a session takes up: its first and last arrival, and its requests.
@@ -439,11 +422,6 @@ fn coarse(stretches: &[Stretch], requests: usize, span: Duration) -> Option<&'st
     } else {
         None
     }
-}
-
-fn numbered(numbers: &mut HashMap<u64, u32>, key: u64) -> u32 {
-    let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-    *numbers.entry(key).or_insert(next)
 }
 
 impl PlannedRequest {

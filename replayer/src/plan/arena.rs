@@ -4,12 +4,17 @@
 //! system keeps temporary files, is this process's alone and is gone with it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::fs::{File, OpenOptions};
+use std::hash::BuildHasher;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 /// So many bytes are kept in memory.
 pub(super) const IN_MEMORY: usize = 64 << 20;
+/// Texts up to this size are looked up, so that equal ones are kept once.
+const MAX_SHARED: usize = 16 << 10;
 /// So many are gathered for a write.
 const GATHERED: usize = 1 << 20;
 
@@ -20,6 +25,9 @@ pub(super) struct Arena {
     bytes: Vec<u8>,
     file: Option<Spilled>,
     in_memory: usize,
+    /// By their hashes, where those lie that may come again. Their bytes are in the arena already.
+    known: HashMap<u64, (u64, u32)>,
+    hashes: RandomState,
 }
 
 #[derive(Debug)]
@@ -30,8 +38,8 @@ struct Spilled {
 
 impl Arena {
     /// With nothing in it; above `in_memory` bytes it goes to a file.
-    pub(super) const fn new(in_memory: usize) -> Self {
-        Self { bytes: Vec::new(), file: None, in_memory }
+    pub(super) fn new(in_memory: usize) -> Self {
+        Self { bytes: Vec::new(), file: None, in_memory, known: HashMap::new(), hashes: RandomState::new() }
     }
 
     /// How many there are.
@@ -43,8 +51,29 @@ impl Arena {
         self.file.is_some()
     }
 
+    /// Adds a text, unless it is known; where it lies.
+    pub(super) fn add(&mut self, text: &[u8]) -> io::Result<u64> {
+        if self.is_on_disk() {
+            // Where there are too many for memory, there is none for looking them up either.
+            self.known = HashMap::new();
+            return self.push(text);
+        }
+        let (Ok(length), true) = (u32::try_from(text.len()), text.len() <= MAX_SHARED) else {
+            return self.push(text);
+        };
+        let hash = self.hashes.hash_one(text);
+        if let Some(&(at, known)) = self.known.get(&hash)
+            && *self.get(at, known)? == *text
+        {
+            return Ok(at);
+        }
+        let at = self.push(text)?;
+        self.known.insert(hash, (at, length));
+        Ok(at)
+    }
+
     /// Adds some; where they begin.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> io::Result<u64> {
+    fn push(&mut self, bytes: &[u8]) -> io::Result<u64> {
         let at = self.len();
         self.bytes.extend_from_slice(bytes);
         if self.file.is_none() && self.bytes.len() > self.in_memory {
@@ -61,6 +90,7 @@ impl Arena {
         if self.file.is_some() {
             self.write_out()?;
         }
+        self.known = HashMap::new();
         self.bytes.shrink_to_fit();
         Ok(())
     }
@@ -117,7 +147,7 @@ mod tests {
         for in_memory in [usize::MAX, 100] {
             let mut arena = Arena::new(in_memory);
             let pieces: Vec<Vec<u8>> = (0..50_u8).map(|at| vec![at; 60_000 + usize::from(at)]).collect();
-            let places: Vec<u64> = pieces.iter().map(|piece| arena.push(piece).unwrap()).collect();
+            let places: Vec<u64> = pieces.iter().map(|piece| arena.add(piece).unwrap()).collect();
             arena.finish().unwrap();
             assert_eq!(arena.is_on_disk(), in_memory == 100);
             assert_eq!(arena.len(), pieces.iter().map(|piece| piece.len() as u64).sum::<u64>());
@@ -125,5 +155,18 @@ mod tests {
                 assert_eq!(&*arena.get(at, u32::try_from(piece.len()).unwrap()).unwrap(), piece);
             }
         }
+    }
+
+    #[test]
+    fn equal_texts_lie_in_one_place_as_long_as_they_are_in_memory() {
+        let mut arena = Arena::new(40);
+        let places: Vec<u64> =
+            ["GET /a", "GET /b", "GET /a", "GET /b"].map(|text| arena.add(text.as_bytes()).unwrap()).to_vec();
+        assert_eq!(places, [0, 6, 0, 6]);
+        let long = vec![b'x'; 41];
+        assert_eq!((arena.add(&long).unwrap(), arena.is_on_disk()), (12, true));
+        assert_eq!(arena.add(b"GET /a").unwrap(), 53);
+        arena.finish().unwrap();
+        assert_eq!(&*arena.get(53, 6).unwrap(), b"GET /a");
     }
 }
