@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use captures::{Interval, Rate, RouteInterval, Run, Stage};
+use captures::{Histogram, Interval, Rate, RouteInterval, Run, Stage};
 
 use crate::objective::{Limit, Objective, ObjectiveError, trimmed};
 
@@ -272,12 +272,17 @@ fn wrong(condition: &str, what: &str) -> ObjectiveError {
 }
 
 /// Watches a run while it goes on for thresholds that end it.
+///
+/// Of each of the last seconds it keeps what the thresholds ask for and nothing else: whole seconds hold five
+/// histograms for each route, a minute of them more than all the rest of a replay.
 #[derive(Clone, Debug)]
 pub struct Watch {
     thresholds: Vec<Threshold>,
     routes: Vec<String>,
     recent: BTreeMap<u64, Interval>,
     kept: u64,
+    /// Whether any threshold is about response times.
+    times: bool,
 }
 
 /// Fewer outcomes than this end no run.
@@ -289,7 +294,10 @@ impl Watch {
     /// For thresholds that must all say how long they must be broken, and the routes of the run.
     pub fn new(thresholds: Vec<Threshold>, routes: Vec<String>) -> Self {
         let longest = thresholds.iter().filter_map(Threshold::lasting).map(|length| length.as_secs()).max();
-        Self { thresholds, routes, recent: BTreeMap::new(), kept: longest.unwrap_or(0) + LATE }
+        let times = thresholds
+            .iter()
+            .any(|threshold| matches!(&threshold.condition, Condition::Request(Limit::Latency(..))));
+        Self { thresholds, routes, recent: BTreeMap::new(), kept: longest.unwrap_or(0) + LATE, times }
     }
 
     /// Takes a delta of one second; why the run must end, if it must.
@@ -298,12 +306,30 @@ impl Watch {
             return None;
         }
         let second = delta.second;
-        self.recent.entry(second).or_insert_with(|| Interval { second, ..Interval::default() }).merge(delta);
+        let known = self.recent.entry(second).or_insert_with(|| Interval { second, ..Interval::default() });
+        for route in &delta.routes {
+            known.route_mut(route.route).merge(&asked_for(route, self.times));
+        }
+        for observed in &delta.observed {
+            known.observe(observed.clone());
+        }
         let newest = self.recent.last_key_value().map_or(0, |(&second, _)| second);
         self.recent = self.recent.split_off(&newest.saturating_sub(self.kept));
         self.thresholds
             .iter()
             .find_map(|threshold| threshold.broken_for(self.recent.values(), &self.routes, ENOUGH))
+    }
+}
+
+/// What thresholds may be about: how outcomes ended, and response times where they are asked for.
+fn asked_for(route: &RouteInterval, times: bool) -> RouteInterval {
+    RouteInterval {
+        route: route.route,
+        statuses: route.statuses.clone(),
+        failures: route.failures.clone(),
+        unexpected: route.unexpected,
+        response: if times { route.response.clone() } else { Histogram::new() },
+        ..RouteInterval::default()
     }
 }
 
@@ -439,5 +465,16 @@ mod tests {
         assert_eq!(ended(&[4; 9], 10), None);
         // One request a second: it takes twenty of them.
         assert_eq!(ended(&[1; 30], 1), Some(19));
+    }
+
+    #[test]
+    fn a_watch_keeps_times_only_where_a_threshold_asks_for_them() {
+        for (text, ends, kept) in [("errors<50% for 3s", None, 0), ("p95<50ms for 3s", Some(7), 80)] {
+            let mut watch = Watch::new(Threshold::parse(text).unwrap(), vec!["a".to_owned(), "b".to_owned()]);
+            let ended = two_stages().intervals.iter().position(|second| watch.on_interval(second).is_some());
+            assert_eq!(ended, ends, "{text}");
+            let times: u64 = watch.recent.values().map(|second| second.overall().response.len()).sum();
+            assert_eq!(times, kept, "{text}");
+        }
     }
 }
