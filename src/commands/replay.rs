@@ -34,6 +34,7 @@ use targets::Targets;
 
 /// Runs the command.
 pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint> {
+    replayer::use_small_pages();
     let timeout = length("--timeout", &args.sending.timeout)?;
     let thresholds = gate::thresholds("--threshold", &args.threshold)?;
     let limits = gate::limits(args)?;
