@@ -1,12 +1,15 @@
 //! TLS to the target: what is trusted, who we are, and one connection's state over a non-blocking socket.
 //!
 //! Certificates are always verified, against the system's roots or a given authority: there is no switch that
-//! turns it off. A connection offers one version of HTTP only.
+//! turns it off. A connection of a replay offers one version of HTTP only: which one is settled before, by asking
+//! for both on a connection that carries no request.
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use captures::Failure;
 use rustix::io::Errno;
@@ -114,9 +117,34 @@ impl Tls {
 
     /// The same, but connections offer HTTP/2.
     pub(crate) fn with_http2(self) -> Self {
+        self.offering(&[b"h2"])
+    }
+
+    fn offering(&self, versions: &[&[u8]]) -> Self {
         let mut config = (*self.config).clone();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Self { config: Arc::new(config), ..self }
+        config.alpn_protocols = versions.iter().map(|version| version.to_vec()).collect();
+        Self { config: Arc::new(config), name: self.name.clone() }
+    }
+
+    /// Whether the target at `address` picks HTTP/2 where it is offered beside HTTP/1.1 (ALPN, RFC 7301). Shakes
+    /// hands once and sends no request; each step may take as long as `patience`.
+    ///
+    /// # Errors
+    /// When no connection is made, or the handshake fails.
+    pub fn picks_http2(&self, address: SocketAddr, patience: Duration) -> io::Result<bool> {
+        let mut socket = TcpStream::connect_timeout(&address, patience)?;
+        socket.set_read_timeout(Some(patience))?;
+        socket.set_write_timeout(Some(patience))?;
+        let both = self.offering(&[b"h2", b"http/1.1"]);
+        let mut tls = both.begin().ok_or_else(|| io::Error::other("no handshake can be begun"))?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut socket)?;
+        }
+        tls.send_close_notify();
+        let picked = chose_http2(&tls);
+        // The end is said for politeness; what was picked is known.
+        let _ = tls.complete_io(&mut socket);
+        Ok(picked)
     }
 
     /// A connection that has not shaken hands yet; `None` when it cannot be begun.

@@ -135,13 +135,13 @@ pub(crate) fn run(args: &CapacityArgs, globals: &Globals) -> Result<(), Complain
 
 /// The capture, its busiest stretch if it is longer than a plateau and none was named.
 fn prepared(args: &CapacityArgs, plateau: Duration, seed: u64) -> Result<Prepared, Complaint> {
-    let whole = prepare(&args.source, seed)?;
+    let whole = prepare(&args.source, Some(&args.sending), seed)?;
     let named = args.source.from.is_some() || args.source.to.is_some() || args.source.busiest.is_some();
     if named || whole.plan.span() <= plateau.mul_f64(1.1) {
         return Ok(whole);
     }
     let busiest = SourceArgs { busiest: Some(args.plateau.clone()), ..args.source.clone() };
-    let prepared = prepare(&busiest, seed)?;
+    let prepared = prepare(&busiest, Some(&args.sending), seed)?;
     say!(
         "of {:.0} s the busiest {} are replayed: 1x is {}",
         whole.plan.span().as_secs_f64(),
@@ -240,8 +240,8 @@ impl Trial<'_> {
             wire: wire(&args.sending, targets.first(), targets.reachable(&prepared.addresses)?)?,
             ceiling: ceiling(&args.sending)?,
             pool: args.sending.connections,
-            http2: args.source.http2(),
-            streams: args.source.http2_streams,
+            http2: prepared.http2,
+            streams: args.source.http2_streams.filter(|_| prepared.http2),
             think: args.sending.pacing == PacingArg::Think,
             stages,
             unit,

@@ -26,8 +26,8 @@ use crate::admin::replaying::Scoreboard;
 use crate::commands::files;
 use crate::complain::{Complaint, Exit, reason, say};
 use answers::Told;
-use args::PacingArg;
 pub(crate) use args::ReplayArgs;
+use args::{HttpArg, PacingArg};
 use gate::Conclusions;
 use prepare::{Prepared, ceiling, length, observer, prepare, wire};
 use targets::Targets;
@@ -40,11 +40,19 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let limits = gate::limits(args)?;
     let expected = args.expect.as_deref().map(bindings::Expected::parse).transpose()?;
     let ceiling = ceiling(&args.sending)?;
-    let Prepared { plan, targets, addresses } = prepare(&args.source, globals.seed)?;
+    let asking = (!args.dry_run).then_some(&args.sending);
+    let Prepared { plan, targets, addresses, http2 } = prepare(&args.source, asking, globals.seed)?;
     let stages = load::stages(&args.load, &plan)?;
     let (unit, why_requests) = load::unit(args.sending.unit, &plan, &stages);
     if !globals.quiet {
         telling::introduce(&plan, &stages, &targets.named());
+        if args.source.http == HttpArg::Auto {
+            say!(
+                "by HTTP/{}{}",
+                version(http2),
+                if targets.first().secure { ", which the target picked" } else { "" }
+            );
+        }
         if let Some(why) = why_requests {
             say!("fractions of the load are made of single requests, not of whole sessions: {why}");
         }
@@ -65,7 +73,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         stages: stages.clone(),
         routes: plan.routes().to_vec(),
         held_back_ratio: plan.held_back_ratio(),
-        configuration: configuration(args, &targets, &addresses, threads, unit).to_string(),
+        configuration: configuration(args, &targets, &addresses, http2, threads, unit).to_string(),
     };
     let wire = wire(&args.sending, targets.first(), targets.reachable(&addresses)?)?;
     let observer = observer(&args.sending.observe)?;
@@ -76,8 +84,8 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         wire,
         ceiling,
         pool: args.sending.connections,
-        http2: args.source.http2(),
-        streams: args.source.http2_streams,
+        http2,
+        streams: args.source.http2_streams.filter(|_| http2),
         think: args.sending.pacing == PacingArg::Think,
         stages,
         unit,
@@ -157,10 +165,15 @@ pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>, Complaint> {
     Ok(stop)
 }
 
+fn version(http2: bool) -> &'static str {
+    if http2 { "2" } else { "1.1" }
+}
+
 fn configuration(
     args: &ReplayArgs,
     targets: &Targets,
     addresses: &[(usize, SocketAddr)],
+    http2: bool,
     threads: usize,
     unit: Unit,
 ) -> Value {
@@ -207,7 +220,7 @@ fn configuration(
     });
     // Apart from the others, so that the table is not too long for its macro.
     configuration["captures"] = json!(source.captures);
-    configuration["http"] = json!(if source.http2() { "2" } else { "1.1" });
+    configuration["http"] = json!(version(http2));
     configuration["http2_streams"] = json!(source.http2_streams);
     configuration["answers"] = json!(args.answers);
     configuration["threshold"] = json!(args.threshold);

@@ -142,12 +142,16 @@ fn replay_overlapping(requests: &[Recorded], took: Duration, target: &str, more:
 
 fn replay_capture(capture: &Path, target: &str, more: &[&str]) -> Value {
     let out = capture.with_extension("run");
-    let args = ["replay", capture.to_str().unwrap(), "--target", target, "--http", "2", "--json", "--quiet"];
-    let output = run(&[&args[..], &["--breaker", "off", "--out", out.to_str().unwrap()], more].concat());
+    let args = ["replay", capture.to_str().unwrap(), "--target", target, "--json", "--quiet"];
+    let version = if more.contains(&"--http") { &[][..] } else { &["--http", "2"] };
+    let out_of = ["--breaker", "off", "--out", out.to_str().unwrap()];
+    let output = run(&[&args[..], version, &out_of, more].concat());
     assert!(!output.stdout.is_empty(), "{}", stderr(&output));
     let run = Run::read(std::io::BufReader::new(std::fs::File::open(&out).unwrap())).unwrap();
-    assert!(run.header.configuration.contains(r#""http":"2""#));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let mut summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let configuration: Value = serde_json::from_str(&run.header.configuration).unwrap();
+    summary["http"] = configuration["http"].clone();
+    summary
 }
 
 #[test]
@@ -259,22 +263,17 @@ fn nginx_is_spoken_to_in_the_clear_and_by_tls() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let made =
-        rcgen::CertificateParams::new(vec!["shop.test".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    std::fs::write(path("c.pem"), made.pem()).unwrap();
-    std::fs::write(path("k.pem"), key.serialize_pem()).unwrap();
-    let secure =
-        format!("ssl http2; ssl_certificate {}; ssl_certificate_key {}", path("c.pem"), path("k.pem"));
+    let (certificate, key) = certificate(folder.path());
+    let secure = format!("ssl http2; ssl_certificate {certificate}; ssl_certificate_key {key}");
     let requests: Vec<Recorded> =
         (0..400).map(|at| Recorded { connection: at % 4, ..asked(at * 2, &format!("/{at}")) }).collect();
-    let tls = ["--ca", &path("c.pem"), "--sni", "shop.test"];
+    let tls = ["--ca", &certificate, "--sni", "shop.test"];
     for (how, scheme, more) in [("http2", "http", &[][..]), (secure.as_str(), "https", &tls[..])] {
         let nginx = Nginx::listening(folder.path(), None, how);
         let target = format!("{scheme}://{}", nginx.address());
         let shown = replay_overlapping(&requests, Duration::from_millis(30), &target, more);
         assert_eq!((&shown["ok"], &shown["connections_opened"]), (&400.into(), &4.into()), "{shown:#}");
+        assert_eq!(shown["http"], "2");
         let lines =
             until("nginx to write its log", || Some(nginx.lines()).filter(|lines| lines.len() == 400));
         let mut connections: Vec<u64> = lines.iter().map(|line| line.connection).collect();
@@ -290,4 +289,39 @@ fn nginx_is_spoken_to_in_the_clear_and_by_tls() {
     let errors = ["invalid", "reset"].map(|kind| shown["errors"][kind].as_u64().unwrap());
     assert_eq!((&shown["ok"], errors.iter().sum::<u64>()), (&0.into(), 400), "{shown:#}");
     assert!(errors[0] > 0, "{shown:#}");
+}
+
+#[test]
+fn an_https_target_picks_the_version_and_one_in_the_clear_is_not_asked() {
+    if !has("nginx") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = certificate(folder.path());
+    let requests: Vec<Recorded> =
+        (0..40).map(|at| Recorded { connection: at % 4, ..asked(at * 2, &format!("/{at}")) }).collect();
+    let by_tls = format!("ssl_certificate {certificate}; ssl_certificate_key {key}");
+    for (how, scheme, expected) in [
+        (format!("ssl http2; {by_tls}"), "https", "2"),
+        (format!("ssl; {by_tls}"), "https", "1.1"),
+        (String::new(), "http", "1.1"),
+    ] {
+        let nginx = Nginx::listening(folder.path(), None, &how);
+        let tls = ["--ca", &certificate, "--sni", "shop.test"];
+        let more = [&["--http", "auto"][..], if scheme == "https" { &tls } else { &[] }].concat();
+        let target = format!("{scheme}://{}", nginx.address());
+        let shown = replay_overlapping(&requests, Duration::from_millis(30), &target, &more);
+        assert_eq!((&shown["http"], &shown["ok"]), (&expected.into(), &40.into()), "{how}: {shown:#}");
+    }
+}
+
+/// The paths of a certificate for shop.test and of its key.
+fn certificate(folder: &Path) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made =
+        rcgen::CertificateParams::new(vec!["shop.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    std::fs::write(path("c.pem"), made.pem()).unwrap();
+    std::fs::write(path("k.pem"), key.serialize_pem()).unwrap();
+    (path("c.pem"), path("k.pem"))
 }

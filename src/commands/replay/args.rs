@@ -203,12 +203,9 @@ pub(crate) enum HttpArg {
     /// connection as it was recorded, and handshakes of WebSockets are held back
     #[value(name = "2")]
     Two,
-}
-
-impl SourceArgs {
-    pub(crate) const fn http2(&self) -> bool {
-        matches!(self.http, HttpArg::Two)
-    }
+    /// What an https target picks of both (ALPN), asked once before the replay; HTTP/1.1 in the clear, where nobody
+    /// could tell beforehand, and with --dry-run, which asks nobody
+    Auto,
 }
 
 /// What a request waits for.

@@ -10,7 +10,7 @@ use replayer::{
     Selection, Share, Target, Tls, TlsError, TlsFiles, Wire,
 };
 
-use super::args::{SendingArgs, SourceArgs};
+use super::args::{HttpArg, SendingArgs, SourceArgs};
 use super::bindings;
 use super::targets::{self, Targets};
 use crate::commands::files;
@@ -21,33 +21,74 @@ pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     pub(crate) targets: Targets,
     pub(crate) addresses: Vec<(usize, SocketAddr)>,
+    /// Whether it is planned for HTTP/2.
+    pub(crate) http2: bool,
 }
 
-/// Reads what `args` name.
-pub(crate) fn prepare(args: &SourceArgs, seed: u64) -> Result<Prepared, Complaint> {
-    if args.http2_streams.is_some() && !args.http2() {
+/// How long each step of asking for the version of HTTP may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Reads what `args` name. Where the target is to pick the version of HTTP, it is asked as `asking` says; with none, it
+/// is not asked.
+pub(crate) fn prepare(
+    args: &SourceArgs,
+    asking: Option<&SendingArgs>,
+    seed: u64,
+) -> Result<Prepared, Complaint> {
+    let prepared = prepare_for(args, args.http == HttpArg::Two, seed)?;
+    let Some(sending) = asking.filter(|_| args.http == HttpArg::Auto) else { return Ok(prepared) };
+    // Only now: before the capture was read, nobody knows whether the target is the recorded origin.
+    if !picks_http2(&prepared, sending)? {
+        return Ok(prepared);
+    }
+    // What overlaps is another plan; two of them at a time would take twice the memory.
+    drop(prepared);
+    prepare_for(args, true, seed)
+}
+
+fn picks_http2(prepared: &Prepared, sending: &SendingArgs) -> Result<bool, Complaint> {
+    let target = prepared.targets.first();
+    let addresses = prepared.targets.reachable(&prepared.addresses)?;
+    let wire = wire(sending, target, addresses.clone())?;
+    let (Some(tls), Some(&address)) = (wire.tls, addresses.first()) else { return Ok(false) };
+    match tls.picks_http2(address, PATIENCE) {
+        Ok(picked) => Ok(picked),
+        Err(error) => {
+            say!("warning: {target} did not say which version of HTTP it picks ({}): 1.1", reason(&error));
+            Ok(false)
+        }
+    }
+}
+
+fn prepare_for(args: &SourceArgs, http2: bool, seed: u64) -> Result<Prepared, Complaint> {
+    if args.http2_streams.is_some() && args.http == HttpArg::One {
         return Err(Complaint::new(
             Exit::Usage,
             "--http2-streams",
             "is of HTTP/2 alone",
-            "add --http 2, or leave it out",
+            "add --http 2 or --http auto, or leave it out",
         ));
     }
     let targets = targets::parse(args)?;
-    let (header, plan) = load(args, &targets[0], seed)?;
+    let (header, plan) = load(args, &targets[0], http2, seed)?;
     let targets = Targets::new(targets, args, header, plan.authorities());
     let addresses = targets.resolve()?;
-    Ok(Prepared { plan, targets, addresses })
+    Ok(Prepared { plan, targets, addresses, http2 })
 }
 
 /// Reads the capture into a plan. Damage is stepped over, and said.
-fn load(args: &SourceArgs, target: &Target, seed: u64) -> Result<(CaptureHeader, Plan), Complaint> {
+fn load(
+    args: &SourceArgs,
+    target: &Target,
+    http2: bool,
+    seed: u64,
+) -> Result<(CaptureHeader, Plan), Complaint> {
     let mut reader = files::open_captures(&args.captures)?;
     let rewriting = Rewriting {
         authority: target.authority(),
         base_path: target.base_path.clone(),
         secure: target.secure,
-        http2: args.http2(),
+        http2,
         allow_unsafe: args.allow_unsafe,
         rewrites: rewrites(args)?,
     };
