@@ -3,8 +3,9 @@
 //! Six questions: what does a request cost, in CPU of the whole process, beside those generators that are
 //! installed (wrk, h2load, ab, and hey, oha and k6 by HEY, OHA and K6 in the environment); how true are the
 //! moments at which requests arrive, at a server that stamps them; how true what it reports of servers whose
-//! response times are known; how much memory do open connections take, and does it grow with the number of requests
-//! (`--long`); what does it cost to put the values of answers into requests.
+//! response times are known; how much memory do open connections take, 50 000 of them too, and does it grow with the
+//! number of requests (ten million with `--long`); what does it cost to put the values of answers into requests.
+//! `--only large` (`--gigabytes 10 --body 8000`) asks a seventh: how much memory a capture of 10 GB takes.
 //!
 //! The machine is shared and noisy: sides take turns, round by round, and medians of the rounds' ratios count.
 
@@ -16,7 +17,12 @@
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 mod support;
 
+#[path = "../../tests/support/proc.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use all of it")]
+mod proc;
+
 mod fidelity;
+mod large;
 mod memory;
 mod patch;
 mod sides;
@@ -43,6 +49,11 @@ fn main() {
     }
     if wanted("memory") {
         memory::measure(args.iter().any(|arg| arg == "--long"));
+    }
+    // Minutes and gigabytes of reading: only when asked for.
+    if only.as_deref() == Some("large") {
+        let number = |flag: &str, usual| after(flag).map_or(usual, |text| text.parse().unwrap());
+        large::measure(number("--gigabytes", 10) as u64, number("--body", 8_000));
     }
 }
 

@@ -1,12 +1,33 @@
-//! Memory: of open connections, and whether it grows with the number of requests.
+//! Memory: of open connections, in one process and in several, and whether it grows with the number of requests.
+//!
+//! *Resident* is all that the system counts; *own* is what no file stands behind. The rest of what is resident is the
+//! program itself and the libraries: pages of the page cache, which all processes share and the system takes back
+//! when it needs them.
 
-use std::process::Command;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use captures::Run;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 
+use crate::proc;
 use crate::sink::Sink;
-use crate::support::{Recorded, write_capture};
+use crate::support::{Recorded, pause, write_capture};
+
+/// So many connections of each of several processes.
+const EACH: u64 = 10_000;
+/// How the growth with the number of requests is looked at: so many a second.
+const RATE: u64 = 25_000;
+
+/// The most memory of a process while it ran, in MB.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Most {
+    pub(crate) resident: f64,
+    pub(crate) own: f64,
+}
 
 /// Two requests on each connection, so far apart that all are open at once.
 fn idle(connections: u64, seconds: u64) -> Vec<Recorded> {
@@ -23,50 +44,158 @@ fn idle(connections: u64, seconds: u64) -> Vec<Recorded> {
     of(0).chain(of(1)).collect()
 }
 
-fn replay(requests: &[Recorded], more: &[&str]) -> Value {
-    let folder = tempfile::tempdir().unwrap();
-    let capture = folder.path().join("c.capture");
-    write_capture(&capture, requests);
-    let sink = Sink::start();
-    let output = Command::new(env!("CARGO_BIN_EXE_highwater"))
+/// A replay of `capture` against `sink`, begun.
+pub(crate) fn begin(capture: &Path, sink: &Sink, run: &Path, more: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_highwater"))
         .args(["replay", capture.to_str().unwrap(), "--threads", "1", "--quiet", "--json"])
         .args(more)
-        .args(["--target", &format!("http://{}", sink.address), "--out"])
-        .arg(folder.path().join("r.run"))
-        .output()
-        .unwrap();
-    serde_json::from_slice(&output.stdout).unwrap()
+        .args(["--target", &format!("http://{}", sink.address), "--out", run.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
-fn megabytes(summary: &Value) -> f64 {
-    summary["generator_resident_bytes"].as_f64().unwrap() / 1e6
+/// The summary of a replay, and the most memory that it was seen to have.
+pub(crate) fn watched(mut replay: Child) -> (Value, Most) {
+    let mut most = Most::default();
+    while replay.try_wait().unwrap().is_none() {
+        let megabytes = |kib: Option<u64>| kib.map_or(0.0, |kib| kib as f64 * 1_024.0 / 1e6);
+        most.resident = most.resident.max(megabytes(proc::peak_kib(replay.id())));
+        most.own = most.own.max(megabytes(proc::anonymous_kib(replay.id())));
+        pause(Duration::from_millis(20));
+    }
+    let output = replay.wait_with_output().unwrap();
+    (serde_json::from_slice(&output.stdout).unwrap(), most)
 }
 
 /// Prints it; ten million requests only when `long`.
 pub(crate) fn measure(long: bool) {
-    println!("\nresident memory of the generator");
-    let base = replay(&idle(100, 4), &[]);
-    println!("{:>8} connections: {:>7.1} MB", 100, megabytes(&base));
-    let many = replay(&idle(9_500, 4), &[]);
-    let each = (megabytes(&many) - megabytes(&base)) * 1e6 / 9_400.0;
+    println!("\nmemory of the generator, in MB: the most while it ran");
+    println!("{:>18} {:>9} {:>7} {:>10}", "", "resident", "own", "");
+    let few = open(100);
+    let many = open(9_500);
+    let each = (many.own - few.own) * 1e6 / 9_400.0;
     println!(
-        "{:>8} connections: {:>7.1} MB, {each:.0} B for each, its two planned requests included (goal ≤ 12 MB); at most {} open, {} errors",
-        9_500,
-        megabytes(&many),
-        many["connections_most"],
-        many["planned"].as_u64().unwrap() - many["ok"].as_u64().unwrap()
+        "{each:>18.0} B for each connection, its two planned requests included; goal: 12 MB resident at 9500"
     );
-    let even: Vec<Recorded> = (0..20_000_u64)
+    spread();
+    growth(long);
+}
+
+fn open(connections: u64) -> Most {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("c.capture");
+    write_capture(&capture, &idle(connections, 4));
+    let sink = Sink::start();
+    let (summary, most) = watched(begin(&capture, &sink, &folder.path().join("r.run"), &[]));
+    row(&format!("{connections} connections"), most, &summary);
+    most
+}
+
+fn row(what: &str, most: Most, summary: &Value) {
+    let errors = summary["planned"].as_u64().unwrap() - summary["ok"].as_u64().unwrap();
+    println!(
+        "{what:>18} {:>9.1} {:>7.1} at most {} open, {errors} errors",
+        most.resident, most.own, summary["connections_most"]
+    );
+}
+
+/// As many processes at once as the limit of descriptors has room for, each from an address of its own.
+fn spread() {
+    let wanted = Rlimit { current: Some(1 << 17), maximum: Some(1 << 17) };
+    let _ = setrlimit(Resource::Nofile, wanted);
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let room = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(1_000);
+    let processes = (room / EACH).min(5);
+    if processes < 5 {
+        println!("{:>18} fewer than five processes: the server may open {room} connections", "");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("c.capture");
+    write_capture(&capture, &idle(EACH, 10));
+    let sink = Sink::start();
+    let before = kernel();
+    let running: Vec<Child> = (0..processes)
+        .map(|number| {
+            let source =
+                IpAddr::from(Ipv4Addr::new(127, 0, 0, u8::try_from(number + 2).unwrap())).to_string();
+            let run = folder.path().join(format!("{number}.run"));
+            begin(&capture, &sink, &run, &["--source-ip", &source])
+        })
+        .collect();
+    let (ended, in_kernel) = std::thread::scope(|scope| {
+        let watching: Vec<_> =
+            running.into_iter().map(|replay| scope.spawn(move || watched(replay))).collect();
+        let mut most: f64 = before;
+        while !watching.iter().all(|watch| watch.is_finished()) {
+            most = most.max(kernel());
+            pause(Duration::from_millis(100));
+        }
+        let ended: Vec<_> = watching.into_iter().map(|watch| watch.join().unwrap()).collect();
+        (ended, most - before)
+    });
+    let mut all = (Most::default(), 0.0);
+    for (number, (summary, most)) in ended.iter().enumerate() {
+        row(&format!("process {} of {processes}", number + 1), *most, summary);
+        all.0.resident += most.resident;
+        all.0.own += most.own;
+        all.1 += summary["connections_most"].as_f64().unwrap();
+    }
+    let per = |megabytes: f64| megabytes * 1e6 / all.1;
+    println!(
+        "{:>18} {:>9.1} {:>7.1} {} connections: {:.0} B resident and {:.0} B own for each, and {:.0} B in the kernel for both its ends",
+        "together",
+        all.0.resident,
+        all.0.own,
+        all.1,
+        per(all.0.resident),
+        per(all.0.own),
+        per(in_kernel)
+    );
+}
+
+/// What the kernel holds and cannot give back, in MB.
+fn kernel() -> f64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("SUnreclaim:")).unwrap_or("0");
+    line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) * 1_024.0 / 1e6
+}
+
+/// Whether a long run holds more than a short one: one run, looked at after so many requests.
+fn growth(long: bool) {
+    let even: Vec<Recorded> = (0..RATE)
         .map(|at| Recorded {
-            arrived: Duration::from_nanos(at * 50_000),
+            arrived: Duration::from_nanos(at * 1_000_000_000 / RATE),
             connection: at % 64,
             method: "GET",
             target: "/".to_owned(),
             body: Vec::new(),
         })
         .collect();
-    for duration in if long { &["5s", "50s", "500s"][..] } else { &["5s", "50s"] } {
-        let summary = replay(&even, &["--duration", duration]);
-        println!("{:>8} requests:    {:>7.1} MB", summary["sent"].as_u64().unwrap(), megabytes(&summary));
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("c.capture");
+    write_capture(&capture, &even);
+    let sink = Sink::start();
+    let requests = if long { 10_000_000 } else { 1_000_000 };
+    let duration = format!("{}s", requests / RATE + 2);
+    let path = folder.path().join("r.run");
+    let (summary, most) = watched(begin(&capture, &sink, &path, &["--duration", &duration]));
+    row(&format!("{requests} requests"), most, &summary);
+    let run = Run::read(std::io::BufReader::new(std::fs::File::open(&path).unwrap())).unwrap();
+    let mut marks = [100_000, 1_000_000, 10_000_000].into_iter().peekable();
+    let mut ended = 0;
+    for interval in &run.intervals {
+        ended += interval.completed;
+        let Some(load) = &interval.generator else { continue };
+        if marks.next_if(|&mark| ended >= mark).is_some() {
+            println!(
+                "{ended:>9} requests ended: {:>6.1} MB resident then",
+                load.resident.as_u64() as f64 / 1e6
+            );
+        }
+    }
+    if long {
+        println!("goal: after 10 M requests as much as after 1 M, ±1 MB");
     }
 }

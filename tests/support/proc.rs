@@ -15,6 +15,16 @@ pub(crate) fn resident_kib(process: u32) -> Option<u64> {
     in_status(process, "VmRSS:")
 }
 
+/// The most that it was so far.
+pub(crate) fn peak_kib(process: u32) -> Option<u64> {
+    in_status(process, "VmHWM:")
+}
+
+/// Of what is resident now, what no file stands behind.
+pub(crate) fn anonymous_kib(process: u32) -> Option<u64> {
+    in_status(process, "RssAnon:")
+}
+
 /// The number of its threads.
 pub(crate) fn threads(process: u32) -> Option<u64> {
     in_status(process, "Threads:")
