@@ -1,6 +1,7 @@
 //! The command line of Highwater: parse, run one command, print one line, exit.
 
 mod admin;
+mod allocator;
 mod clock;
 mod commands;
 mod complain;
@@ -19,9 +20,6 @@ use commands::{
 };
 use complain::Complaint;
 use journal::LogFormat;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Record the tide, replay the flood, find the high-water mark.
 ///
@@ -80,6 +78,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before the first byte is allocated: it is only known later whether there will be thousands of connections.
+    replayer::use_huge_pages(false);
     let arguments =
         match config_file::arguments(import::told_apart(std::env::args_os()), CommandLine::command()) {
             Ok(arguments) => arguments,
@@ -96,6 +96,9 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    if !matches!(command, Command::Replay(_) | Command::Capacity(_)) {
+        replayer::use_huge_pages(true);
+    }
     journal::begin(&globals);
     let done = match &command {
         Command::Record(args) => record::run(args, &globals),

@@ -31,6 +31,9 @@ mod truth;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == sink::SERVE) {
+        return sink::serve_apart();
+    }
     let after = |flag: &str| args.iter().position(|arg| arg == flag).map(|at| args[at + 1].clone());
     let rounds: usize = after("--rounds").map_or(5, |text| text.parse().unwrap());
     let only = after("--only");

@@ -4,7 +4,7 @@
 //! program itself and the libraries: pages of the page cache, which all processes share and the system takes back
 //! when it needs them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,10 +14,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 
 use crate::proc;
-use crate::sink::Sink;
+use crate::sink::{Apart, Sink};
 use crate::support::{Recorded, pause, write_capture};
 
-/// So many connections of each of several processes.
+/// So many processes at a time, with so many connections each.
+const PROCESSES: u8 = 5;
 const EACH: u64 = 10_000;
 /// How the growth with the number of requests is looked at: so many a second.
 const RATE: u64 = 25_000;
@@ -44,12 +45,12 @@ fn idle(connections: u64, seconds: u64) -> Vec<Recorded> {
     of(0).chain(of(1)).collect()
 }
 
-/// A replay of `capture` against `sink`, begun.
-pub(crate) fn begin(capture: &Path, sink: &Sink, run: &Path, more: &[&str]) -> Child {
+/// A replay of `capture` against `target`, begun.
+pub(crate) fn begin(capture: &Path, target: SocketAddr, run: &Path, more: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_highwater"))
         .args(["replay", capture.to_str().unwrap(), "--threads", "1", "--quiet", "--json"])
         .args(more)
-        .args(["--target", &format!("http://{}", sink.address), "--out", run.to_str().unwrap()])
+        .args(["--target", &format!("http://{target}"), "--out", run.to_str().unwrap()])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
@@ -87,7 +88,7 @@ fn open(connections: u64) -> Most {
     let capture = folder.path().join("c.capture");
     write_capture(&capture, &idle(connections, 4));
     let sink = Sink::start();
-    let (summary, most) = watched(begin(&capture, &sink, &folder.path().join("r.run"), &[]));
+    let (summary, most) = watched(begin(&capture, sink.address, &folder.path().join("r.run"), &[]));
     row(&format!("{connections} connections"), most, &summary);
     most
 }
@@ -100,28 +101,26 @@ fn row(what: &str, most: Most, summary: &Value) {
     );
 }
 
-/// As many processes at once as the limit of descriptors has room for, each from an address of its own.
+/// Several processes at once, each from an address of its own to a server of its own.
 fn spread() {
-    let wanted = Rlimit { current: Some(1 << 17), maximum: Some(1 << 17) };
-    let _ = setrlimit(Resource::Nofile, wanted);
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-    let room = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(1_000);
-    let processes = (room / EACH).min(5);
-    if processes < 5 {
-        println!("{:>18} fewer than five processes: the server may open {room} connections", "");
+    let room = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if room < EACH + 100 {
+        println!("{:>18} skipped: a process may open {room} descriptors, not {}", "", EACH + 100);
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let capture = folder.path().join("c.capture");
     write_capture(&capture, &idle(EACH, 10));
-    let sink = Sink::start();
+    let servers: Vec<Apart> = (0..PROCESSES).map(|_| Apart::start()).collect();
     let before = kernel();
-    let running: Vec<Child> = (0..processes)
-        .map(|number| {
-            let source =
-                IpAddr::from(Ipv4Addr::new(127, 0, 0, u8::try_from(number + 2).unwrap())).to_string();
+    let running: Vec<Child> = (2..)
+        .zip(&servers)
+        .map(|(number, server)| {
+            let source = IpAddr::from(Ipv4Addr::new(127, 0, 0, number)).to_string();
             let run = folder.path().join(format!("{number}.run"));
-            begin(&capture, &sink, &run, &["--source-ip", &source])
+            begin(&capture, server.address, &run, &["--source-ip", &source])
         })
         .collect();
     let (ended, in_kernel) = std::thread::scope(|scope| {
@@ -137,7 +136,7 @@ fn spread() {
     });
     let mut all = (Most::default(), 0.0);
     for (number, (summary, most)) in ended.iter().enumerate() {
-        row(&format!("process {} of {processes}", number + 1), *most, summary);
+        row(&format!("process {} of {PROCESSES}", number + 1), *most, summary);
         all.0.resident += most.resident;
         all.0.own += most.own;
         all.1 += summary["connections_most"].as_f64().unwrap();
@@ -180,7 +179,7 @@ fn growth(long: bool) {
     let requests = if long { 10_000_000 } else { 1_000_000 };
     let duration = format!("{}s", requests / RATE + 2);
     let path = folder.path().join("r.run");
-    let (summary, most) = watched(begin(&capture, &sink, &path, &["--duration", &duration]));
+    let (summary, most) = watched(begin(&capture, sink.address, &path, &["--duration", &duration]));
     row(&format!("{requests} requests"), most, &summary);
     let run = Run::read(std::io::BufReader::new(std::fs::File::open(&path).unwrap())).unwrap();
     let mut marks = [100_000, 1_000_000, 10_000_000].into_iter().peekable();

@@ -1,7 +1,9 @@
 //! A server that stamps the moment at which each request arrives, and answers at once.
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -63,6 +65,44 @@ impl Drop for Sink {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
     }
+}
+
+/// A server in a process of its own, which has descriptors of its own; it ends with this.
+pub(crate) struct Apart {
+    pub(crate) address: SocketAddr,
+    process: Child,
+}
+
+/// What makes this benchmark such a server.
+pub(crate) const SERVE: &str = "--serve";
+
+impl Apart {
+    pub(crate) fn start() -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .arg(SERVE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { address: line.trim().parse().unwrap(), process }
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// Serves until stdin ends.
+pub(crate) fn serve_apart() {
+    let sink = Sink::start();
+    println!("{}", sink.address);
+    std::io::stdout().flush().unwrap();
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
 fn serve(

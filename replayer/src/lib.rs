@@ -35,7 +35,7 @@ pub use addresses::{Addresses, LookUp, LookedUp, Resolver};
 pub use drive::Wire;
 pub use engine::{Config, Finished, Progress, ReplayError, replay};
 pub use ledger::{Sameness, Seen, Totals};
-pub use machine::{allowed_connections, use_small_pages};
+pub use machine::{allowed_connections, use_huge_pages};
 pub use observe::{ObserveError, ObserveSource, Observer};
 pub use origin::{Conflict, Target, TargetError, origin_conflict};
 pub use plan::rewrite::{HostField, RewriteError, Rewrites, field_value, parse_field, parse_pair};

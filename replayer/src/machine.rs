@@ -18,13 +18,12 @@ pub fn allowed_connections() -> usize {
     usize::try_from(connections).unwrap_or(usize::MAX)
 }
 
-/// Has memory come in pages of the usual size from here on.
+/// Whether memory may come in huge pages from here on.
 ///
-/// The allocator asks for huge ones, which are resident whole as soon as one byte of them is used: a third of what a
-/// generator with thousands of connections held was never touched. Where the system does not allow it, all stays as
-/// it is.
-pub fn use_small_pages() {
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
+/// The allocator asks for them, and each is resident whole as soon as one byte of it is used: half of what a generator
+/// with thousands of connections held was never touched. Where the system allows no change, all stays as it is.
+pub fn use_huge_pages(allowed: bool) {
+    let _ = rustix::thread::disable_transparent_huge_pages(!allowed);
 }
 
 /// The memory of this process that is resident; zero where the system does not say.

@@ -70,7 +70,6 @@ struct Plateau {
 
 /// Runs the command.
 pub(crate) fn run(args: &CapacityArgs, globals: &Globals) -> Result<(), Complaint> {
-    replayer::use_small_pages();
     let objective = Objective::parse(&args.slo)
         .map_err(|error| Complaint::new(Exit::Usage, format!("--slo {}", args.slo), &error, error.mend()))?;
     let plateau = length("--plateau", &args.plateau)?;

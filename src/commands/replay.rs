@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::Globals;
 use crate::admin::replaying::Scoreboard;
+use crate::allocator;
 use crate::commands::files;
 use crate::complain::{Complaint, Exit, reason, say};
 use answers::Told;
@@ -32,9 +33,11 @@ use gate::Conclusions;
 use prepare::{Prepared, ceiling, length, observer, prepare, wire};
 use targets::Targets;
 
+/// How often unused memory goes back to the system, in seconds.
+const GIVE_BACK: u64 = 10;
+
 /// Runs the command.
 pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint> {
-    replayer::use_small_pages();
     let timeout = length("--timeout", &args.sending.timeout)?;
     let thresholds = gate::thresholds("--threshold", &args.threshold)?;
     let limits = gate::limits(args)?;
@@ -105,6 +108,10 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let replayed = replayer::replay(&plan, config, writer, &stop, |progress, settled| {
         if let Some(progress) = progress {
             live.show(progress);
+            // What planning needed is free by then; later, what seconds with more load needed.
+            if progress.elapsed.as_secs() % GIVE_BACK == 2 {
+                allocator::give_back();
+            }
         }
         if let Some(board) = &board {
             board.on_settled(progress, settled);
