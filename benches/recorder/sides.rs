@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::proc::{children, cpu_seconds};
-use crate::support::{Running, free_port, has, highwater, until};
+use crate::support::{Running, free_port, has, highwater, pause, until};
 
 /// Where a part of the benchmark runs, when it is pinned.
 #[derive(Clone, Copy)]
@@ -155,7 +155,7 @@ impl Proxy {
     pub(crate) fn cpu_seconds_at_rest(&self) -> f64 {
         let mut known = self.cpu_seconds();
         loop {
-            std::thread::sleep(Duration::from_millis(200));
+            pause(Duration::from_millis(200));
             let now = self.cpu_seconds();
             if now - known <= 0.01 {
                 return now;
