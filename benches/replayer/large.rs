@@ -2,7 +2,7 @@
 //!
 //! The capture is made here, by the writer that records, and read by the reader that reads every capture: 10 GB of
 //! requests and answers before compression. Its texts repeat themselves more than those of production, so that
-//! the file takes some hundred megabytes of disk instead of gigabytes; what is read, decompressed and planned is 10 GB
+//! the file takes less than a gigabyte of disk instead of several; what is read, decompressed and planned is 10 GB
 //! all the same.
 
 use std::fs::File;
