@@ -50,11 +50,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     if !globals.quiet {
         telling::introduce(&plan, &stages, &targets.named());
         if args.source.http == HttpArg::Auto {
-            say!(
-                "by HTTP/{}{}",
-                version(http2),
-                if targets.first().secure { ", which the target picked" } else { "" }
-            );
+            say!("by HTTP/{}", if http2 { "2, which the target picked" } else { version(http2) });
         }
         if let Some(why) = why_requests {
             say!("fractions of the load are made of single requests, not of whole sessions: {why}");
