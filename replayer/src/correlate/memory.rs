@@ -53,11 +53,25 @@ pub(crate) struct Memory {
     known_ids: Hashes,
     pub(crate) changes: VecDeque<Change>,
     pub(crate) last: Offset,
+    /// The number of its newest exchange among those of all sessions.
+    pub(crate) newest: u64,
     /// Values that were forgotten, or not taken in, for want of room.
     pub(crate) overflow: u64,
 }
 
 impl Memory {
+    /// The bytes that it takes, about: a value that was given, with its answers and its place in the order, is 150;
+    /// what else is remembered lies in tables of 8 and 16 bytes an entry, half full.
+    pub(crate) fn held(&self) -> usize {
+        let changes: usize =
+            self.changes.iter().map(|change| change.path.len() + change.location.len()).sum();
+        150 * self.given.len()
+            + 16 * (self.sent.len() + self.known_ids.len())
+            + 32 * self.largest.len()
+            + changes
+            + size_of::<Self>()
+    }
+
     /// How many values it remembers.
     pub(crate) fn len(&self) -> usize {
         self.given.len()

@@ -23,8 +23,8 @@ use crate::correlate::value::{ByHash, Hashes, Strength, hash, strength};
 
 /// The most values that are told apart by the session they were given to.
 const MAX_OWNED: usize = 1 << 20;
-/// The most values that sessions remember, all together: about 200 MB.
-const MAX_REMEMBERED: usize = 1 << 20;
+/// The most bytes that the memories of all sessions take together.
+const MAX_REMEMBERED: usize = 64 << 20;
 /// The most sessions that are followed at a time.
 const MAX_SESSIONS: usize = 100_000;
 /// What a coded body may hold.
@@ -71,8 +71,10 @@ struct Item {
 #[derive(Default)]
 pub(crate) struct Tracker {
     sessions: ByHash<Memory>,
-    /// Sessions by the time of their last exchange, roughly: the oldest go first.
-    order: VecDeque<u64>,
+    /// Sessions, each with the number of an exchange of its own, oldest first; once more for each later exchange.
+    order: VecDeque<(u64, u64)>,
+    exchanges: u64,
+    /// Bytes.
     remembered: usize,
     /// Sessions that turned out to be others.
     joined: ByHash<u64>,
@@ -123,7 +125,7 @@ impl Tracker {
     ) {
         let session = self.session_of(exchange, text, skip);
         let mut memory = self.sessions.remove(&session).unwrap_or_default();
-        self.remembered -= memory.len().min(self.remembered);
+        self.remembered -= memory.held().min(self.remembered);
         self.own.clear();
         let (own, owners) = (&mut self.own, &mut self.owners);
         let looks_at_all = !self.always.is_empty();
@@ -156,10 +158,10 @@ impl Tracker {
         });
         self.take_answer(exchange, session, route, &mut memory, visitor);
         memory.last = exchange.ended;
-        self.remembered += memory.len();
-        if self.order.back() != Some(&session) {
-            self.order.push_back(session);
-        }
+        self.remembered += memory.held();
+        self.exchanges += 1;
+        memory.newest = self.exchanges;
+        self.order.push_back((session, self.exchanges));
         self.sessions.insert(session, memory);
         self.forget();
     }
@@ -200,7 +202,9 @@ impl Tracker {
         if let Some(mine) = self.sessions.remove(&session)
             && let Some(memory) = self.sessions.get_mut(&other)
         {
+            self.remembered -= (mine.held() + memory.held()).min(self.remembered);
             memory.join(mine);
+            self.remembered += memory.held();
         }
         other
     }
@@ -313,17 +317,20 @@ impl Tracker {
 
     /// Lets the sessions go that have been silent longest, when too much is remembered.
     fn forget(&mut self) {
-        while self.remembered > MAX_REMEMBERED
-            || self.sessions.len() > MAX_SESSIONS
-            || self.order.len() > 1 << 22
-        {
-            let Some(oldest) = self.order.pop_front() else { return };
-            // It stands in the order once more if it was heard of since.
-            if self.order.len() < MAX_SESSIONS && self.order.contains(&oldest) {
+        // A session that was heard of since stands in the order once more.
+        let is_last = |sessions: &ByHash<Memory>, (session, exchange): (u64, u64)| {
+            sessions.get(&session).is_some_and(|memory| memory.newest == exchange)
+        };
+        if self.order.len() > 2 * self.sessions.len() + 1_024 {
+            self.order.retain(|&place| is_last(&self.sessions, place));
+        }
+        while self.remembered > MAX_REMEMBERED || self.sessions.len() > MAX_SESSIONS {
+            let Some(place) = self.order.pop_front() else { return };
+            if !is_last(&self.sessions, place) {
                 continue;
             }
-            if let Some(memory) = self.sessions.remove(&oldest) {
-                self.remembered -= memory.len().min(self.remembered);
+            if let Some(memory) = self.sessions.remove(&place.0) {
+                self.remembered -= memory.held().min(self.remembered);
                 self.overflow += memory.overflow + memory.len() as u64;
             }
         }
@@ -331,14 +338,7 @@ impl Tracker {
 
     /// Values that were forgotten for want of room.
     pub(crate) fn overflow(&self) -> u64 {
-        let memories: u64 = self
-            .order
-            .iter()
-            .filter_map(|id| self.sessions.get(id))
-            .map(|memory| memory.overflow)
-            .max()
-            .unwrap_or(0);
-        self.overflow + memories
+        self.overflow + self.sessions.values().map(|memory| memory.overflow).sum::<u64>()
     }
 }
 
