@@ -72,7 +72,7 @@ fn row(name: &str, requests: &[Recorded], scale: &str) {
     let capture = folder.path().join("c.capture");
     write_capture(&capture, requests);
     let planned = planned(&capture, scale);
-    let sink = Sink::awake();
+    let sink = Sink::start();
     let output = Command::new(env!("CARGO_BIN_EXE_highwater"))
         .args(["replay", capture.to_str().unwrap(), "--scale", scale, "--threads", "1", "--quiet"])
         .args(["--target", &format!("http://{}", sink.address), "--out"])
@@ -111,8 +111,20 @@ fn row(name: &str, requests: &[Recorded], scale: &str) {
         100.0 * (slope(&planned, &arrivals) - 1.0).abs(),
         dispersion(&arrivals),
         ks(&gaps(&arrivals), &gaps(&planned)),
-        if output.status.code() == Some(5) { "  (the run calls itself invalid)" } else { "" },
+        if output.status.code() == Some(5) {
+            format!("  ({})", invalid(&output.stderr))
+        } else {
+            String::new()
+        },
     );
+}
+
+/// Why the run calls itself invalid.
+fn invalid(stderr: &[u8]) -> String {
+    let said = String::from_utf8_lossy(stderr);
+    let line =
+        said.lines().find_map(|line| line.split_once("run invalid, ")).map_or("run invalid", |(_, why)| why);
+    line.split(';').next().unwrap_or(line).to_owned()
 }
 
 /// The slope of the least-squares line of `ys` over `xs`.

@@ -131,6 +131,7 @@ pub(crate) struct Worker<'run> {
     next_source: usize,
     next_address: usize,
     cpu: Duration,
+    alarm: Alarm,
     live: Live<'run>,
     /// Texts of requests that have ended, for the next ones.
     texts: Vec<Vec<u8>>,
@@ -189,6 +190,7 @@ impl<'run> Worker<'run> {
             next_source: number,
             next_address: number,
             cpu: Duration::ZERO,
+            alarm: Alarm::default(),
             live: Live::new(plan, number, threads),
             texts: Vec::new(),
             woken: Vec::new(),
@@ -216,7 +218,6 @@ impl<'run> Worker<'run> {
             self.sleep(self.clock.until_start(), &mut events);
         }
         let mut woken = self.clock.now();
-        let mut alarm = Alarm::default();
         loop {
             let now = self.clock.now();
             while queue.is_empty() && !planned_all && now.plus(TELL) >= horizon {
@@ -282,12 +283,12 @@ impl<'run> Worker<'run> {
             let turn = self.clock.now();
             let second = self.meter.at(turn);
             second.loop_delay = second.loop_delay.max(turn.since(woken));
-            let nap = alarm.nap(turn, wake.since(turn));
+            let nap = self.alarm.nap(turn, wake.since(turn));
             events.clear();
             self.sleep(nap, &mut events);
             woken = self.clock.now();
             if events.is_empty() {
-                alarm.woke(nap, woken.since(turn));
+                self.alarm.woke(nap, woken.since(turn));
             }
             for event in &events {
                 self.on_event(event.data.u64(), event.flags, &mut buffer);
@@ -547,6 +548,7 @@ impl<'run> Worker<'run> {
         let cpu = thread_cpu();
         let second = self.meter.at(now);
         second.cpu += cpu.saturating_sub(self.cpu);
+        second.spun += self.alarm.take_spun();
         second.connections = self.connections as u64;
         second.waiting = self.waiting as u64;
         self.cpu = cpu;

@@ -67,7 +67,9 @@ pub(crate) struct ClockSecond {
     /// Open connections, and requests waiting for their turn, when this was told.
     pub(crate) connections: u64,
     pub(crate) waiting: u64,
+    /// What the thread used, and what of that it only waited for a moment that was near.
     pub(crate) cpu: Duration,
+    pub(crate) spun: Duration,
 }
 
 /// What the whole process used up to a moment.
@@ -315,7 +317,7 @@ impl Ledger {
             load.loop_delay = load.loop_delay.max(of_clock.loop_delay);
             (load.connections, load.waiting) = levels;
             open.cpu.resize(workers, Duration::ZERO);
-            open.cpu[batch.worker] += of_clock.cpu;
+            open.cpu[batch.worker] += of_clock.cpu.saturating_sub(of_clock.spun);
             let totals = &mut self.totals;
             totals.connections_opened += of_clock.connections_opened;
             totals.retried += of_clock.retried;

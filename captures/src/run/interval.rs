@@ -30,7 +30,8 @@ pub struct Interval {
     pub connections_opened: u64,
     /// Requests sent a second time, because a kept-alive connection was closed as they left.
     pub retried: u64,
-    /// CPU time of the busiest thread of the generator in this second, as a share of one core.
+    /// CPU time of the busiest thread of the generator in this second, as a share of one core; waiting awake for a moment
+    /// that is near is not part of it.
     pub generator_cpu: f64,
     /// What became of the requests that were due in this second, by route; ascending, no repeats.
     pub routes: Vec<RouteInterval>,

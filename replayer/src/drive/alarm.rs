@@ -22,6 +22,8 @@ const MOST_SAVED: Duration = Duration::from_micros(500);
 pub(super) struct Alarm {
     late: Duration,
     saved: Duration,
+    /// How long it was awake for nothing since this was last told.
+    spun: Duration,
     /// When this was last asked, and whether it said to stay awake.
     asked: Offset,
     awake: bool,
@@ -46,8 +48,11 @@ impl Alarm {
         }
     }
 
-    /// A sleep of `asked`, which nothing cut short, took `slept`.
+    /// A sleep of `asked`, or a look without one, which nothing cut short, took `slept`.
     pub(super) fn woke(&mut self, asked: Duration, slept: Duration) {
+        if self.awake {
+            self.spun += slept;
+        }
         if asked.is_zero() {
             return;
         }
@@ -56,6 +61,11 @@ impl Alarm {
         } else {
             self.late = self.late.saturating_sub(STEP);
         }
+    }
+
+    /// The CPU time since this was last asked that was no work.
+    pub(super) fn take_spun(&mut self) -> Duration {
+        std::mem::take(&mut self.spun)
     }
 }
 
@@ -102,6 +112,7 @@ mod tests {
             let left = micros(15);
             let nap = alarm.nap(now, left);
             if nap.is_zero() {
+                alarm.woke(nap, micros(1));
                 awake += micros(1);
                 now = now.plus(micros(1));
             } else {
@@ -110,5 +121,6 @@ mod tests {
         }
         let share = awake.as_secs_f64() / now.as_secs_f64();
         assert!((0.2..0.3).contains(&share), "{share}");
+        assert_eq!((alarm.take_spun(), alarm.take_spun()), (awake, Duration::ZERO));
     }
 }
