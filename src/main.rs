@@ -78,7 +78,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // Before the first byte is allocated: it is only known later whether there will be thousands of connections.
+    // Before the first byte is allocated: it is only known later whether there will be thousands of connections, or days of
+    // recording, in which the memory of a process with huge pages doubles little by little, though no more of it is used.
     replayer::use_huge_pages(false);
     let arguments =
         match config_file::arguments(import::told_apart(std::env::args_os()), CommandLine::command()) {
@@ -96,7 +97,8 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    if !matches!(command, Command::Replay(_) | Command::Capacity(_)) {
+    if !matches!(command, Command::Record(_) | Command::Sniff(_) | Command::Replay(_) | Command::Capacity(_))
+    {
         replayer::use_huge_pages(true);
     }
     journal::begin(&globals);
