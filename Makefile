@@ -15,7 +15,7 @@ help:
 	@echo 'make bench-recorder  the recorder beside nginx, haproxy and stock pingora; ARGS="--rounds 5 --seconds 3"'
 	@echo 'make faults        the recorder under thirty faults and the replayer under twenty, as tables; about 35 minutes, best as root'
 	@echo 'make bench-model     the model against published fits, real sweeps and simulated stations, and its speed'
-	@echo 'make bench-services  the capacity of real services foretold from below 70 % of it, then measured, and the cost of routes, as a table of PASS and MISS; 25 minutes; ARGS="wsgi"'
+	@echo 'make bench-services  the capacity of real services foretold from below 70 % of it, then measured, and the cost of routes, as a table of PASS and MISS; 30 minutes; ARGS="wsgi"'
 	@echo 'make soak          ten minutes of recording and ten of replaying, with an eye on memory'
 	@echo 'make coverage      how often the interval of the date on which capacity runs out holds it, in 240 simulated worlds'
 	@echo 'make apps          real applications recorded and replayed: Django, Wagtail, a JWT API, Express, two wikis; needs root'

@@ -128,14 +128,9 @@ pub(crate) fn write_capture_of(path: &Path, requests: &[Recorded], upstream: &st
     write_capture_changed(path, requests, upstream, |_| {});
 }
 
-/// The same, with each exchange changed before it is written.
-pub(crate) fn write_capture_changed(
-    path: &Path,
-    requests: &[Recorded],
-    upstream: &str,
-    change: impl Fn(&mut Exchange),
-) {
-    let header = CaptureHeader {
+/// The header of a capture made by hand, recorded in front of `upstream`.
+pub(crate) fn capture_header(upstream: &str) -> CaptureHeader {
+    CaptureHeader {
         tool: "tests".to_owned(),
         started: 1_790_000_000_000_000_000,
         listen: vec!["192.0.2.2:80".to_owned()],
@@ -148,8 +143,18 @@ pub(crate) fn write_capture_changed(
         filters: Vec::new(),
         sampling_ratio: 1.0,
         body_limit: 65_536,
-    };
-    let mut writer = CaptureWriter::create(std::fs::File::create(path).unwrap(), &header).unwrap();
+    }
+}
+
+/// The same, with each exchange changed before it is written.
+pub(crate) fn write_capture_changed(
+    path: &Path,
+    requests: &[Recorded],
+    upstream: &str,
+    change: impl Fn(&mut Exchange),
+) {
+    let mut writer =
+        CaptureWriter::create(std::fs::File::create(path).unwrap(), &capture_header(upstream)).unwrap();
     for (id, request) in requests.iter().enumerate() {
         let arrived = Offset::ZERO.plus(request.arrived);
         let mut exchange = Exchange {

@@ -11,13 +11,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use captures::{
-    Body, CaptureHeader, CaptureWriter, ConnectionId, Ending, Exchange, ExchangeId, Header, Masking, Offset,
-    Passage, Request, Response, SessionId, SessionKey, Tally, Version,
+    Body, CaptureWriter, ConnectionId, Ending, Exchange, ExchangeId, Header, Offset, Passage, Request,
+    Response, SessionId, SessionKey, Tally, Version,
 };
 
 use crate::memory::{begin, watched};
 use crate::sink::Sink;
-use crate::support::now;
+use crate::support::{capture_header, now};
 
 /// The length of the recording.
 const SPAN: Duration = Duration::from_secs(6 * 3_600);
@@ -59,20 +59,7 @@ pub(crate) fn measure(gigabytes: u64, body: usize) {
 
 /// Writes `content` bytes; how many exchanges they made, and how many bytes it came to.
 fn write(path: &Path, content: u64, body: usize) -> (u64, u64) {
-    let header = CaptureHeader {
-        tool: "bench".to_owned(),
-        started: 1_790_000_000_000_000_000,
-        listen: vec!["192.0.2.2:80".to_owned()],
-        upstream: vec!["192.0.2.1:80".to_owned()],
-        masking: Masking::None,
-        servers: Vec::new(),
-        recording: [0; 16],
-        segment: 0,
-        session_keys: Vec::new(),
-        filters: Vec::new(),
-        sampling_ratio: 1.0,
-        body_limit: 65_536,
-    };
+    let header = capture_header("192.0.2.1:80");
     let mut writer = CaptureWriter::create(BufWriter::new(File::create(path).unwrap()), &header).unwrap();
     let first = exchange(0, 1, body);
     let exchanges = content / size(&first);
