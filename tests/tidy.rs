@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("captures", &[]),
-    ("recorder", &["captures"]),
-    ("replayer", &["captures"]),
+    ("timeslice", &[]),
+    ("recorder", &["captures", "timeslice"]),
+    ("replayer", &["captures", "timeslice"]),
     ("modeler", &["captures"]),
     ("reports", &["captures", "modeler"]),
     (".", &["captures", "modeler", "recorder", "replayer", "reports"]),
@@ -16,6 +17,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("bincode", "captures"),
     ("crc32c", "captures"),
     ("lz4_flex", "captures"),
+    ("libc", "timeslice"),
     ("hdrhistogram", "captures"),
     ("pingora", "recorder"),
     ("rustls-pki-types", "recorder"),

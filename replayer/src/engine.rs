@@ -187,7 +187,12 @@ pub fn replay<W: Write>(
             let ledger = ledger_sender.clone();
             std::thread::Builder::new()
                 .name(format!("send-{number}"))
-                .spawn_scoped(scope, move || worker.run(&receiver, &ledger))
+                .spawn_scoped(scope, move || {
+                    // A sender that wakes is due: it does not wait for the slice of another. Where the kernel does not
+                    // take it on, it is late by that, and its lag says so.
+                    let _ = timeslice::ask(timeslice::SHORTEST);
+                    worker.run(&receiver, &ledger)
+                })
                 .map_err(ReplayError::Start)?;
         }
         if let Some(resolver) = resolver {
