@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use captures::Exchange;
-use replayer::correlate::{ANY_ROUTE, Finder, Found, Rule};
+use replayer::correlate::{ANY_ROUTE, Finder, Found, Naming, Rule};
 use serde_json::{Value, json};
 
 use crate::Globals;
@@ -103,6 +103,9 @@ fn as_text(found: &Found, args: &CorrelateArgs) -> String {
     }
     for set in &found.rules.sets {
         let _ = writeln!(text, "\n  made  {}", files::plain(&set.name()));
+        if let Some(naming) = &set.naming {
+            let _ = writeln!(text, "        {}", why_chosen(naming));
+        }
     }
     text
 }
@@ -135,6 +138,29 @@ fn reasons(rule: &Rule) -> String {
     reasons.join("; ")
 }
 
+fn why_chosen(naming: &Naming) -> String {
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    let mut proofs = Vec::new();
+    for (count, how) in [
+        (naming.turned, "its address answered 404 before and 200 after"),
+        (naming.created, "the answer was 201"),
+        (naming.written, "a text was written into an empty area and the answer led there"),
+    ] {
+        if count > 0 {
+            proofs.push(format!("{count} time{} {how}", plural(count)));
+        }
+    }
+    format!(
+        "{} name{} of {} session{} that no answer gave, and of which a thing was made: {}; e.g. exchange {}",
+        naming.names,
+        plural(naming.names),
+        naming.sessions,
+        plural(naming.sessions),
+        proofs.join(", "),
+        naming.example
+    )
+}
+
 fn as_json(found: &Found) -> Value {
     json!({
         "exchanges": found.exchanges,
@@ -144,6 +170,13 @@ fn as_json(found: &Found) -> Value {
             "request": set.route,
             "put": set.place.to_string(),
             "value": set.text,
+            "chosen": set.chosen,
+            "names": set.naming.map(|naming| naming.names),
+            "sessions": set.naming.map(|naming| naming.sessions),
+            "turned": set.naming.map(|naming| naming.turned),
+            "created": set.naming.map(|naming| naming.created),
+            "written": set.naming.map(|naming| naming.written),
+            "example_exchange": set.naming.map(|naming| naming.example),
         })).collect::<Vec<_>>(),
         "forgotten_values": found.overflow.values,
         "forgotten_places": found.overflow.places,

@@ -75,7 +75,8 @@ impl Accounts {
             && !is_known
             && self.sets.len() < MAX_PLACES
         {
-            self.sets.push(SetRule { route: route.to_owned(), place, text: text.to_owned(), template });
+            let (route, text) = (route.to_owned(), text.to_owned());
+            self.sets.push(SetRule { route, place, text, template, chosen: false, naming: None });
         }
     }
 }
@@ -137,7 +138,7 @@ pub(crate) fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     names.contains(&last_word(&String::from_utf8_lossy(name)).as_str())
 }
 
-fn last_word(name: &str) -> String {
+pub(crate) fn last_word(name: &str) -> String {
     let name = name.to_ascii_lowercase();
     let last = name.trim_end_matches(']').rsplit(['/', '[', '.', ':']).next().unwrap_or_default();
     last.chars().filter(char::is_ascii_alphanumeric).collect()

@@ -4,6 +4,7 @@
 //! that answer. So a session that makes three orders and looks at the second again does the same in a replay.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use captures::{Exchange, Offset, route_of};
 
@@ -11,6 +12,7 @@ use crate::correlate::answer::Given;
 use crate::correlate::asked::{self, Field, Inside, Written};
 use crate::correlate::find::{Found, fits_identifier_places};
 use crate::correlate::memory::Source;
+use crate::correlate::names::{name_hash, name_key, rule_key};
 use crate::correlate::pattern::{Extractor, GivenKind, PlaceKind, place_hash};
 use crate::correlate::rules::{ANY_ROUTE, RuleSet};
 use crate::correlate::track::{Match, Tracker, Visitor, received};
@@ -18,6 +20,8 @@ use crate::correlate::value::{ByHash, Hashes, hash};
 
 /// The most newest values that are kept for rules that take the newest.
 const MAX_NEWEST: usize = 1 << 18;
+/// In a longer field no name is looked for.
+const LONGEST_NAMING: usize = 512;
 
 /// A stretch of a request that is to hold a live value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +72,10 @@ struct Desk {
     /// Of rules that take the newest value: their places.
     newest_places: BTreeMap<u64, Vec<u32>>,
     newest: HashMap<(u64, u32), Source>,
-    /// Of rules that make values: their routes and places.
-    sets: Vec<(Option<String>, u64)>,
+    /// Of rules that make values: their routes and places; none, of those for chosen names.
+    sets: Vec<Option<(Option<String>, u64)>>,
+    /// Names that sessions chose, by session and name: by which of those rules they are made unique.
+    chosen: ByHash<u32>,
     /// Values that are made, by session: by which of those rules.
     made: ByHash<u32>,
     routes: HashMap<String, u32>,
@@ -105,6 +111,12 @@ impl Binder {
                 extractor: rule.extractor.clone(),
             });
         }
+        let mut chosen: ByHash<u32> = ByHash::default();
+        for (at, set) in rules.sets.iter().enumerate().filter(|(_, set)| set.chosen) {
+            let key = rule_key(&set.route, &set.place);
+            let of_rule = found.into_iter().flat_map(|found| &found.names).filter(|(_, rule)| **rule == key);
+            chosen.extend(of_rule.map(|(name, _)| (*name, u32::try_from(at).unwrap_or(u32::MAX))));
+        }
         let joined = found.map(|found| found.joined.clone()).unwrap_or_default();
         Self {
             tracker: Tracker::again(joined, always),
@@ -114,7 +126,12 @@ impl Binder {
                 by_pattern,
                 newest_places,
                 newest: HashMap::new(),
-                sets: rules.sets.iter().map(|set| (route(&set.route), set.place.hash())).collect(),
+                sets: rules
+                    .sets
+                    .iter()
+                    .map(|set| (!set.chosen).then(|| (route(&set.route), set.place.hash())))
+                    .collect(),
+                chosen,
                 made: ByHash::default(),
                 routes: HashMap::new(),
                 names: Vec::new(),
@@ -219,8 +236,12 @@ impl Desk {
     fn make(&mut self, session: u64, field: &Field<'_>) {
         let value = hash(session, &field.value);
         let place = place_hash(field.kind, &field.name);
-        let named =
-            self.sets.iter().position(|(to, into)| *into == place && self.is_route(to.as_ref(), self.to));
+        let named = self.sets.iter().position(|set| {
+            set.as_ref().is_some_and(|(to, into)| *into == place && self.is_route(to.as_ref(), self.to))
+        });
+        if named.is_none() && self.make_chosen(session, field) {
+            return;
+        }
         let set = match named {
             Some(set) => {
                 let set = u32::try_from(set).unwrap_or(u32::MAX);
@@ -236,15 +257,50 @@ impl Desk {
                 None => return,
             },
         };
+        self.put_made(set, field, 0..field.value.len());
+    }
+
+    /// Binds what of a field is a name that the session chose for something it made; whether all of it is.
+    fn make_chosen(&mut self, session: u64, field: &Field<'_>) -> bool {
+        let kinds = [PlaceKind::Header, PlaceKind::Text];
+        if self.chosen.is_empty() || kinds.contains(&field.kind) || field.value.len() > LONGEST_NAMING {
+            return false;
+        }
+        let find =
+            |part: &[u8]| name_hash(part).and_then(|name| self.chosen.get(&name_key(session, name)).copied());
+        let value = field.value.as_ref();
+        if let Some(set) = find(value) {
+            self.put_made(set, field, 0..value.len());
+            return true;
+        }
+        // `Talk:First`, `Special:History/First`, `title=First&action=edit`.
+        let mut at = 0;
+        let mut parts = Vec::new();
+        for part in value.split(|byte| matches!(byte, b'/' | b':' | b'?' | b'&' | b'=' | b'#' | b'|')) {
+            if let Some(set) = find(part).filter(|_| part.len() < value.len()) {
+                parts.push((set, at..at + part.len()));
+            }
+            at += part.len() + 1;
+        }
+        // One patch a field, where its writing has to be renewed as a whole.
+        for (set, part) in parts.into_iter().take(1) {
+            self.put_made(set, field, part);
+        }
+        false
+    }
+
+    /// Binds a part of a field to a value that is made.
+    fn put_made(&mut self, set: u32, field: &Field<'_>, part: Range<usize>) {
         let rule = u32::try_from(self.rules.len()).unwrap_or(u32::MAX).saturating_add(set);
+        let (before, after) = (field.value[..part.start].to_vec(), field.value[part.end..].to_vec());
         self.bindings.push(Binding {
             start: field.range.start,
             end: field.range.end,
             written: field.written,
             base64: None,
-            before: Vec::new(),
-            after: Vec::new(),
-            origin: Origin::Made { set, recorded: field.value.to_vec() },
+            before,
+            after,
+            origin: Origin::Made { set, recorded: field.value[part].to_vec() },
             rule,
         });
     }

@@ -13,6 +13,7 @@ use crate::correlate::answer::Given;
 use crate::correlate::asked::Field;
 use crate::correlate::evidence::{Case, THRESHOLD, are_related, confidence, is_id_name};
 use crate::correlate::memory::Source;
+use crate::correlate::names::Names;
 use crate::correlate::pattern::{Extractor, GivenKind, Place, PlaceKind};
 use crate::correlate::rules::{ANY_ROUTE, Evidence, Injection, Missing, Rule, RuleSet};
 use crate::correlate::track::{Match, Tracker, Visitor, received};
@@ -56,6 +57,8 @@ pub struct Found {
     /// Fields of requests that carry a password, with their routes.
     pub logins: Vec<Injection>,
     pub(crate) joined: ByHash<u64>,
+    /// Names that sessions chose for what they made: by session and name, the hash of the rule for it.
+    pub(crate) names: ByHash<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,6 +116,7 @@ struct Book {
     matches: u64,
     overflow: u64,
     accounts: Accounts,
+    names: Names,
     /// Of the exchange at hand.
     to: u32,
     target: u64,
@@ -128,7 +132,8 @@ impl Finder {
     /// Takes in the next exchange, in the order in which they ended.
     pub fn add(&mut self, exchange: &Exchange) {
         self.exchanges += 1;
-        self.cut += u64::from(exchange.response.as_ref().is_some_and(is_cut_text));
+        let is_cut = exchange.response.as_ref().is_some_and(is_cut_text);
+        self.cut += u64::from(is_cut);
         received(exchange, &mut self.text);
         let route = self.book.route(&exchange.request.method, &exchange.request.target);
         self.book.to = route;
@@ -138,6 +143,8 @@ impl Finder {
         let status = exchange.response.as_ref().map_or(0, |response| response.status);
         let name = self.book.route_name(route).to_owned();
         self.book.accounts.on_request(&name, (200..400).contains(&status));
+        let session = self.tracker.root(exchange.session.0);
+        self.book.names.on_exchange(exchange, session, &name, is_cut);
     }
 
     /// Weighs what was read.
@@ -145,8 +152,11 @@ impl Finder {
         let overflow = Overflow { values: self.tracker.overflow(), places: self.book.overflow };
         let matches = self.book.matches;
         let accounts = std::mem::take(&mut self.book.accounts);
+        let names = std::mem::take(&mut self.book.names);
         let (mut rules, rejected) = self.book.weigh(&self.tracker);
+        let (chosen, names) = names.finish(|session| self.tracker.root(session));
         rules.sets = accounts.sets;
+        rules.sets.extend(chosen);
         Found {
             rules,
             exchanges: self.exchanges,
@@ -156,6 +166,7 @@ impl Finder {
             cut: self.cut,
             logins: accounts.logins,
             joined: self.tracker.joined().clone(),
+            names,
         }
     }
 }
@@ -397,8 +408,13 @@ fn count_into(set: &mut Hashes, value: u64) {
 }
 
 impl Visitor for Book {
-    fn on_field(&mut self, _session: u64, field: &Field<'_>, _at: Offset) {
+    fn on_field(&mut self, session: u64, field: &Field<'_>, _at: Offset) {
         self.accounts.on_field(field);
+        self.names.on_field(session, field);
+    }
+
+    fn on_body(&mut self, session: u64, is_safe: bool, content_type: &[u8], body: &[u8]) {
+        self.names.on_body(session, is_safe, content_type, body);
     }
 
     fn on_match(&mut self, session: u64, found: &Match<'_>) {

@@ -110,6 +110,28 @@ pub struct SetRule {
     pub text: String,
     /// What makes the value.
     pub template: Template,
+    /// Whether it is made only for names of things that the session chose and made; then wherever the session sends
+    /// such a name, before that request too, and in other spellings.
+    pub chosen: bool,
+    /// Why it was proposed, if it is for chosen names.
+    pub naming: Option<Naming>,
+}
+
+/// What speaks for a rule that makes chosen names unique.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// Names that sessions brought, and with which they made something.
+    pub names: u64,
+    /// Sessions that did.
+    pub sessions: u64,
+    /// Names whose address answered 404 before, and 200 after.
+    pub turned: u64,
+    /// Names of which an answer said 201.
+    pub created: u64,
+    /// Names to whose address an answer led when a text was written for it.
+    pub written: u64,
+    /// An exchange that shows it.
+    pub example: u64,
 }
 
 impl SetRule {

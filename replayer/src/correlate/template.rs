@@ -1,6 +1,6 @@
 //! Values that no answer gives: made for each copy of a session, or taken from a file of data.
 //!
-//! `{{unique}}` is the recorded value made different in every copy, `{{recorded}}` the recorded value itself,
+//! `{{unique}}` is the recorded value made different in every copy (a UUID becomes another), `{{recorded}}` the recorded value itself,
 //! `{{uuid}}` a random UUID (version 4), `{{seq}}` a number that counts up, `{{now}}` or `{{now+1h}}` a moment in the
 //! notation of the recorded value, `{{shifted}}` the recorded moment, as long after now as it was after the recording,
 //! `{{file:NAME:COLUMN}}` a field of a row that belongs to this copy of the session, `{{jwt:NAME:COLUMN}}` the recorded
@@ -206,16 +206,44 @@ fn row_of(whose: &Whose, rows: usize) -> usize {
     usize::try_from(number % (rows.max(1) as u64)).unwrap_or(0)
 }
 
-/// The recorded value, with the numbers of copy and lap in it; the first copy keeps it as it was.
+/// The recorded value, with the numbers of copy and lap in it; the first copy keeps it as it was. They stand where
+/// servers leave them when they make an address of it: before the `@` of an account, the extension of a file, or the
+/// mark at the end of a sentence. A UUID becomes another one.
 fn unique(recorded: &[u8], whose: &Whose, out: &mut Vec<u8>) {
     if whose.copy == 0 && whose.lap == 0 {
         out.extend_from_slice(recorded);
         return;
     }
-    let at = recorded.iter().position(|&byte| byte == b'@').unwrap_or(recorded.len());
+    if is_uuid(recorded) {
+        out.extend_from_slice(uuid(whose).as_bytes());
+        return;
+    }
+    let at = recorded.iter().position(|&byte| byte == b'@').unwrap_or_else(|| end_of_stem(recorded));
     out.extend_from_slice(&recorded[..at]);
     out.extend_from_slice(format!("c{}l{}", whose.copy, whose.lap).as_bytes());
     out.extend_from_slice(&recorded[at..]);
+}
+
+fn is_uuid(text: &[u8]) -> bool {
+    text.len() == 36
+        && text.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// Where the last word of a name ends, without an extension.
+fn end_of_stem(name: &[u8]) -> usize {
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
+    if let Some(dot) = name.iter().rposition(|&byte| byte == b'.')
+        && (1..=5).contains(&(name.len() - dot - 1))
+        && name[dot + 1..].iter().all(u8::is_ascii_alphanumeric)
+        && dot > 0
+        && is_letter(&name[dot - 1])
+    {
+        return dot;
+    }
+    name.iter().rposition(is_letter).map_or(name.len(), |last| last + 1)
 }
 
 fn uuid(whose: &Whose) -> String {
@@ -276,6 +304,10 @@ mod tests {
             ("user-{{seq}}@x.test", "", "user-41@x.test"),
             ("{{unique}}", "ann@x.test", "annc3l1@x.test"),
             ("{{unique}}", "ann", "annc3l1"),
+            ("{{unique}}", "My Page", "My Pagec3l1"),
+            ("{{unique}}", "Hello, World!", "Hello, Worldc3l1!"),
+            ("{{unique}}", "notes.md", "notesc3l1.md"),
+            ("{{unique}}", "???", "???c3l1"),
             ("{{recorded}}!", "ann", "ann!"),
             ("{{now}}", "2024-01-02", "2026-11-26"),
             ("{{now+1h}}", "2024-01-02T03:04:05Z", "2026-11-26T13:34:56Z"),
@@ -304,6 +336,9 @@ mod tests {
         let uuids: BTreeSet<String> =
             (0..1_000).map(|copy| made("{{uuid}}", "", &whose(copy, copy % 3, copy % 7))).collect();
         assert_eq!(uuids.len(), 1_000);
+        let one = uuids.first().unwrap();
+        assert_eq!(&made("{{unique}}", one, &whose(0, 0, 0)), one);
+        assert_eq!(made("{{unique}}", one, &whose(1, 0, 0)), made("{{uuid}}", one, &whose(1, 0, 0)));
         assert!(uuids.iter().all(|uuid| uuid.len() == 36 && uuid.as_bytes()[14] == b'4'));
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Match<'a> {
 pub(crate) trait Visitor {
     /// The request has a field.
     fn on_field(&mut self, _session: u64, _field: &Field<'_>, _at: Offset) {}
+    /// The answer has a body, here without its content coding.
+    fn on_body(&mut self, _session: u64, _is_safe: bool, _content_type: &[u8], _body: &[u8]) {}
     /// The request sends a value that an answer gave.
     fn on_match(&mut self, session: u64, found: &Match<'_>);
     /// The answer gives a value; `describe` names its place.
@@ -264,6 +266,7 @@ impl Tracker {
         if let Some(body) = content(response) {
             let kind = header_value(&response.headers, "content-type").unwrap_or_default();
             walk_body(kind, &body, &mut take);
+            visitor.on_body(session, is_safe, kind, &body);
         }
         self.register(session, is_safe, follows, memory);
         if !is_safe {

@@ -14,6 +14,7 @@
 //! request = "POST /register"
 //! put = "form email"
 //! value = "user-{{seq}}@example.com" # {{unique}} {{recorded}} {{uuid}} {{seq}} {{now+1h}} {{shifted}} {{file:users.csv:email}}
+//! chosen = false                     # true: only names of things that the session chose and made
 //! ```
 
 use std::fmt::Write;
@@ -42,6 +43,8 @@ struct Set {
     request: String,
     put: String,
     value: String,
+    #[serde(default)]
+    chosen: bool,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +107,8 @@ fn parse(text: &str, tables: &[Table]) -> Result<RuleSet, Wrong> {
         };
         let template = Template::parse(&set.value, tables).map_err(|error| wrong(&error, error.mend()))?;
         let place = set.put.parse().map_err(|error: PatternError| wrong(&error, error.mend()))?;
-        sets.push(SetRule { route: set.request, place, text: set.value, template });
+        let Set { request, value, chosen, .. } = set;
+        sets.push(SetRule { route: request, place, text: value, template, chosen, naming: None });
     }
     Ok(RuleSet { rules, sets })
 }
@@ -192,9 +196,15 @@ pub(crate) fn written(rules: &RuleSet, captures: &str) -> String {
     }
     for set in &rules.sets {
         let _ = writeln!(text, "\n[[set]]");
+        if let Some(naming) = &set.naming {
+            let _ = writeln!(text, "# names of things that sessions made: {}", naming.names);
+        }
         let _ = writeln!(text, "request = {}", quoted(&set.route));
         let _ = writeln!(text, "put = {}", quoted(&set.place.to_string()));
         let _ = writeln!(text, "value = {}", quoted(&set.text));
+        if set.chosen {
+            let _ = writeln!(text, "chosen = true");
+        }
     }
     text
 }
@@ -238,6 +248,11 @@ mod tests {
             request = "POST /register"
             put = "form email"
             value = "u-{{seq}}@x.test"
+            [[set]]
+            request = "POST /index.php"
+            put = "query title"
+            value = "{{unique}}"
+            chosen = true
         "#;
         let rules = parse(text, &[]).unwrap();
         assert_eq!(rules.rules[1].name, "cookie sid");

@@ -95,7 +95,8 @@ fn logins(table: &Table, fields: &[Injection], tables: &[Table]) -> Vec<SetRule>
         if let Some(text) = text
             && let Ok(template) = Template::parse(&text, tables)
         {
-            sets.push(SetRule { route: route.clone(), place: place.clone(), text, template });
+            let (route, place) = (route.clone(), place.clone());
+            sets.push(SetRule { route, place, text, template, chosen: false, naming: None });
         }
     }
     sets
