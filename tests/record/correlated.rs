@@ -330,3 +330,112 @@ fn what_is_wrong_with_rules_data_and_expectations_is_said_in_one_line() {
     // In the order in which the routes were met: the checkout, the order, the look at it.
     assert_eq!(refused, [(200, "401"), (303, "401"), (200, "401")]);
 }
+
+/// A wiki: an editor must know the version that is being changed, or is told of a conflict.
+fn wiki() -> (SocketAddr, Arc<Mutex<BTreeMap<String, u32>>>) {
+    let pages = Arc::new(Mutex::new(BTreeMap::from([("start".to_owned(), 1)])));
+    let known = Arc::clone(&pages);
+    let address = upstream(move |mut stream| {
+        while let Some(head) = next_head(&mut stream) {
+            let length = field(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let body = String::from_utf8(body).unwrap();
+            let asked = if body.is_empty() { head.split(' ').nth(1).unwrap() } else { &body };
+            let value =
+                |name: &str| Some(asked.split_once(name)?.1.split(['&', ' ']).next().unwrap().to_owned());
+            let name = value("id=").unwrap().to_lowercase();
+            let mut pages = known.lock().unwrap();
+            let version = pages.get(&name).copied().unwrap_or(0);
+            let page = |text: &str| {
+                let length = text.len();
+                format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{text}"
+                )
+            };
+            let robots = "<meta name=robots content=noindex>";
+            let answer = if !body.is_empty() {
+                if value("version=").unwrap() == version.to_string() {
+                    pages.insert(name.clone(), version + 1);
+                    status("302 Found", &format!("Location: /wiki?id={name}\r\n"))
+                } else {
+                    page("Somebody else was faster.")
+                }
+            } else if asked.contains("do=edit") {
+                let text = if version == 0 { "" } else { "Words." };
+                page(&format!("{robots}<textarea name=text>{text}</textarea>"))
+            } else if version == 0 {
+                page(robots)
+            } else {
+                page("<p>Words.</p>")
+            };
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (address, pages)
+}
+
+#[test]
+fn every_copy_writes_pages_of_its_own_in_a_wiki_where_visitors_choose_the_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(folder.path(), wiki().0, &["--mask", "none"]);
+    for visitor in ["Ann", "Bob"] {
+        let mut stream = TcpStream::connect(("127.0.0.1", recorder.port)).unwrap();
+        let mut ask = |method: &str, target: &str, body: &str, expected: &str| {
+            let length = if body.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
+                    body.len()
+                )
+            };
+            write!(
+                stream,
+                "{method} {target} HTTP/1.1\r\nHost: wiki.test\r\nCookie: who={visitor}\r\n{length}\r\n{body}"
+            )
+            .unwrap();
+            let head = next_head(&mut stream).unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {expected}")), "{head}");
+            let mut page = vec![0; field(&head, "content-length").unwrap().parse().unwrap()];
+            stream.read_exact(&mut page).unwrap();
+        };
+        ask("GET", "/wiki?id=start", "", "200");
+        for topic in ["Garden", "Kitchen"] {
+            let name = format!("{visitor}s%20{topic}");
+            ask("GET", &format!("/wiki?id={name}"), "", "200");
+            for version in 0..2 {
+                ask("GET", &format!("/wiki?id={name}&do=edit"), "", "200");
+                let form = format!("id={name}&version={version}&text=Words.");
+                ask("POST", "/wiki", &form, "302");
+                ask("GET", &format!("/wiki?id={}", name.to_lowercase()), "", "200");
+            }
+        }
+    }
+    let capture = recorder.capture.display().to_string();
+    let _port = recorder.stop_and_keep_its_port();
+    let rules = folder.path().join("rules.toml").display().to_string();
+    let found = json(&run(&["correlate", &capture, "--out", &rules, "--json", "--quiet"]), 0);
+    let set = &found["sets"][0];
+    assert_eq!(
+        (set["put"].as_str(), set["names"].as_u64(), set["sessions"].as_u64(), set["written"].as_u64()),
+        (Some("form id"), Some(4), Some(2), Some(4)),
+        "{found}"
+    );
+    // Without the rule every copy but one meets conflicts, and there are no more pages than the recorded ones.
+    let without = folder.path().join("without.toml").display().to_string();
+    std::fs::write(&without, "").unwrap();
+    for (rules, pages, is_same) in [(None, 21, true), (Some(&rules), 21, true), (Some(&without), 5, false)] {
+        let (address, known) = wiki();
+        let target = format!("http://{address}");
+        let out = folder.path().join(format!("{pages}{}.run", rules.is_some())).display().to_string();
+        let mut args = vec!["replay", &capture, "--target", &target, "--allow-unsafe", "--out", &out];
+        args.extend(["--json", "--quiet", "--scale", "5x"]);
+        args.extend(rules.into_iter().flat_map(|rules| ["--rules", rules]));
+        let summary = replayed(&run(&args));
+        let known = known.lock().unwrap();
+        assert_eq!(known.len(), pages, "{known:?}");
+        assert_eq!(summary["same_status_ratio"].as_f64() == Some(1.0), is_same, "{summary}");
+        assert!(!is_same || known.values().all(|&version| version <= 2), "{known:?}");
+    }
+}
