@@ -14,7 +14,7 @@ use crate::correlate::asked::Field;
 use crate::correlate::evidence::{Case, THRESHOLD, are_related, confidence, is_id_name};
 use crate::correlate::memory::Source;
 use crate::correlate::names::Names;
-use crate::correlate::pattern::{Extractor, GivenKind, Place, PlaceKind};
+use crate::correlate::pattern::{Extractor, GivenKind, Part, Place, PlaceKind};
 use crate::correlate::rules::{ANY_ROUTE, Evidence, Injection, Missing, Rule, RuleSet};
 use crate::correlate::track::{Match, Tracker, Visitor, received};
 use crate::correlate::value::{ByHash, Hashes, Strength, contains, hash};
@@ -352,7 +352,11 @@ impl Book {
         }
         let case = Case {
             given: extractor.kind,
-            given_name: &extractor.name,
+            // A link is called by its path; what its parameter is called says more.
+            given_name: match &extractor.part {
+                Part::Query(name) => name,
+                _ => &extractor.name,
+            },
             place: candidate.place.kind,
             place_name: &candidate.place.name,
             strength: if candidate.key.is_token { Strength::Token } else { Strength::Id },
@@ -476,5 +480,7 @@ impl Visitor for Book {
     }
 }
 
+#[cfg(test)]
+mod frameworks;
 #[cfg(test)]
 pub(crate) mod tests;

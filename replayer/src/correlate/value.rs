@@ -62,7 +62,10 @@ pub(crate) fn strength(value: &[u8]) -> Strength {
         return number(value, digits, marks);
     }
     if value[0] == b'/' || contains(value, b"://") {
-        return Strength::Plain;
+        // Base64 may begin so: the state of an ASP.NET page does.
+        let is_base64 = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte));
+        let is_random = digits > 0 && upper > 0 && lower > 0 && (kinds + cases) * 3 >= value.len();
+        return if is_base64 && is_random && value.len() >= 16 { Strength::Token } else { Strength::Plain };
     }
     if marks > 0 && is_written(value) {
         return if ends_as_id(value) { Strength::Id } else { Strength::Plain };
@@ -189,6 +192,8 @@ mod tests {
             "en-US,en;q=0.9",
             "hello world",
             "/static/app.js",
+            "/Shop/Product/Details2/Version17",
+            "/api/v1/users/17/orders/23",
             "https://shop.test/a1b2c3d4e5",
             "2024-01-02",
             "2024-01-02T03:04:05Z",
@@ -222,6 +227,7 @@ mod tests {
             "1690000000123456",
             "HvBnRtYkLpQwErTyUiOpAsDfGh",
             "5f3a2b1c9d8e7f60+\\",
+            "/wEPDwUKLTI2MjY4NzY1MmRkq8Z0",
         ] {
             assert_eq!(strength(token.as_bytes()), Strength::Token, "{token}");
         }

@@ -99,7 +99,7 @@ impl Traffic {
 }
 
 /// Every proposed binding as `rule -> place of route`.
-fn bindings(found: &Found) -> Vec<String> {
+pub(crate) fn bindings(found: &Found) -> Vec<String> {
     let mut all: Vec<String> = found
         .rules
         .rules

@@ -113,9 +113,15 @@ pub(super) fn attribute<'a>(tag: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 /// Whether a page that begins so is hidden: it asks not to be indexed, and names no canonical address.
 pub(super) fn is_hidden(head: &[u8]) -> bool {
-    memchr::memmem::find_iter(head, b"noindex")
-        .any(|at| contains(&head[at.saturating_sub(80)..at].to_ascii_lowercase(), b"robots"))
-        && !contains(head, b"canonical")
+    let is_asked = memchr::memmem::find_iter(head, b"noindex").any(|at| {
+        let around = &head[at.saturating_sub(80)..head.len().min(at + 80)];
+        contains(&around.to_ascii_lowercase(), b"robots")
+    });
+    let is_canonical = |at: usize| {
+        let before = head[..at].strip_suffix(b"\"").or_else(|| head[..at].strip_suffix(b"'"));
+        before.unwrap_or(&head[..at]).ends_with(b"rel=")
+    };
+    is_asked && !memchr::memmem::find_iter(head, b"canonical").any(is_canonical)
 }
 
 /// A set of hashes that may hold more than was put into it: two bits of one word for each.
@@ -141,5 +147,69 @@ impl Filter {
     pub(super) fn contains(&self, hash: u64) -> bool {
         let (word, bits) = self.place(hash);
         self.0[word] & bits == bits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_a_name_are_one_and_numbers_are_none() {
+        for (one, other) in
+            [("My Page", "my_page"), ("Hello, World!", "hello-world"), ("wiki:Syntax", "wiki/syntax")]
+        {
+            assert_eq!(name_hash(one.as_bytes()), name_hash(other.as_bytes()), "{one}");
+        }
+        assert_eq!(plain_hash(b"My%20Page", true), name_hash(b"my+page"));
+        assert_ne!(name_hash(b"First"), name_hash(b"Firsts"));
+        for none in ["17", "2024-01-02", "x", "--", ""] {
+            assert_eq!(name_hash(none.as_bytes()), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn what_stands_between_quotes_is_given_but_no_class_and_no_name_of_a_member() {
+        let given = |text: &str, is_html: bool, name: &str| {
+            let (mut is_given, wanted) = (false, name_hash(name.as_bytes()).unwrap());
+            strings(text.as_bytes(), is_html, &mut |found| is_given |= found == wanted);
+            is_given
+        };
+        for (text, is_html, is_given) in [
+            ("<a href=\"/wiki/First?x=1\">", true, true),
+            ("<a href='/doku.php?id=first&amp;do=edit'>", true, true),
+            ("<a href=/wiki/first>", true, true),
+            ("<option value=\"First\">", true, true),
+            ("<p class=\"first\" id=\"first\">First of all", true, false),
+            ("it's the <b>first</b> one's", true, false),
+            ("{\"title\":\"First\"}", false, true),
+            ("{\"u\":\"\\/wiki\\/First\"}", false, true),
+            ("{\"first\":\"at first\"}", false, false),
+        ] {
+            assert_eq!(given(text, is_html, "first"), is_given, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_hides_that_asks_not_to_be_indexed_unless_it_has_a_canonical_address() {
+        for (head, hides) in [
+            ("<meta name=\"robots\" content=\"noindex,follow\"/>", true),
+            ("<META CONTENT=noindex NAME=ROBOTS>", true),
+            ("<meta name=robots content=noindex><link rel=\"canonical\" href=/a>", false),
+            ("<meta name=robots content=noindex><script>var canonicalName = 1", true),
+            ("<meta name=robots content=index>", false),
+        ] {
+            assert_eq!(is_hidden(head.as_bytes()), hides, "{head}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_page_makes_it_panic(page in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            strings(&page, true, &mut |_| {});
+            is_hidden(&page);
+            attribute(&page, b"name=");
+            plain_hash(&page, true);
+        }
     }
 }
