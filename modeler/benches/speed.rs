@@ -4,12 +4,13 @@
 
 #![expect(clippy::print_stdout, reason = "prints what it measured")]
 
+#[path = "../tests/fixtures/run.rs"]
+mod fixture;
+
 use std::hint::black_box;
 use std::time::Duration;
 
-use captures::{
-    Interval, Observed, ObservedKind, Offset, Rate, RouteInterval, Run, RunEnd, RunHeader, Stage,
-};
+use captures::{Interval, Observed, ObservedKind, Offset, RouteInterval, Run, Stage};
 use modeler::{Model, ModelRequest, Objective, StoredModel, model, points, points_from_table};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -53,39 +54,17 @@ fn run() -> Run {
         let scale = (index + 1) as f64;
         Stage { begin: at(index), end: at(index + 1), from: scale, to: scale }
     };
-    Run {
-        header: RunHeader {
-            tool: String::new(),
-            started: 0,
-            target: String::new(),
-            capture: String::new(),
-            capture_digest: [0; 32],
-            capture_span: Duration::from_secs(60),
-            capture_rate: Rate::per_second(60.0).expect("is a rate"),
-            seed: 1,
-            stages: (0..LEVELS).map(stage).collect(),
-            routes: (0..ROUTES).map(|route| format!("GET /{route}")).collect(),
-            held_back_ratio: 0.0,
-            configuration: "{}".to_owned(),
-        },
+    fixture::run(
+        (0..LEVELS).map(stage).collect(),
+        (0..ROUTES).map(|route| format!("GET /{route}")).collect(),
         intervals,
-        samples: Vec::new(),
-        end: Some(RunEnd { ended: at(LEVELS), ..RunEnd::default() }),
-        damage: Vec::new(),
-    }
+    )
 }
 
 fn request(slo: Option<&str>) -> ModelRequest {
     ModelRequest {
         objective: slo.map(|text| Objective::parse(text).expect("is an objective")),
-        at: Vec::new(),
-        rate_at_1x: None,
-        held_back_ratio: 0.0,
-        limits: Vec::new(),
-        current: None,
-        mix: Vec::new(),
-        force: false,
-        seed: 1,
+        ..ModelRequest::plain(1)
     }
 }
 

@@ -283,9 +283,10 @@ fn holm(probabilities: &[f64]) -> Vec<f64> {
 mod tests {
     use std::time::Duration;
 
-    use captures::{Interval, Rate, RunHeader};
+    use captures::Interval;
 
     use super::*;
+    use crate::fixture;
 
     /// A minute of four routes, 40 requests a second each: log-normal responses around 20 ms, with a drift that
     /// neighbouring seconds share; the first route `slower` times as slow.
@@ -315,26 +316,7 @@ mod tests {
                 interval
             })
             .collect();
-        Run {
-            header: RunHeader {
-                tool: String::new(),
-                started: 0,
-                target: String::new(),
-                capture: String::new(),
-                capture_digest: [0; 32],
-                capture_span: Duration::from_secs(60),
-                capture_rate: Rate::ZERO,
-                seed: 1,
-                stages: Vec::new(),
-                routes: (0..4).map(|route| format!("GET /{route}")).collect(),
-                held_back_ratio: 0.0,
-                configuration: "{}".to_owned(),
-            },
-            intervals,
-            samples: Vec::new(),
-            end: None,
-            damage: Vec::new(),
-        }
+        fixture::run(Vec::new(), (0..4).map(|route| format!("GET /{route}")).collect(), intervals)
     }
 
     #[test]

@@ -26,6 +26,9 @@ mod error;
 mod failure;
 mod family;
 mod fit;
+#[cfg(test)]
+#[path = "../tests/fixtures/run.rs"]
+mod fixture;
 mod forecast;
 mod kneedle;
 mod latency;

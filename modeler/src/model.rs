@@ -67,6 +67,24 @@ pub struct ModelRequest {
     pub seed: u64,
 }
 
+impl ModelRequest {
+    /// Asks for what the points say of themselves: no objective, no other load, no other mix. For what is
+    /// asked beyond that, `ModelRequest { …, ..ModelRequest::plain(seed) }`.
+    pub const fn plain(seed: u64) -> Self {
+        Self {
+            objective: None,
+            at: Vec::new(),
+            rate_at_1x: None,
+            held_back_ratio: 0.0,
+            limits: Vec::new(),
+            current: None,
+            mix: Vec::new(),
+            force: false,
+            seed,
+        }
+    }
+}
+
 /// Everything that was concluded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {

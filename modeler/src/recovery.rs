@@ -92,19 +92,14 @@ fn ratio(sum: &RouteInterval) -> f64 {
 mod tests {
     use std::time::Duration;
 
-    use captures::{Interval, Offset, Rate, RunHeader, Stage};
+    use captures::Interval;
 
     use super::*;
+    use crate::fixture;
 
     /// 10 s at 1x, 5 s at 10x, 20 s at 1x; responses of 10 ms, but 900 ms in the spike and in `slow` seconds
     /// after it.
     fn spike(slow: u64) -> Run {
-        let stage = |begin, end, scale| Stage {
-            begin: Offset::from_secs(begin),
-            end: Offset::from_secs(end),
-            from: scale,
-            to: scale,
-        };
         let intervals = (0..35)
             .map(|second| {
                 let mut interval = Interval { second, planned: 20, ..Interval::default() };
@@ -115,26 +110,11 @@ mod tests {
                 interval
             })
             .collect();
-        Run {
-            header: RunHeader {
-                tool: String::new(),
-                started: 0,
-                target: String::new(),
-                capture: String::new(),
-                capture_digest: [0; 32],
-                capture_span: Duration::from_secs(10),
-                capture_rate: Rate::ZERO,
-                seed: 1,
-                stages: vec![stage(0, 10, 1.0), stage(10, 15, 10.0), stage(15, 35, 1.0)],
-                routes: vec!["GET /".to_owned()],
-                held_back_ratio: 0.0,
-                configuration: "{}".to_owned(),
-            },
+        fixture::run(
+            vec![fixture::hold(0, 10, 1.0), fixture::hold(10, 15, 10.0), fixture::hold(15, 35, 1.0)],
+            vec!["GET /".to_owned()],
             intervals,
-            samples: Vec::new(),
-            end: None,
-            damage: Vec::new(),
-        }
+        )
     }
 
     #[test]

@@ -335,9 +335,10 @@ fn asked_for(route: &RouteInterval, times: bool) -> RouteInterval {
 
 #[cfg(test)]
 mod tests {
-    use captures::{Failure, Observed, ObservedKind, Offset, RunHeader};
+    use captures::{Failure, Observed, ObservedKind};
 
     use super::*;
+    use crate::fixture;
 
     /// A second in which `count` requests took `ms` each, `errors` of them failed, and CPU stood at `cpu`.
     fn second(second: u64, count: u64, ms: u64, errors: u64, cpu: f64) -> Interval {
@@ -353,32 +354,11 @@ mod tests {
     }
 
     fn run(intervals: Vec<Interval>) -> Run {
-        let stage = |begin, end, scale| Stage {
-            begin: Offset::from_secs(begin),
-            end: Offset::from_secs(end),
-            from: scale,
-            to: scale,
-        };
-        Run {
-            header: RunHeader {
-                tool: String::new(),
-                started: 0,
-                target: String::new(),
-                capture: String::new(),
-                capture_digest: [0; 32],
-                capture_span: Duration::from_secs(10),
-                capture_rate: Rate::ZERO,
-                seed: 1,
-                stages: vec![stage(0, 5, 1.0), stage(5, 10, 2.0)],
-                routes: vec!["GET /".to_owned(), "POST /checkout".to_owned()],
-                held_back_ratio: 0.0,
-                configuration: "{}".to_owned(),
-            },
+        fixture::run(
+            vec![fixture::hold(0, 5, 1.0), fixture::hold(5, 10, 2.0)],
+            vec!["GET /".to_owned(), "POST /checkout".to_owned()],
             intervals,
-            samples: Vec::new(),
-            end: None,
-            damage: Vec::new(),
-        }
+        )
     }
 
     /// Ten seconds of 10 requests: 20 ms each and CPU at 0.5 in the first stage, 80 ms and 0.9 in the second.

@@ -178,17 +178,7 @@ mod tests {
         let rows: String =
             [1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 32.0].map(|n| format!("{n},{}\n", throughput(n))).concat();
         let points = points_from_table(&format!("n,x\n{rows}"), "t").expect("is a table");
-        let request = crate::ModelRequest {
-            objective: None,
-            at: Vec::new(),
-            rate_at_1x: None,
-            held_back_ratio: 0.0,
-            limits: Vec::new(),
-            current: None,
-            mix: Vec::new(),
-            force: false,
-            seed: 1,
-        };
+        let request = crate::ModelRequest::plain(1);
         let capacity = model(points, &request).expect("has enough loads").capacity;
         assert_eq!(capacity.bracketed, bracketed, "{capacity:?}");
         assert!(!capacity.bracketed || capacity.verdict == Verdict::Measured);

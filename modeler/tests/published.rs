@@ -39,17 +39,7 @@ fn model_of(pairs: &[(f64, f64)], at: &[f64], force: bool) -> Model {
 }
 
 fn request(at: Vec<Load>, force: bool) -> ModelRequest {
-    ModelRequest {
-        objective: None,
-        at,
-        rate_at_1x: None,
-        held_back_ratio: 0.0,
-        limits: Vec::new(),
-        current: None,
-        mix: Vec::new(),
-        force,
-        seed: 1,
-    }
+    ModelRequest { at, force, ..ModelRequest::plain(1) }
 }
 
 fn subset(set: &str) -> Option<Vec<(f64, f64)>> {

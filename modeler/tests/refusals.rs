@@ -4,17 +4,7 @@ use modeler::{Load, ModelError, ModelRequest, Objective, StoredModel, model, poi
 use proptest::prelude::*;
 
 fn request(force: bool) -> ModelRequest {
-    ModelRequest {
-        objective: None,
-        at: vec![Load::Plain(10.0), Load::Plain(1e6)],
-        rate_at_1x: None,
-        held_back_ratio: 0.0,
-        limits: Vec::new(),
-        current: None,
-        mix: Vec::new(),
-        force,
-        seed: 1,
-    }
+    ModelRequest { at: vec![Load::Plain(10.0), Load::Plain(1e6)], force, ..ModelRequest::plain(1) }
 }
 
 fn refusal(table: &str) -> ModelError {

@@ -1,12 +1,14 @@
 //! Costs of routes that are known beforehand, found again from a run with a mixed load; and what follows from
 //! them for another mix.
 
+#[path = "fixtures/run.rs"]
+mod fixture;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use captures::{
-    Interval, Observed, ObservedKind, Offset, Rate, RouteInterval, Run, RunEnd, RunHeader, Stage,
-};
+use captures::{Interval, Observed, ObservedKind, Rate, RouteInterval, Run};
+use fixture::hold;
 use modeler::{MixChange, Model, ModelRequest, model, points};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -55,45 +57,16 @@ fn run(levels: &[f64], sway: f64) -> Run {
             intervals.push(interval);
         }
     }
-    let stage = |(index, &rate): (usize, &f64)| Stage {
-        begin: Offset::from_secs(index as u64 * 40),
-        end: Offset::from_secs((index as u64 + 1) * 40),
-        from: rate / 50.0,
-        to: rate / 50.0,
-    };
-    Run {
-        header: RunHeader {
-            tool: String::new(),
-            started: 0,
-            target: String::new(),
-            capture: String::new(),
-            capture_digest: [0; 32],
-            capture_span: Duration::from_secs(60),
-            capture_rate: Rate::per_second(50.0).expect("is a rate"),
-            seed: 1,
-            stages: levels.iter().enumerate().map(stage).collect(),
-            routes: ROUTES.iter().map(|route| route.0.to_owned()).collect(),
-            held_back_ratio: 0.0,
-            configuration: "{}".to_owned(),
-        },
-        intervals,
-        samples: Vec::new(),
-        end: Some(RunEnd { ended: Offset::from_secs(levels.len() as u64 * 40), ..RunEnd::default() }),
-        damage: Vec::new(),
-    }
+    let stages = levels.iter().zip(0..).map(|(rate, level)| hold(level * 40, (level + 1) * 40, rate / 50.0));
+    fixture::run(stages.collect(), ROUTES.iter().map(|route| route.0.to_owned()).collect(), intervals)
 }
 
 fn request(mix: Vec<MixChange>) -> ModelRequest {
     ModelRequest {
-        objective: None,
-        at: Vec::new(),
         rate_at_1x: Rate::per_second(50.0),
-        held_back_ratio: 0.0,
-        limits: Vec::new(),
         current: Rate::per_second(150.0),
         mix,
-        force: false,
-        seed: 1,
+        ..ModelRequest::plain(1)
     }
 }
 

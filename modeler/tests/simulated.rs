@@ -21,14 +21,8 @@ fn model_of(service: Service, rates: &[f64], seconds: f64, slo: &str, seed: u64)
     let points = points(&run_of(rates, seconds, &simulated), "shop.run").expect("is a run");
     let request = ModelRequest {
         objective: Some(Objective::parse(slo).expect("is an objective")),
-        at: Vec::new(),
         rate_at_1x: Rate::per_second(50.0),
-        held_back_ratio: 0.0,
-        limits: Vec::new(),
-        current: None,
-        mix: Vec::new(),
-        force: false,
-        seed: 1,
+        ..ModelRequest::plain(1)
     };
     model(points, &request).expect("has enough loads")
 }

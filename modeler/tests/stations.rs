@@ -126,17 +126,12 @@ fn modeled(case: &Case, stages: &[f64], seconds: f64, seed: u64) -> Model {
     let points = points(&run_of(&rates, seconds, &simulated), "shop.run").expect("is a run");
     let request = ModelRequest {
         objective: Some(Objective::parse(&format!("p95<{}ms", case.limit * 1e3)).expect("is an objective")),
-        at: Vec::new(),
         rate_at_1x: Rate::per_second(50.0),
-        held_back_ratio: 0.0,
         limits: vec![
             ("cores_busy".to_owned(), case.service.cores as f64),
             ("pool_busy".to_owned(), case.service.pool as f64),
         ],
-        current: None,
-        mix: Vec::new(),
-        force: false,
-        seed: 1,
+        ..ModelRequest::plain(1)
     };
     model(points, &request).expect("has enough loads")
 }

@@ -106,13 +106,7 @@ fn modelled(run: &Run) -> Model {
     let request = ModelRequest {
         objective: Some(Objective::parse("p95<200ms,errors<1%").unwrap()),
         rate_at_1x: Some(run.header.capture_rate),
-        at: Vec::new(),
-        held_back_ratio: 0.0,
-        limits: Vec::new(),
-        current: None,
-        mix: Vec::new(),
-        force: false,
-        seed: 1,
+        ..ModelRequest::plain(1)
     };
     modeler::model(modeler::points(run, "shop.run").unwrap(), &request).unwrap()
 }
@@ -294,14 +288,7 @@ fn models_of_tables_are_reports_too() {
     {
         let request = ModelRequest {
             objective: objective.map(|text| Objective::parse(text).unwrap()),
-            at: Vec::new(),
-            rate_at_1x: None,
-            held_back_ratio: 0.0,
-            limits: Vec::new(),
-            current: None,
-            mix: Vec::new(),
-            force: false,
-            seed: 1,
+            ..ModelRequest::plain(1)
         };
         let model = modeler::model(modeler::points_from_table(table, "table").unwrap(), &request).unwrap();
         let evidence = Evidence {

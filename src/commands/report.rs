@@ -231,14 +231,10 @@ impl Found {
         let agreed = rates().next().filter(|&first| first > Rate::ZERO && rates().all(|rate| rate == first));
         let request = ModelRequest {
             objective: self.objective.clone(),
-            at: Vec::new(),
             rate_at_1x: agreed,
             held_back_ratio: self.runs.iter().map(|(_, run)| run.header.held_back_ratio).fold(0.0, f64::max),
-            limits: Vec::new(),
             current: self.current,
-            mix: Vec::new(),
-            force: false,
-            seed,
+            ..ModelRequest::plain(seed)
         };
         match model(gathered.clone(), &request) {
             Ok(model) => Ok(Concluded { points: gathered, model: Some(model), why_not: None }),

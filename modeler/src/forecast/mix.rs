@@ -97,17 +97,7 @@ mod tests {
     /// Nine requests of ten cost 10 each, the tenth 100 ± 10 (one standard deviation).
     fn costed() -> StoredModel {
         let points = points_from_table("n,x\n1,95\n2,184\n4,345\n8,600\n16,860\n", "t").unwrap();
-        let request = ModelRequest {
-            objective: None,
-            at: Vec::new(),
-            rate_at_1x: None,
-            held_back_ratio: 0.0,
-            limits: Vec::new(),
-            current: None,
-            mix: Vec::new(),
-            force: false,
-            seed: 1,
-        };
+        let request = ModelRequest::plain(1);
         let mut stored = StoredModel::from(&model(points, &request).unwrap());
         let route = |route: &str, share_ratio| crate::StoredRoute {
             route: route.to_owned(),

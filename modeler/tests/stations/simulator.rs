@@ -5,13 +5,14 @@
 //! gives its place back. Leaving parts out gives M/M/c, M/D/c and a plain pool. A service by the universal
 //! scalability law completes `X(n)` requests a second with `n` of them at work, and lets no more than `pool` in.
 
+#[path = "../fixtures/run.rs"]
+mod fixture;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use captures::{
-    Bytes, ExchangeId, Interval, Observed, ObservedKind, Offset, Outcome, Rate, Run, RunEnd, RunHeader, Stage,
-};
+use captures::{Bytes, ExchangeId, Interval, Observed, ObservedKind, Offset, Outcome, Run, RunEnd, Stage};
 use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -263,29 +264,8 @@ pub(crate) fn run_of(rates: &[f64], seconds: f64, simulated: &Simulated) -> Run 
         from: rate / 50.0,
         to: rate / 50.0,
     };
-    Run {
-        header: RunHeader {
-            tool: String::new(),
-            started: 0,
-            target: String::new(),
-            capture: String::new(),
-            capture_digest: [0; 32],
-            capture_span: Duration::from_secs(60),
-            capture_rate: Rate::per_second(50.0).expect("is a rate"),
-            seed: 1,
-            stages: rates.iter().enumerate().map(|(index, &rate)| stage(index, rate)).collect(),
-            routes: vec!["GET /".to_owned()],
-            held_back_ratio: 0.0,
-            configuration: "{}".to_owned(),
-        },
-        intervals,
-        samples: Vec::new(),
-        end: Some(RunEnd {
-            ended: Offset::from_secs(last as u64),
-            interrupted: false,
-            invalid_reason: None,
-            stopped_by: None,
-        }),
-        damage: Vec::new(),
-    }
+    let stages = rates.iter().enumerate().map(|(index, &rate)| stage(index, rate)).collect();
+    let run = fixture::run(stages, vec!["GET /".to_owned()], intervals);
+    let ended = Offset::from_secs(last as u64);
+    Run { end: Some(RunEnd { ended, ..RunEnd::default() }), ..run }
 }

@@ -117,14 +117,9 @@ fn capacity_of(
 ) -> (Option<Rate>, Option<Bounds<Rate>>) {
     let request = ModelRequest {
         objective: objective.cloned(),
-        at: Vec::new(),
         rate_at_1x: Some(run.header.capture_rate).filter(|rate| *rate > Rate::ZERO),
         held_back_ratio: run.header.held_back_ratio,
-        limits: Vec::new(),
-        current: None,
-        mix: Vec::new(),
-        force: false,
-        seed,
+        ..ModelRequest::plain(seed)
     };
     let fitted = points(run, name).ok().and_then(|points| model(points, &request).ok());
     fitted.map_or((None, None), |model| (Some(model.capacity.rate), Some(model.capacity.interval)))
