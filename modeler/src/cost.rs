@@ -95,7 +95,7 @@ fn costs_of(points: &[Point], resource: &str, seed: u64) -> Option<(Costs, Vec<V
     if names.is_empty() || count < names.len() + 3 {
         return None;
     }
-    let split = split::split(&rows, names.len());
+    let split = split::split(&rows, names.len(), rows::at_rest(points, resource));
     let found = &split.costs;
     if found.len() > names.len() + 1 {
         names.push(MISSES.to_owned());

@@ -25,6 +25,9 @@ pub struct ResourceUse {
     pub limit: Option<f64>,
     /// The same by the seconds of the point; not-a-number where nobody looked. Empty from a table.
     pub by_second: Vec<f64>,
+    /// What is used without any request, as it was seen once the run had ended; in the last point of a run only, and
+    /// `None` where nobody looked then.
+    pub at_rest: Option<f64>,
 }
 
 /// How a resource answers to load.

@@ -361,6 +361,7 @@ fn point(row: Row, name: &str) -> Result<Point, ModelError> {
                 limit_of(&name.to_ascii_lowercase(), &levels).or_else(|| limit_of(name, &levels))
             },
             by_second: Vec::new(),
+            at_rest: None,
         })
         .collect();
     resources.sort_by(|one, other| one.name.cmp(&other.name));

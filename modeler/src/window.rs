@@ -42,7 +42,7 @@ pub fn points(run: &Run, name: &str) -> Result<Vec<Point>, ModelError> {
         .map(|each| (each.second, each))
         .collect();
     let busiest = busiest(run);
-    let points: Vec<Point> = run
+    let mut points: Vec<Point> = run
         .header
         .stages
         .iter()
@@ -62,6 +62,9 @@ pub fn points(run: &Run, name: &str) -> Result<Vec<Point>, ModelError> {
         })
         .filter(|point| point.offered.is_some_and(|offered| offered > Rate::ZERO))
         .collect();
+    if let Some(last) = points.last_mut() {
+        last.resources.iter_mut().for_each(|resource| resource.at_rest = at_rest(run, &resource.name));
+    }
     match (points.is_empty(), believed) {
         (false, _) => Ok(points),
         (true, Some(_)) => Err(ModelError::Interrupted { at: end.ended }),
@@ -239,9 +242,23 @@ fn resources(kept: &[&Interval]) -> Vec<ResourceUse> {
             used: mean(&by_second),
             limit: limit_of(name, &levels),
             by_second,
+            at_rest: None,
         })
         .filter(|resource| resource.used.is_finite())
         .collect()
+}
+
+/// What was used of a resource when the requests of the run had ended.
+///
+/// The least of the seconds: what a target still puts in order after its last answer is no use at rest, and it only
+/// ever adds to it.
+fn at_rest(run: &Run, resource: &str) -> Option<f64> {
+    let ended = run.end.as_ref()?.ended.second();
+    let resting = run.intervals.iter().rev().take_while(|interval| interval.second > ended);
+    let of = |interval: &Interval| {
+        interval.observed.iter().find(|each| each.name == resource).map(|each| each.value)
+    };
+    resting.filter_map(of).filter(|used| used.is_finite()).reduce(f64::min)
 }
 
 /// The point of `windows`, of which there are at least two.

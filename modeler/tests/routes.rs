@@ -148,6 +148,35 @@ fn headroom_and_routes_are_told() {
     assert!(!model.firmer.is_empty() && model.advice.iter().any(|sentence| sentence.contains("cpu")));
 }
 
+/// Whatever the load, 60 ms of a second go into waking the server: requests that come alone pay for it. Three
+/// seconds after the last answer, of which the first still cleans up, tell that apart from idle use.
+#[test]
+fn what_is_used_at_rest_is_all_that_counts_as_idle() {
+    let mut run = run(&[60.0, 120.0, 180.0, 240.0], 0.3);
+    for observed in run.intervals.iter_mut().flat_map(|interval| &mut interval.observed) {
+        observed.value += if observed.name.ends_with("cores") { 0.060 } else { 0.060 / CORES };
+    }
+    let idle = |run: &Run| {
+        let points = points(run, "shop.run").expect("is a run");
+        let model = model(points, &request(Vec::new())).expect("has enough loads");
+        let costs = model.costs.iter().find(|costs| costs.resource.ends_with("cpu_cores"));
+        costs.expect("is observed").idle
+    };
+    let unseen = idle(&run);
+    assert!(unseen > IDLE + 0.03, "{unseen}");
+    let ended = run.intervals.len() as u64;
+    for (at, cores) in [(1, 0.4), (2, IDLE), (3, IDLE)] {
+        let seen = |name: &str, value| Observed { name: name.to_owned(), kind: ObservedKind::Rate, value };
+        run.intervals.push(Interval {
+            second: ended + at,
+            observed: vec![seen("pid:1/cpu", cores / CORES), seen("pid:1/cpu_cores", cores)],
+            ..Interval::default()
+        });
+    }
+    let seen = idle(&run);
+    assert!((seen / IDLE - 1.0).abs() < 0.2, "{seen}");
+}
+
 /// A second with a hit ratio of 0.9 or 0.3: what is missed costs 8 ms of CPU, whatever the route.
 #[test]
 fn misses_of_a_cache_cost_beside_the_routes() {

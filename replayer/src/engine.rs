@@ -174,6 +174,7 @@ pub fn replay<W: Write>(
     }
     let (ledger_sender, ledger_receiver) = mpsc::channel();
     let mut running = Vec::new();
+    let mut observing = None;
     let observer = std::mem::take(&mut config.observer);
     let resolver = config.resolver.take();
     drop(keeper);
@@ -207,7 +208,7 @@ pub fn replay<W: Write>(
         if !observer.is_empty() {
             let ledger = ledger_sender.clone();
             let (sender, over) = mpsc::channel();
-            running.push(sender);
+            observing = Some(sender);
             std::thread::Builder::new()
                 .name("observe".to_owned())
                 .spawn_scoped(scope, move || observer.run(clock, &over, &ledger))
@@ -234,6 +235,8 @@ pub fn replay<W: Write>(
             write_error: None,
             working: threads,
             running,
+            observing,
+            ended: None,
             usage_told: None,
             stopped_by: None,
             halt,
@@ -278,6 +281,10 @@ struct Accounts<'run, W> {
     working: usize,
     /// Dropped when the last worker has finished, so that those that watch meanwhile end.
     running: Vec<mpsc::Sender<()>>,
+    /// Told when the last worker has finished, and dropped when nobody wants to wait any longer.
+    observing: Option<mpsc::Sender<()>>,
+    /// When the last worker had finished, and whether it had to.
+    ended: Option<(Offset, bool)>,
     usage_told: Option<u64>,
     stopped_by: Option<String>,
 }
@@ -297,9 +304,12 @@ impl<W: Write> Accounts<'_, W> {
                 Ok(Told::Batch(batch)) => {
                     self.working -= usize::from(batch.finished);
                     if self.working == 0 {
-                        self.running.clear();
+                        self.on_all_finished();
                     }
                     self.ledger.on_batch(batch);
+                }
+                Ok(Told::Observed(second, observed)) if self.at_rest(second) => {
+                    self.ledger.on_rest(second, observed);
                 }
                 Ok(Told::Observed(second, observed)) => self.ledger.on_observed(second, observed),
                 Ok(Told::Refused(why)) => {
@@ -313,6 +323,9 @@ impl<W: Write> Accounts<'_, W> {
             if stop.load(Ordering::Relaxed) {
                 self.halt.store(true, Ordering::Relaxed);
             }
+            if self.ended.is_some() && self.halt.load(Ordering::Relaxed) {
+                self.observing = None;
+            }
             self.look_at_ourselves();
             if let Some(reason) = self.settle(config, end, &mut on_settled)
                 && !self.halt.swap(true, Ordering::Relaxed)
@@ -321,8 +334,9 @@ impl<W: Write> Accounts<'_, W> {
             }
         }
         self.settle(config, end, &mut on_settled);
-        let elapsed = self.clock.now();
-        let interrupted = self.halt.load(Ordering::Relaxed) && elapsed < end;
+        let halted = self.halt.load(Ordering::Relaxed);
+        let (elapsed, halted) = self.ended.unwrap_or((self.clock.now(), halted));
+        let interrupted = halted && elapsed < end;
         let invalid_reason = self.judge.verdict(self.ledger.totals());
         let end = RunEnd { ended: elapsed, interrupted, invalid_reason, stopped_by: self.stopped_by };
         let totals = self.ledger.totals().clone();
@@ -331,6 +345,20 @@ impl<W: Write> Accounts<'_, W> {
             Ok(()) => Ok(Finished { totals, end, elapsed: elapsed.since_start(), answers: None }),
             Err(error) => Err(ReplayError::Write { error, totals: Box::new(totals) }),
         }
+    }
+
+    /// Nothing is in flight any more.
+    fn on_all_finished(&mut self) {
+        self.ended = Some((self.clock.now(), self.halt.load(Ordering::Relaxed)));
+        self.running.clear();
+        if let Some(observer) = &self.observing {
+            let _ = observer.send(());
+        }
+    }
+
+    /// Whether nothing was in flight during `second`.
+    fn at_rest(&self, second: u64) -> bool {
+        self.ended.is_some_and(|(ended, _)| second > ended.second())
     }
 
     /// Once a second.
@@ -363,6 +391,12 @@ impl<W: Write> Accounts<'_, W> {
         written = written.and_then(|()| self.run.flush());
         if let Err(error) = written {
             self.write_error.get_or_insert(error);
+        }
+        // What is seen at rest is no news of the run: it breaks no limit, and nothing is there to be ended.
+        let settled: Vec<Interval> =
+            settled.into_iter().filter(|interval| !self.at_rest(interval.second)).collect();
+        if settled.is_empty() {
+            return None;
         }
         // The newest second that the clock has left; late outcomes of older ones are no news of the load.
         let Some(newest) = settled.iter().rfind(|interval| interval.generator_cpu > 0.0) else {

@@ -267,9 +267,18 @@ impl Ledger {
                 let seen = Seen::with(totals.get(&one.name), one.value);
                 totals.insert(one.name.clone(), seen);
             }
-            let kept = self.second(second).delta.observe(one);
-            self.totals.unobserved += u64::from(!kept);
+            self.observe(second, one);
         }
+    }
+
+    /// Takes what was observed once nothing was in flight any more: that is no part of what the run saw.
+    pub(crate) fn on_rest(&mut self, second: u64, observed: Vec<Observed>) {
+        observed.into_iter().for_each(|one| self.observe(second, one));
+    }
+
+    fn observe(&mut self, second: u64, one: Observed) {
+        let kept = self.second(second).delta.observe(one);
+        self.totals.unobserved += u64::from(!kept);
     }
 
     /// Takes what the process used; told about once a second.

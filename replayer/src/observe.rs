@@ -4,6 +4,9 @@
 //! then of the same second, and the costs of routes can be told from both. What a source says is understood by pure
 //! functions (`process`, `cgroup`, `prometheus`); growth of counters becomes a rate here. A source that fails
 //! once leaves a gap.
+//!
+//! Once the last request has ended it is watched for some seconds more, at rest. What it uses without requests is
+//! then seen, where otherwise it would be what a straight line leaves at no load.
 
 mod cgroup;
 mod process;
@@ -193,25 +196,34 @@ impl Observer {
         self.sources.is_empty()
     }
 
-    /// Looks at the start, as each second ends, and once more when `over` is dropped.
+    /// Looks at the start, as each second ends, and for [`REST_SECONDS`] more once `over` says that all requests
+    /// have ended. Once more only, and without a rest, when `over` is dropped: the run was ended early.
     pub(crate) fn run(mut self, clock: Clock, over: &Receiver<()>, ledger: &Sender<Told>) {
-        let is_over = |length| !matches!(over.recv_timeout(length), Err(RecvTimeoutError::Timeout));
-        if is_over(clock.until_start()) {
+        let timed_out = Err(RecvTimeoutError::Timeout);
+        if over.recv_timeout(clock.until_start()) != timed_out {
             return;
         }
         // Counters have grown from here on.
         self.look(clock);
         let mut before = clock.now();
+        // The second that is watched last.
+        let mut last = u64::MAX;
         loop {
             let now = clock.now();
-            let ends = is_over(Offset::from_secs(now.second() + 1).since(now));
+            let told = over.recv_timeout(Offset::from_secs(now.second() + 1).since(now));
             let at = clock.now();
+            if told == Ok(()) {
+                last = at.second() + REST_SECONDS;
+                continue;
+            }
+            let ended = told != timed_out;
             // The second in which most of what was seen took place; of too short a rest nothing is said.
-            if ends && at.since(before) < HALF {
+            let second = at.minus(HALF).second();
+            if ended && at.since(before) < HALF {
                 return;
             }
             let observed = self.look(clock);
-            if ledger.send(Told::Observed(at.minus(HALF).second(), observed)).is_err() || ends {
+            if ledger.send(Told::Observed(second, observed)).is_err() || ended || second >= last {
                 return;
             }
             before = at;
@@ -225,6 +237,8 @@ impl Observer {
 }
 
 const HALF: Duration = Duration::from_millis(500);
+/// Whole seconds after the one of the last answer. In that one connections are closed and answers logged.
+const REST_SECONDS: u64 = 3;
 
 impl Watched {
     fn look(&mut self, at: Offset) -> Vec<Observed> {

@@ -57,6 +57,16 @@ fn the_target_is_observed_second_by_second_into_the_run() {
     let mean = served.iter().map(|one| one.value).sum::<f64>() / served.len() as f64;
     assert!(served.len() >= 2 && served.iter().all(|one| one.kind == ObservedKind::Rate), "{served:?}");
     assert!((100.0..2_500.0).contains(&mean), "{served:?}");
+    // Whole seconds more when all was answered, which are no part of what the run came to.
+    let ended = run.end.as_ref().unwrap().ended.second();
+    let resting: Vec<_> = run.intervals.iter().filter(|interval| interval.second > ended).collect();
+    assert!(!resting.is_empty(), "{ended}: {:?}", run.intervals.last());
+    assert!(resting.iter().all(|interval| interval.planned == 0));
+    assert!(resting.iter().any(|interval| !interval.observed.is_empty()));
+    assert!(
+        summary["observed"][format!("prometheus:{exporter}/pool_busy")]["seconds"].as_u64().unwrap()
+            <= ended + 1
+    );
     assert!(named("/other").is_empty(), "what was not named is left out");
     assert!(!named("/cpu").is_empty() && named("/memory_bytes")[0].value > 1e6);
     assert_eq!(summary["observed"][format!("prometheus:{exporter}/pool_busy")]["max"], 3.0, "{summary}");

@@ -110,6 +110,12 @@ pub(super) fn rows(points: &[Point], resource: &str) -> Vec<Row> {
     rows
 }
 
+/// What is used of `resource` each second without any request, where a run watched that; the least of several runs.
+pub(super) fn at_rest(points: &[Point], resource: &str) -> Option<f64> {
+    let uses = points.iter().flat_map(|point| &point.resources).filter(|each| each.name == resource);
+    uses.filter_map(|each| each.at_rest).reduce(f64::min)
+}
+
 /// Misses of a cache in these seconds of a point: a counter of them, or what a hit ratio leaves of the requests.
 fn misses(point: &Point, seconds: Range<usize>, requests: f64) -> Option<f64> {
     point.resources.iter().find_map(|resource| {

@@ -12,6 +12,10 @@
 //! they save with load looks much like use without requests, and would be missing in theirs: a split with the one, a
 //! split with the other and a split with both weigh by how likely they make the rows.
 //!
+//! Where the target was watched at rest, what it uses without requests is known, and no line has to tell it. What a
+//! line through the loads still has left at none is then not idle use: it is not there when no requests are. They
+//! pay for it by their coming, whatever they ask for: it is shared out among them, each the same.
+//!
 //! Source: Hamilton, *Time Series Analysis* (1994), ch. 5 (the exact likelihood of a moving average) and ch. 8
 //! (generalised least squares); Burnham and Anderson, *Model Selection and Multimodel Inference* (2002), for the
 //! weights; the errors' variance grows with the level, as that of the requests at work does.
@@ -46,8 +50,7 @@ struct Part {
     /// error and brought to one spread.
     columns: Vec<Vec<f64>>,
     target: Vec<f64>,
-    /// What a mean request of all rows pays of waking.
-    waking_ratio: f64,
+    shared: Shared,
 }
 
 /// What costs, beside requests by route.
@@ -57,6 +60,17 @@ struct What {
     idle: bool,
     waking: bool,
     misses: bool,
+    /// What is used without requests, where it was seen.
+    rest: Option<f64>,
+}
+
+/// What a mean request of all rows has a share in.
+#[derive(Clone, Copy)]
+struct Shared {
+    /// Of waking.
+    waking_ratio: f64,
+    /// Seconds for each request.
+    seconds: f64,
 }
 
 impl Split {
@@ -82,22 +96,26 @@ impl Part {
         let picked: Vec<usize> = (0..count).map(|_| chance.random_range(0..count)).collect();
         let of = |values: &Vec<f64>| -> Vec<f64> { picked.iter().map(|&at| values[at]).collect() };
         let columns: Vec<Vec<f64>> = self.columns.iter().map(of).collect();
-        self.what.costs(elastic(&Normal::new(&columns, &of(&self.target)), 0.0, 0.0), self.waking_ratio)
+        self.what.costs(elastic(&Normal::new(&columns, &of(&self.target)), 0.0, 0.0), self.shared)
     }
 
     fn shrunk(&self) -> Vec<f64> {
         let found = elastic(&Normal::new(&self.columns, &self.target), 1e-4, 1e-3);
-        self.what.costs(found, self.waking_ratio)
+        self.what.costs(found, self.shared)
     }
 }
 
 impl What {
-    /// What was found, with the waking that a mean request pays in the cost of each route.
-    fn costs(self, mut found: Vec<f64>, waking_ratio: f64) -> Vec<f64> {
+    /// What was found, with what a mean request pays for its coming in the cost of each route.
+    fn costs(self, mut found: Vec<f64>, shared: Shared) -> Vec<f64> {
+        let mut coming = 0.0;
         if self.waking {
-            let waking = found.pop().unwrap_or(0.0) * waking_ratio;
-            found[1..=self.routes].iter_mut().for_each(|cost| *cost += waking);
+            coming += found.pop().unwrap_or(0.0) * shared.waking_ratio;
         }
+        if let Some(rest) = self.rest {
+            coming += std::mem::replace(&mut found[0], rest) * shared.seconds;
+        }
+        found[1..=self.routes].iter_mut().for_each(|cost| *cost += coming);
         found
     }
 }
@@ -117,13 +135,14 @@ const DECISIVE: f64 = 10.0;
 /// Fewer pairs of neighbours do not tell how they correlate.
 const LEAST_PAIRS: usize = 10;
 
-/// The likeliest splits of `rows` among `routes`; with the misses of a cache where they explain clearly more.
-pub(super) fn split(rows: &[Row], routes: usize) -> Split {
-    let idle = What { routes, idle: true, waking: false, misses: false };
+/// The likeliest splits of `rows` among `routes`; with the misses of a cache where they explain clearly more. `rest`
+/// is what is used a second without requests; `None` where nobody looked.
+pub(super) fn split(rows: &[Row], routes: usize, rest: Option<f64>) -> Split {
+    let idle = What { routes, idle: true, waking: false, misses: false, rest };
     let delay = delay(rows, idle);
     let ways = |misses| {
         [(true, false), (false, true), (true, true)]
-            .map(|(idle, waking)| at_delay(rows, What { routes, idle, waking, misses }, delay))
+            .map(|(idle, waking)| at_delay(rows, What { routes, idle, waking, misses, rest }, delay))
     };
     let least = |ways: &[Part]| ways.iter().map(|part| part.criterion).fold(f64::INFINITY, f64::min);
     let mut parts = ways(false);
@@ -176,9 +195,14 @@ fn delay(rows: &[Row], what: What) -> f64 {
 
 fn at_delay(rows: &[Row], what: What, delay: f64) -> Part {
     let columns = columns(rows, what, delay);
-    let used: Vec<f64> = rows.iter().map(|row| row.used).collect();
+    let resting: Vec<f64> = rows.iter().map(|row| what.rest.unwrap_or(0.0) * row.seconds).collect();
+    let whole = |beyond: Vec<f64>| -> Vec<f64> {
+        beyond.iter().zip(&resting).map(|(beyond, rest)| beyond + rest).collect()
+    };
+    // By requests, one way or another.
+    let used: Vec<f64> = rows.iter().zip(&resting).map(|(row, rest)| row.used - rest).collect();
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
-    let level = used.iter().sum::<f64>() / seconds;
+    let level = rows.iter().map(|row| row.used).sum::<f64>() / seconds;
     let mut predicted: Vec<f64> = rows.iter().map(|row| level * row.seconds).collect();
     let mut cleared = clear(rows, &spreads(rows, &predicted), 0.0);
     let mut clean = Vec::new();
@@ -188,10 +212,10 @@ fn at_delay(rows: &[Row], what: What, delay: f64) -> Part {
         clean = columns.iter().map(|column| cleared.apply(column)).collect::<Vec<_>>();
         target = cleared.apply(&used);
         found = elastic(&Normal::new(&clean, &target), 0.0, 0.0);
-        predicted = foretold(&columns, &found);
+        predicted = whole(foretold(&columns, &found));
         if round < ROUNDS {
             let spreads = spreads(rows, &predicted);
-            cleared = clear(rows, &spreads, correlation_of(rows, &used, &predicted, &spreads));
+            cleared = clear(rows, &spreads, correlation_of(rows, &predicted, &spreads));
         }
     }
     let count = rows.len() as f64;
@@ -207,9 +231,10 @@ fn at_delay(rows: &[Row], what: What, delay: f64) -> Part {
     let requests: Vec<f64> = columns[of_requests].iter().map(|column| column.iter().sum()).collect();
     let all: f64 = requests[..what.routes].iter().sum();
     let waking: f64 = if what.waking { columns[columns.len() - 1].iter().sum() } else { 0.0 };
-    let waking_ratio = if all > 0.0 { waking / all } else { 0.0 };
-    let costs = what.costs(found, waking_ratio);
-    Part { what, costs, requests, predicted, criterion, columns: clean, target, waking_ratio }
+    let each = |sum: f64| if all > 0.0 { sum / all } else { 0.0 };
+    let shared = Shared { waking_ratio: each(waking), seconds: each(seconds) };
+    let costs = what.costs(found, shared);
+    Part { what, costs, requests, predicted, criterion, columns: clean, target, shared }
 }
 
 fn foretold(columns: &[Vec<f64>], costs: &[f64]) -> Vec<f64> {
@@ -244,8 +269,8 @@ fn spreads(rows: &[Row], predicted: &[f64]) -> Vec<f64> {
 }
 
 /// The correlation of the errors of neighbouring rows.
-fn correlation_of(rows: &[Row], used: &[f64], predicted: &[f64], spreads: &[f64]) -> f64 {
-    let left: Vec<f64> = (0..rows.len()).map(|at| (used[at] - predicted[at]) / spreads[at]).collect();
+fn correlation_of(rows: &[Row], predicted: &[f64], spreads: &[f64]) -> f64 {
+    let left: Vec<f64> = (0..rows.len()).map(|at| (rows[at].used - predicted[at]) / spreads[at]).collect();
     let pairs: Vec<f64> =
         (1..rows.len()).filter(|&at| rows[at].follows).map(|at| left[at] * left[at - 1]).collect();
     let variance = left.iter().map(|left| left * left).sum::<f64>() / left.len().max(1) as f64;

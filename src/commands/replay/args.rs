@@ -188,7 +188,8 @@ pub(crate) struct SendingArgs {
     /// The most requests that may wait for their turn; more are skipped and counted
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(crate) max_backlog: usize,
-    /// Watch the target once a second: pid=N, cgroup=PATH or prometheus=URL[,name…]; may be repeated
+    /// Watch the target once a second, and three seconds at rest after the last answer: pid=N, cgroup=PATH or
+    /// prometheus=URL[,name…]; may be repeated
     #[arg(long, value_name = "SOURCE")]
     pub(crate) observe: Vec<String>,
 }
