@@ -112,7 +112,7 @@ fn points_that_identify_no_model_are_refused_and_nothing_is_written() {
         ("n,x\n1,100\n2,NaN\n4,300\n", "'NaN'"),
         ("n,x\n1,100\n2,-5\n4,300\n", "'-5'"),
         ("n,x\n1,100\n2,190\n2,190\n4,300\n", "the same as line 3"),
-        ("rate,p95,errors\n100,20,0\n200,20,0\n300,9,1\n", "every request failed"),
+        ("rate,p95,errors\n100,20,0\n200,20,0\n300,9,1\n", "load.csv: line 4: every request failed"),
     ] {
         std::fs::write(&table, rows).unwrap();
         check(&["model", "--points", path(&table), "--out", path(&out)], 3, &[path(&table), part]);

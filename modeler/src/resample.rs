@@ -1,7 +1,8 @@
 //! Draws of what could have been measured: the unit of resampling is the second.
 //!
 //! Consecutive seconds hang together (a queue remembers), so they are drawn in blocks of two, from the
-//! circle of a point's windows. Points of a table have no seconds: they are drawn with the noise that the
+//! circle of a point's windows. Where a queue remembers for longer than a block, as one of few servers near its limit
+//! does, blocks would say that more is known than is: fewer are drawn. Points of a table have no seconds: they are drawn with the noise that the
 //! fits left.
 //!
 //! A quantile of a draw is read where the share of the drawn responses above the estimate says (Woodruff 1952):
@@ -66,6 +67,8 @@ pub(crate) struct Urn<'a> {
     measured: Seen,
     counted: Vec<Counted>,
     resources: Vec<Option<&'a [f64]>>,
+    /// Seconds in a draw.
+    wanted: usize,
 }
 
 /// The responses of one subject, by second.
@@ -123,6 +126,7 @@ impl<'a> Urn<'a> {
         Self {
             point,
             measured: measured(point, subjects, &found),
+            wanted: wanted(&point.windows),
             counted,
             resources: found.iter().map(|resource| resource.map(|each| each.by_second.as_slice())).collect(),
         }
@@ -158,8 +162,7 @@ impl<'a> Urn<'a> {
         let windows = &self.point.windows;
         let mut times = vec![0.0_f64; windows.len()];
         let mut drawn = 0;
-        // A few blocks show less than they vary: fewer are drawn than there are, which makes up for it.
-        let wanted = (windows.len() * 4).div_ceil(5).max(1);
+        let wanted = self.wanted;
         while drawn < wanted {
             let first = chance.random_range(0..windows.len());
             for step in 0..BLOCK.min(wanted - drawn) {
@@ -194,6 +197,37 @@ impl<'a> Urn<'a> {
             saturated: self.measured.saturated,
         }
     }
+}
+
+/// A few blocks show less than they vary: fewer seconds are drawn than there are, which makes up for it.
+const DRAWN_RATIO: f64 = 0.8;
+/// Seconds that are too few to tell how long a queue remembers.
+const FEW_SECONDS: usize = 10;
+/// What is thought to be remembered from one second to the next, at most: so few seconds do not tell more.
+const MOST_REMEMBERED: f64 = 0.8;
+
+/// Seconds in a draw from `windows`.
+///
+/// Were the seconds a chain of the first order that remembers the share `r` of what was in flight, their mean would
+/// vary `(1 + r) / (1 − r)` times as much as that of independent ones, and blocks of two show `1 + r` of it. The
+/// rest is made up for by as many fewer seconds.
+///
+/// Source: Priestley, *Spectral Analysis and Time Series* (1981), §5.3.2 (the variance of the mean), and Kendall,
+/// "Note on bias in the estimation of autocorrelation" (1954).
+fn wanted(windows: &[Window]) -> usize {
+    let count = windows.len() as f64;
+    let mean = windows.iter().map(|window| window.in_flight).sum::<f64>() / count;
+    let apart = |window: &Window| window.in_flight - mean;
+    let squares: f64 = windows.iter().map(|window| apart(window).powi(2)).sum();
+    let products: f64 = windows.windows(2).map(|pair| apart(&pair[0]) * apart(&pair[1])).sum();
+    let remembered = if windows.len() >= FEW_SECONDS && squares > 0.0 {
+        let seen = products / squares;
+        (seen + (1.0 + 4.0 * seen) / count).min(MOST_REMEMBERED)
+    } else {
+        0.0
+    };
+    let wanted = (count * DRAWN_RATIO.min(1.0 - remembered)).ceil();
+    (wanted as usize).max(1)
 }
 
 /// The noise of what a table says was used.

@@ -96,9 +96,7 @@ pub(crate) fn run(args: &ModelArgs, globals: &Globals) -> Result<(), Complaint> 
         force: args.force,
         seed: globals.seed,
     };
-    let place =
-        args.points.as_deref().or(args.runs.first().map(PathBuf::as_path)).unwrap_or(Path::new("model"));
-    let mut concluded = model(points, &request).map_err(|error| complaint(place, &error))?;
+    let mut concluded = model(points, &request).map_err(|error| complaint(place_of(&error, args), &error))?;
     let interrupted =
         args.runs.iter().zip(&runs).filter_map(|(path, run)| interruption(run, &file_name(path)));
     concluded.warnings.extend(interrupted);
@@ -189,6 +187,21 @@ fn file_name(path: &Path) -> String {
     files::plain(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
 }
 
+/// The file that the error is about; the first where it is about all of them.
+fn place_of<'a>(error: &ModelError, args: &'a ModelArgs) -> &'a Path {
+    let files = || args.points.iter().chain(&args.runs);
+    let named = match error {
+        ModelError::AllFailed { source } => files().find(|path| in_file(source, path).is_some()),
+        _ => None,
+    };
+    named.or(files().next()).map_or(Path::new("model"), PathBuf::as_path)
+}
+
+/// What follows the name of a file in `said`, when it begins with that.
+fn in_file<'a>(said: &'a str, path: &Path) -> Option<&'a str> {
+    said.strip_prefix(&file_name(path))?.strip_prefix(", ")
+}
+
 fn complaint(path: &Path, error: &ModelError) -> Complaint {
     let exit = match error {
         ModelError::InvalidRun { .. } => Exit::Invalid,
@@ -206,7 +219,8 @@ fn complaint(path: &Path, error: &ModelError) -> Complaint {
         | ModelError::AllFailed { .. }
         | ModelError::Table { .. } => Exit::Input,
     };
-    Complaint::new(exit, path.display(), error, error.mend())
+    let said = error.to_string();
+    Complaint::new(exit, path.display(), in_file(&said, path).unwrap_or(&said), error.mend())
 }
 
 /// The answer in a few lines, the verdict first.
