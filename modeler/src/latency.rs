@@ -10,6 +10,7 @@ use captures::Rate;
 
 use crate::bounds::{Bounds, Verdict};
 use crate::crowding::{Crowding, Shape};
+use crate::fit::MOST_LEFT_OUT;
 use crate::objective::trimmed;
 use crate::queueing::{Track, queueing};
 use crate::regressed::{self, Recipe, Regressed};
@@ -446,8 +447,8 @@ pub(crate) fn same_form(estimate: &Fitted, track: Track<'_>, ceiling: f64) -> Op
     }
 }
 
-/// The root of the mean squared logarithmic error at each load, predicted from all others; `None` with fewer
-/// than five.
+/// The root of the mean squared logarithmic error at each load, predicted from all others (but its neighbours, where
+/// there are more than [`MOST_LEFT_OUT`]); `None` with fewer than five.
 pub(crate) fn left_out(
     responses: &[Response],
     ceiling: f64,
@@ -457,12 +458,19 @@ pub(crate) fn left_out(
         return None;
     }
     let (mut sum, mut count) = (0.0, 0.0);
-    for (at, left) in responses.iter().enumerate().filter(|(_, left)| left.is_long_enough(ceiling)) {
-        let mut rest = responses.to_vec();
-        rest.remove(at);
-        let predicted = refit(&rest)?.response_at(left.offered).min(3_600.0);
-        sum += (predicted / left.seconds).ln().powi(2);
-        count += 1.0;
+    let together = responses.len().div_ceil(MOST_LEFT_OUT);
+    for begin in (0..responses.len()).step_by(together) {
+        let end = (begin + together).min(responses.len());
+        let left = &responses[begin..end];
+        if !left.iter().any(|left| left.is_long_enough(ceiling)) {
+            continue;
+        }
+        let found = refit(&[&responses[..begin], &responses[end..]].concat())?;
+        for left in left.iter().filter(|left| left.is_long_enough(ceiling)) {
+            let predicted = found.response_at(left.offered).min(3_600.0);
+            sum += (predicted / left.seconds).ln().powi(2);
+            count += 1.0;
+        }
     }
     (count >= 4.0).then(|| (sum / count).sqrt())
 }

@@ -324,7 +324,7 @@ const METHODS: [(&str, &str); 18] = [
     ),
     (
         "capacity",
-        "each limit of the objective inverted on its curve; interval from 1 000 block-bootstrap draws of the seconds",
+        "each limit of the objective inverted on its curve; interval from up to 1 000 block-bootstrap draws of the seconds",
     ),
     (
         "ceiling",

@@ -16,8 +16,11 @@ use crate::queueing::{self, Track};
 use crate::resample::{Noise, Seen, Subject, Urn, generator, normal, quantile_of};
 use crate::resource::{self, Line};
 
-/// How many sets of points are drawn.
+/// How many sets of points are drawn, from no more points than [`ORDINARY_POINTS`]; from more of them fewer, since
+/// each set takes as much longer, but no less than [`LEAST_DRAWS`].
 const DRAWS: usize = 1_000;
+const ORDINARY_POINTS: usize = 100;
+const LEAST_DRAWS: usize = 200;
 /// How many shapes of waiting a draw may choose from, the likeliest of each curve.
 const NEAR_SHAPES: usize = 6;
 /// Points of a table without noise of their own are believed to within this share.
@@ -278,7 +281,8 @@ impl<'a> Study<'a> {
             like: Some(&self.concluded.curves),
         };
         let mut chance = generator(seed, 1);
-        (0..DRAWS)
+        let draws = (DRAWS * ORDINARY_POINTS / urns.len().max(1)).clamp(LEAST_DRAWS, DRAWS);
+        (0..draws)
             .map(|_| {
                 let luck = normal(&mut chance);
                 let crowding = (SHAPE_SPREAD * normal(&mut chance)).exp();

@@ -34,3 +34,21 @@ fn pooling_never_falls() {
     assert_eq!(rising(&[1.0, 3.0, 2.0, 4.0], &[1.0; 4]), [1.0, 2.5, 2.5, 4.0]);
     assert_eq!(rising(&[3.0, 2.0, 1.0], &[1.0, 1.0, 2.0]), [1.75; 3]);
 }
+
+#[test]
+fn many_loads_are_left_out_in_no_more_turns_than_few() {
+    for (loads, expected) in [(4, 0), (8, 8), (32, 32), (1_000, 32)] {
+        let rate = |at: usize| 10.0 + 0.3 * at as f64;
+        let responses: Vec<Response> =
+            (0..loads).map(|at| Response { offered: rate(at), seconds: 0.02, length: 60.0 }).collect();
+        let turns = std::cell::Cell::new(0);
+        let missed = left_out(&responses, 1e6, |rest| {
+            turns.set(turns.get() + 1);
+            assert!(rest.len() < loads && rest.len() + loads.div_ceil(32) >= loads);
+            let form = Form::Monotone { knots: vec![(10.0, 0.02), (400.0, 0.02)] };
+            let beyond = (400.0, 1.0);
+            Some(Fitted { form, ceiling: 1e6, score: 0.0, surprise: 0.0, beyond, forms: Forms::default() })
+        });
+        assert_eq!((turns.get(), missed.is_some()), (expected, loads >= 5), "{loads} loads");
+    }
+}
