@@ -115,3 +115,20 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
         }
     }
 }
+
+#[test]
+fn unsafe_code_is_where_memory_goes_back_to_the_system_and_nowhere_else() {
+    let mut files = Vec::new();
+    for (name, _) in ARROWS {
+        collect(&root().join(name).join("src"), &mut files);
+    }
+    let expected = format!("expect(unsafe{}code", '_');
+    let with: Vec<PathBuf> = files
+        .into_iter()
+        .filter(|file| std::fs::read_to_string(file).unwrap().contains(&expected))
+        .map(|file| file.strip_prefix(root()).unwrap().to_owned())
+        .collect();
+    let mut with: Vec<&str> = with.iter().filter_map(|file| file.to_str()).collect();
+    with.sort_unstable();
+    assert_eq!(with, ["src/allocator.rs", "src/allocator/mapped.rs"]);
+}

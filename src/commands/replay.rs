@@ -33,8 +33,8 @@ use gate::Conclusions;
 use prepare::{Prepared, ceiling, length, observer, prepare, wire};
 use targets::Targets;
 
-/// How often unused memory goes back to the system, in seconds.
-const GIVE_BACK: u64 = 10;
+/// By this second everything that a replay needs has run once: what only its start needed goes back.
+const STARTED: u64 = 2;
 
 /// Runs the command.
 pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint> {
@@ -99,13 +99,17 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         answers: keep,
     };
     let stop = stop_on_signals()?;
+    // What planning needed is free by now, and its code is needed no more.
+    allocator::give_back_all();
     let mut live = telling::Live::new(globals, &run_header.stages);
     let mut watch = Watch::new(limits, plan.routes().to_vec());
     let replayed = replayer::replay(&plan, config, writer, &stop, |progress, settled| {
         if let Some(progress) = progress {
             live.show(progress);
-            // What planning needed is free by then; later, what seconds with more load needed.
-            if progress.elapsed.as_secs() % GIVE_BACK == 2 {
+            // What a second with more load or more connections needed, the next may need no more.
+            if progress.elapsed.as_secs() == STARTED {
+                allocator::give_back_all();
+            } else {
                 allocator::give_back();
             }
         }
