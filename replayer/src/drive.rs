@@ -51,6 +51,9 @@ const PRIORITY: i32 = -10;
 const BUFFER: usize = 64 << 10;
 /// At most so many connections are being made at a time by one worker: a listener's queue is short.
 const MAX_DIALLED: usize = 256;
+/// At most so many connections are begun in one turn of the loop: beginning one takes as long as sending several requests,
+/// and those whose connections are open are not to wait for it.
+const DIALS_A_TURN: usize = 4;
 /// How soon what the ceiling holds back is looked at again.
 const HELD: Duration = Duration::from_millis(1);
 
@@ -121,8 +124,10 @@ pub(crate) struct Worker<'run> {
     /// Idle connections that any lane may take, the one used last on top; and turns that wait for one.
     pool: Vec<Link>,
     wanting: VecDeque<(u32, u64)>,
-    /// Connections that are being made, and lanes that wait until fewer are.
+    /// Connections that are being made, those that may still be begun in this turn of the loop, and lanes that wait for
+    /// either.
     dialled: usize,
+    dials_left: usize,
     dialling: VecDeque<(u32, u64)>,
     /// Turns that wait because the ceiling of the rate was reached.
     held: VecDeque<(u32, u64)>,
@@ -160,6 +165,8 @@ pub(crate) struct Task<'run> {
 impl<'run> Worker<'run> {
     pub(crate) fn new(task: Task<'run>) -> std::io::Result<Self> {
         let Task { number, threads, plan, clock, wire, limits, ceiling, stop, keeper } = task;
+        // Room for as many as were recorded: growing while requests are sent would hold them twice, and take time.
+        let room = (plan.connections() as usize / threads.max(1)).min(limits.max_connections);
         Ok(Self {
             number,
             plan,
@@ -169,9 +176,9 @@ impl<'run> Worker<'run> {
             ceiling,
             stop,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            lanes: Vec::new(),
+            lanes: Vec::with_capacity(room),
             free: Vec::new(),
-            keys: HashMap::new(),
+            keys: HashMap::with_capacity(room),
             deadlines: VecDeque::new(),
             serial: 0,
             waiting: 0,
@@ -184,6 +191,7 @@ impl<'run> Worker<'run> {
             pool: Vec::new(),
             wanting: VecDeque::new(),
             dialled: 0,
+            dials_left: DIALS_A_TURN,
             dialling: VecDeque::new(),
             held: VecDeque::new(),
             thinking: BinaryHeap::new(),
@@ -238,10 +246,8 @@ impl<'run> Worker<'run> {
                 (interrupted, planned_all) = (true, true);
                 give_up = give_up.min(now.plus(INTERRUPTED_DRAIN));
             }
-            while let Some(due) = queue.front().filter(|due| due.at <= now).copied() {
-                queue.pop_front();
-                self.dispatch(due);
-            }
+            self.dials_left = DIALS_A_TURN;
+            self.send_due(&mut queue, now);
             self.expire(now);
             self.take_up(now);
             self.advance_woken();
@@ -280,6 +286,9 @@ impl<'run> Worker<'run> {
             if !self.held.is_empty() {
                 wake = wake.min(now.plus(HELD));
             }
+            if !self.dialling.is_empty() && self.dialled < MAX_DIALLED {
+                wake = now;
+            }
             let turn = self.clock.now();
             let second = self.meter.at(turn);
             second.loop_delay = second.loop_delay.max(turn.since(woken));
@@ -293,7 +302,18 @@ impl<'run> Worker<'run> {
             for event in &events {
                 self.on_event(event.data.u64(), event.flags, &mut buffer);
                 self.advance_woken();
+                // Many answers at once are no reason for what is due meanwhile to wait.
+                if !queue.is_empty() {
+                    self.send_due(&mut queue, self.clock.now());
+                }
             }
+        }
+    }
+
+    fn send_due(&mut self, queue: &mut VecDeque<Due>, now: Offset) {
+        while let Some(due) = queue.front().filter(|due| due.at <= now).copied() {
+            queue.pop_front();
+            self.dispatch(due);
         }
     }
 
@@ -505,6 +525,7 @@ impl<'run> Worker<'run> {
             }
         }
         while self.dialled < MAX_DIALLED
+            && self.dials_left > 0
             && let Some((index, serial)) = self.dialling.pop_front()
         {
             if self.current(index, serial).is_some() && !self.set_off(index) {

@@ -71,6 +71,14 @@ impl Worker<'_> {
                 }
                 true
             }
+            Link::Closed if self.dials_left == 0 => {
+                // The loop's own work: until then it counts as late, not as connecting.
+                if let Some(active) = self.lanes[index as usize].active() {
+                    let serial = active.serial;
+                    self.dialling.push_back((index, serial));
+                }
+                true
+            }
             Link::Closed => {
                 if self.connections >= self.limits.max_connections {
                     self.end_turn(index, Err(Failure::SkippedDescriptors));
@@ -108,6 +116,7 @@ impl Worker<'_> {
         let socket = address.and_then(|address| client::connect(&self.epoll, address, source, token))?;
         self.connections += 1;
         self.dialled += 1;
+        self.dials_left = self.dials_left.saturating_sub(1);
         Ok(socket)
     }
 
