@@ -47,9 +47,9 @@ pub(crate) fn measure(gigabytes: u64, body: usize) {
         println!(
             "{what}: read, planned and replayed for 20 s in {:.0} s: {:.1} MB resident at most, {:.1} MB its own ({:.0} B for each exchange); {} sent, {} ok",
             began.elapsed().as_secs_f64(),
-            most.resident,
-            most.own,
-            most.own * 1e6 / exchanges as f64,
+            most.peak,
+            most.own_peak,
+            most.own_peak * 1e6 / exchanges as f64,
             summary["sent"],
             summary["ok"]
         );

@@ -2,7 +2,7 @@
 //!
 //! Six questions: what does a request cost, in CPU of the whole process, beside those generators that are
 //! installed (wrk, h2load, ab, and hey, oha and k6 by HEY, OHA and K6 in the environment); how true are the
-//! moments at which requests arrive, at a server that stamps them; how true what it reports of servers whose
+//! moments at which requests arrive, at a server that stamps them (`--realtime`: on a machine that is shared); how true what it reports of servers whose
 //! response times are known; how much memory do open connections take, 50 000 of them too, and does it grow with the
 //! number of requests (ten million with `--long`); what does it cost to put the values of answers into requests.
 //! `--only large` (`--gigabytes 10 --body 8000`) asks a seventh: how much memory a capture of 10 GB takes.
@@ -45,7 +45,7 @@ fn main() {
         patch::compare(rounds);
     }
     if wanted("fidelity") {
-        fidelity::measure();
+        fidelity::measure(args.iter().any(|arg| arg == "--realtime"));
     }
     if wanted("truth") {
         truth::measure();

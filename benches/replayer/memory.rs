@@ -1,8 +1,8 @@
 //! Memory: of open connections, in one process and in several, and whether it grows with the number of requests.
 //!
-//! *Resident* is all that the system counts; *own* is what no file stands behind. The rest of what is resident is the
-//! program itself and the libraries: pages of the page cache, which all processes share and the system takes back
-//! when it needs them.
+//! *Resident* is all that the system counts, when the most descriptors were open; *own* is what of it no file stands
+//! behind, *files* the rest: pages of the program itself and of the libraries, which all processes share and the system
+//! takes back when it needs them. *Peak* is the most that was ever resident, mostly while it planned.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -23,11 +23,16 @@ const EACH: u64 = 10_000;
 /// How the growth with the number of requests is looked at: so many a second.
 const RATE: u64 = 25_000;
 
-/// The most memory of a process while it ran, in MB.
+/// The memory of a process, in MB.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Most {
+    /// When the most descriptors were open; the most of it then.
     pub(crate) resident: f64,
     pub(crate) own: f64,
+    /// The most while it ran.
+    pub(crate) peak: f64,
+    pub(crate) own_peak: f64,
+    descriptors: u64,
 }
 
 /// Two requests on each connection, so far apart that all are open at once.
@@ -59,11 +64,17 @@ pub(crate) fn begin(capture: &Path, target: SocketAddr, run: &Path, more: &[&str
 /// The summary of a replay, and the most memory that it was seen to have.
 pub(crate) fn watched(mut replay: Child) -> (Value, Most) {
     let mut most = Most::default();
+    let megabytes = |kib: Option<u64>| kib.map_or(0.0, |kib| kib as f64 * 1_024.0 / 1e6);
     while replay.try_wait().unwrap().is_none() {
-        let megabytes = |kib: Option<u64>| kib.map_or(0.0, |kib| kib as f64 * 1_024.0 / 1e6);
-        most.resident = most.resident.max(megabytes(proc::peak_kib(replay.id())));
-        most.own = most.own.max(megabytes(proc::anonymous_kib(replay.id())));
-        pause(Duration::from_millis(20));
+        let own = megabytes(proc::anonymous_kib(replay.id()));
+        most.peak = most.peak.max(megabytes(proc::peak_kib(replay.id())));
+        most.own_peak = most.own_peak.max(own);
+        let descriptors = proc::descriptors(replay.id()).unwrap_or(0);
+        let resident = megabytes(proc::resident_kib(replay.id()));
+        if descriptors > most.descriptors || (descriptors == most.descriptors && resident > most.resident) {
+            (most.descriptors, most.resident, most.own) = (descriptors, resident, own);
+        }
+        pause(Duration::from_millis(50));
     }
     let output = replay.wait_with_output().unwrap();
     (serde_json::from_slice(&output.stdout).unwrap(), most)
@@ -71,8 +82,8 @@ pub(crate) fn watched(mut replay: Child) -> (Value, Most) {
 
 /// Prints it; ten million requests only when `long`.
 pub(crate) fn measure(long: bool) {
-    println!("\nmemory of the generator, in MB: the most while it ran");
-    println!("{:>18} {:>9} {:>7} {:>10}", "", "resident", "own", "");
+    println!("\nmemory of the generator, in MB");
+    println!("{:>18} {:>9} {:>7} {:>7} {:>7}", "", "resident", "own", "files", "peak");
     let few = open(100);
     let many = open(9_500);
     let each = (many.own - few.own) * 1e6 / 9_400.0;
@@ -96,8 +107,12 @@ fn open(connections: u64) -> Most {
 fn row(what: &str, most: Most, summary: &Value) {
     let errors = summary["planned"].as_u64().unwrap() - summary["ok"].as_u64().unwrap();
     println!(
-        "{what:>18} {:>9.1} {:>7.1} at most {} open, {errors} errors",
-        most.resident, most.own, summary["connections_most"]
+        "{what:>18} {:>9.1} {:>7.1} {:>7.1} {:>7.1} at most {} open, {errors} errors",
+        most.resident,
+        most.own,
+        most.resident - most.own,
+        most.peak,
+        summary["connections_most"]
     );
 }
 

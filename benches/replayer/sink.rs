@@ -28,8 +28,17 @@ impl Sink {
         Self::answering(|_| ANSWER.to_vec())
     }
 
+    /// One whose thread runs ahead of everything that is not in real time, where that is allowed.
+    pub(crate) fn in_real_time() -> Self {
+        Self::begin(|_| ANSWER.to_vec(), true)
+    }
+
     /// One that answers each piece of what it receives by `answer`.
     pub(crate) fn answering(answer: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
+        Self::begin(answer, false)
+    }
+
+    fn begin(answer: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static, realtime: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         // A longer queue than the default, for thousands of connections at once.
@@ -40,7 +49,15 @@ impl Sink {
             over: Arc::new(AtomicBool::new(false)),
         };
         let (arrivals, over) = (Arc::clone(&sink.arrivals), Arc::clone(&sink.over));
-        std::thread::spawn(move || serve(&listener, &arrivals, &over, answer));
+        std::thread::spawn(move || {
+            // A measuring instrument comes first, where that is allowed.
+            let _ = rustix::process::nice(-19);
+            if realtime {
+                let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+                let _ = Command::new("chrt").args(["--fifo", "--pid", "20", &thread]).status();
+            }
+            serve(&listener, &arrivals, &over, answer);
+        });
         sink
     }
 
@@ -102,8 +119,6 @@ fn serve(
     over: &AtomicBool,
     mut answer: impl FnMut(&[u8]) -> Vec<u8>,
 ) {
-    // A measuring instrument comes first, where that is allowed.
-    let _ = rustix::process::nice(-19);
     let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
     epoll::add(&set, listener, epoll::EventData::new_u64(u64::MAX), epoll::EventFlags::IN).unwrap();
     let mut connections: Vec<Option<OwnedFd>> = Vec::new();
