@@ -5,8 +5,8 @@
 //! wake often and work for microseconds, beside threads that compress, or that are not ours at all. Nobody's share of
 //! the processor changes by it, and no privilege is needed. Older kernels take the question and change nothing.
 //!
-//! A crate of its own since it is the only place with unsafe code: no package offers `sched_setattr` for ordinary
-//! threads.
+//! A crate of its own since both engines need it, and for its unsafe code: no package offers `sched_setattr` for
+//! ordinary threads.
 
 use std::io;
 use std::time::Duration;
