@@ -18,6 +18,7 @@ use bytes::Bytes;
 use captures::{Ending, ExchangeId, Frames, Offset, Version};
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
+use memchr::memchr2;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -35,7 +36,7 @@ use crate::metrics::{Meter, Passed};
 use crate::peer::Peers;
 use crate::spool::Queue;
 use crate::upstream::{
-    Asked, Held, Servers, in_received_order, refusal, session_key, status_for, what_happened,
+    Asked, Held, Servers, in_received_order, refusal, session_key, status_for, what_happened, without_chunks,
     without_hop_by_hop,
 };
 
@@ -237,8 +238,11 @@ impl ProxyHttp for Proxy {
                 Some(head) => (head.arrived, head.bytes),
                 None => (now, session.to_h1_raw().into()),
             };
+            // A fragment is nothing that a server is asked for: the engine leaves it out.
+            let has_fragment = memchr2(b'#', b'\n', &head).is_some_and(|at| head[at] == b'#');
             let connection = context.connection.id;
             let mut assembly = Box::new(Assembly::begin(self.tap.next_id(), connection, arrived, head));
+            assembly.passage.altered = has_fragment;
             assembly.passage.secure = context.connection.secure;
             let origin = self.origin(session, context);
             assembly.client = origin.client;
@@ -415,6 +419,19 @@ impl ProxyHttp for Proxy {
                 head.case_header_iter().find(|(name, _)| name.as_slice().eq_ignore_ascii_case(b"date"))
         {
             visit.keep_date(name.as_slice(), value.as_bytes());
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        _: &mut Context,
+    ) -> Result<()> {
+        let is_answer = !head.status.is_informational();
+        if is_answer && session.req_header().version == http::Version::HTTP_10 && without_chunks(head)? {
+            session.as_downstream_mut().set_keepalive(None);
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ pub use balance::Balance;
 use balance::{Wheel, hash, rendezvous};
 use health::Health;
 pub(crate) use key::session_key;
-pub(crate) use order::{in_received_order, without_hop_by_hop};
+pub(crate) use order::{in_received_order, without_chunks, without_hop_by_hop};
 pub use settings::{Check, HealthChecks, HostHeader};
 pub(crate) use watch::{Checks, watch};
 

@@ -125,6 +125,10 @@ fn links_open_folders_and_other_recorders_are_refused() {
     assert!(record(&link, &["--force"]).contains("symbolic link"));
     assert_eq!(std::fs::read(&target).unwrap(), b"precious");
 
+    let pipe = folder.path().join("pipe.capture");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(record(&pipe, &["--force"]).contains("is a pipe"));
+
     let open = folder.path().join("open");
     std::fs::create_dir(&open).unwrap();
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();

@@ -3,10 +3,11 @@
 mod torture;
 mod upgrades;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use captures::{Ending, Exchange};
 
@@ -204,6 +205,76 @@ fn a_head_that_drips_in_has_one_deadline_and_is_recorded() {
     let exchange = only(recorder);
     assert_eq!((exchange.ending, exchange.attempts), (Ending::ClientTimedOut, 0));
     assert_eq!(exchange.request.target, b"/");
+}
+
+#[test]
+fn who_begins_like_http_2_and_says_no_more_has_the_same_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start(folder.path(), answering(OK), &["--header-timeout", "300ms"]);
+    for begun in ["PRI", "PRI * HTTP/2.0\r\n\r\nSM\r\n"] {
+        let mut stream = TcpStream::connect(("127.0.0.1", recorder.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        stream.write_all(begun.as_bytes()).unwrap();
+        let ended = stream.read(&mut [0]).map_err(|error| error.kind());
+        assert!(matches!(ended, Ok(0) | Err(ErrorKind::ConnectionReset)), "{begun:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_no_chunks_and_the_end_of_the_connection_ends_the_body() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = upstream(|mut stream| {
+        let Some(head) = next_head(&mut stream) else { return };
+        let (fields, body) = match head.starts_with("GET /chunks ") {
+            true => {
+                ("X-A: 1\r\nTransfer-Encoding: chunked\r\nX-B: 2", "6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n")
+            }
+            false => ("X-A: 1\r\nConnection: close\r\nX-B: 2", "hello world"),
+        };
+        stream.write_all(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}").as_bytes()).unwrap();
+    });
+    let recorder = Recorder::start(folder.path(), server, &[]);
+
+    for path in ["/chunks", "/close"] {
+        for more in ["", "Host: shop\r\n", "Host: shop\r\nConnection: keep-alive\r\n"] {
+            let answer = recorder.ask(&format!("GET {path} HTTP/1.0\r\n{more}\r\n"));
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert_eq!(body, "hello world", "{path} {more}");
+            let head = head.to_ascii_lowercase();
+            assert!(!head.contains("transfer-encoding") && head.contains("connection: close"), "{head}");
+            assert!(head.find("x-a: 1") < head.find("x-b: 2"), "{head}");
+        }
+        let newer = recorder.ask(&format!("GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"));
+        assert!(newer.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{newer}");
+    }
+
+    let (exchanges, _) = recorder.stop();
+    assert_eq!(exchanges.len(), 8);
+    assert!(exchanges.iter().all(|exchange| exchange.response.as_ref().unwrap().body.length == 11));
+}
+
+#[test]
+fn a_fragment_is_recorded_as_it_came_and_said_to_have_been_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (heard, hears) = mpsc::channel();
+    let heard = Mutex::new(heard);
+    let server = upstream(move |mut stream| {
+        while let Some(head) = next_head(&mut stream) {
+            heard.lock().unwrap().send(head.lines().next().unwrap().to_owned()).unwrap();
+            stream.write_all(OK.as_bytes()).unwrap();
+        }
+    });
+    let recorder = Recorder::start(folder.path(), server, &[]);
+    for target in ["/a#b", "/a"] {
+        recorder.ask(&format!("GET {target} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"));
+        assert_eq!(hears.recv().unwrap(), "GET /a HTTP/1.1");
+    }
+    let (exchanges, _) = recorder.stop();
+    let seen = |exchange: &Exchange| (exchange.request.target.clone(), exchange.passage.altered);
+    assert_eq!(
+        exchanges.iter().map(seen).collect::<Vec<_>>(),
+        [(b"/a#b".to_vec(), true), (b"/a".to_vec(), false)]
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -323,9 +323,13 @@ fn made(path: &Path) -> Option<io::Result<Segment>> {
 /// The file that is to be replaced: nobody's but ours, under no other name.
 fn existing(path: &Path) -> Result<File, OutError> {
     let mut options = OpenOptions::new();
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    // Of a pipe the end that nobody reads would not open before somebody does.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = options.write(true).custom_flags(flags).open(path).map_err(OutError::of)?;
     let found = file.metadata().map_err(OutError::of)?;
+    if found.file_type().is_fifo() {
+        return Err(OutError::Pipe);
+    }
     let is_ours = found.uid() == rustix::process::geteuid().as_raw() && found.nlink() <= 1;
     if found.is_file() && !is_ours { Err(OutError::Foreign) } else { Ok(file) }
 }
@@ -407,6 +411,8 @@ pub enum OutError {
     Link,
     /// The file belongs to somebody else, or has a second name.
     Foreign,
+    /// It is a pipe.
+    Pipe,
     /// Everybody may rename and remove files in that folder.
     OpenFolder,
     /// It cannot be made.
@@ -415,7 +421,11 @@ pub enum OutError {
 
 impl OutError {
     fn of(error: io::Error) -> Self {
-        if Errno::from_io_error(&error) == Some(Errno::LOOP) { Self::Link } else { Self::Io(error) }
+        match Errno::from_io_error(&error) {
+            Some(Errno::LOOP) => Self::Link,
+            Some(Errno::NXIO) => Self::Pipe,
+            _ => Self::Io(error),
+        }
     }
 
     /// What to do about it.
@@ -424,6 +434,7 @@ impl OutError {
             Self::Exists => "give another --out, or --force to replace it",
             Self::InUse => "give another --out",
             Self::Link => "give --out the file itself",
+            Self::Pipe => "give --out a file: what was recorded is read and mended where it lies",
             Self::Foreign => "give another --out, or remove the file first",
             Self::OpenFolder => "give --out a folder of your own, or chmod o-w this one",
             Self::Io(_) => "give --out a path in a folder that exists and may be written",
@@ -444,6 +455,7 @@ impl fmt::Display for OutError {
             Self::InUse => write!(f, "is being written by another process"),
             Self::Link => write!(f, "is a symbolic link, which is not followed"),
             Self::Foreign => write!(f, "belongs to somebody else or has another name"),
+            Self::Pipe => write!(f, "is a pipe"),
             Self::OpenFolder => write!(f, "is in a folder that everybody may write"),
             Self::Io(error) => write!(f, "cannot be written: {error}"),
         }

@@ -4,7 +4,7 @@
 //! are long, so what was decided is remembered.
 
 /// The headers that are masked unless something else is said.
-pub(crate) const DEFAULT_HEADERS: [&str; 29] = [
+pub(crate) const DEFAULT_HEADERS: [&str; 48] = [
     "authorization",
     "proxy-authorization",
     "cookie",
@@ -33,12 +33,31 @@ pub(crate) const DEFAULT_HEADERS: [&str; 29] = [
     "*password*",
     "*credential*",
     "*jwt*",
+    "*passwd*",
+    "*passphrase*",
+    "*passcode*",
+    "*access-key*",
+    "*private-key*",
+    "*functions-key*",
+    "*license-key*",
+    "*registration-key*",
+    "*session-id*",
+    "*sessionid*",
+    "x-session",
+    "x-sid",
+    "x-pin",
+    "*-otp",
+    "x-ssn",
+    "dpop",
+    "*authentication-info",
+    "cookie2",
+    "set-cookie2",
     // `true` or nothing; browsers ask for it by name.
     "!access-control-allow-credentials",
 ];
 
 /// The fields of forms and JSON, and the parameters of queries, that are masked unless something else is said.
-pub(crate) const DEFAULT_FIELDS: [&str; 62] = [
+pub(crate) const DEFAULT_FIELDS: [&str; 64] = [
     "*password*",
     "*passwd*",
     "*passphrase*",
@@ -52,6 +71,8 @@ pub(crate) const DEFAULT_FIELDS: [&str; 62] = [
     "*apikey*",
     "*accesskey*",
     "*privatekey*",
+    "*subscriptionkey*",
+    "passkey",
     "*secretkey*",
     "*authkey*",
     "*signingkey*",
@@ -295,6 +316,13 @@ mod tests {
             "X-Authenticated-User",
             "Service-Auth",
             "X-Goog-IAP-JWT-Assertion",
+            "X-Session-Id",
+            "X-Private-Key",
+            "X-GitHub-OTP",
+            "X-Pin",
+            "DPoP",
+            "Proxy-Authentication-Info",
+            "Set-Cookie2",
             "X-Mine",
             "Y-Anything",
         ] {
@@ -308,6 +336,8 @@ mod tests {
             "Sec-WebSocket-Key",
             "Access-Control-Allow-Credentials",
             "Idempotency-Key",
+            "X-Pinterest-Id",
+            "X-Side",
             "Authority",
             "Location",
             "Referer",

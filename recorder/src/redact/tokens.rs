@@ -9,7 +9,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use memchr::{memchr, memmem};
 
 /// What keys of well-known services begin with, and the fewest letters they have.
-const PREFIXES: [(&[u8], usize); 24] = [
+const PREFIXES: [(&[u8], usize); 35] = [
     // Stripe
     (b"sk_live_", 20),
     (b"sk_test_", 20),
@@ -25,7 +25,9 @@ const PREFIXES: [(&[u8], usize); 24] = [
     (b"github_pat_", 24),
     // GitLab
     (b"glpat-", 20),
+    (b"glptt-", 20),
     // Slack
+    (b"xapp-", 16),
     (b"xoxb-", 16),
     (b"xoxp-", 16),
     (b"xoxa-", 16),
@@ -41,6 +43,16 @@ const PREFIXES: [(&[u8], usize); 24] = [
     (b"SG.", 40),
     (b"npm_", 30),
     (b"sk-", 32),
+    (b"hf_", 30),
+    (b"pypi-", 60),
+    // DigitalOcean, Shopify, Square, Linear, age
+    (b"dop_v1_", 40),
+    (b"shpat_", 30),
+    (b"shpss_", 30),
+    (b"sq0atp-", 20),
+    (b"sq0csp-", 20),
+    (b"lin_api_", 30),
+    (b"AGE-SECRET-KEY-", 40),
 ];
 
 /// What else begins a secret, or stands before one, besides [`PREFIXES`], which follow these in the automaton.
@@ -179,6 +191,8 @@ mod tests {
             concat!("gh", "p_16C7e42F292c6912E7710c838347Ae178B4a"),
             concat!("xox", "b-123456789012-abcdefGHIJ"),
             "AKIAIOSFODNN7EXAMPLE",
+            concat!("h", "f_aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567"),
+            concat!("shp", "at_0123456789abcdef0123456789abcdef"),
         ] {
             for (before, after) in
                 [("", ""), ("\"", "\""), ("/reset/", "?x=1"), ("a=", "&b=c"), ("<b>", "</b>")]

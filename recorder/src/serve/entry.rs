@@ -25,7 +25,7 @@ use crate::serve::http2;
 
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a TLS handshake may take, and the rest of a preface that has begun.
+/// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// When a preface comes in pieces, how often it is looked at again.
 const SECOND_LOOK: Duration = Duration::from_millis(10);
@@ -83,7 +83,7 @@ pub(super) async fn serve(
                 http1(&host, connection, stream, announced).await;
             }
         }
-        _ => match timeout(HANDSHAKE, begins_with_preface(&stream)).await {
+        _ => match timeout(host.limits.head, begins_with_preface(&stream)).await {
             Ok(Ok(true)) => http2::serve(host, connection, stream, announced).await,
             Ok(Ok(false)) => http1(&host, connection, stream, announced).await,
             Ok(Err(_)) | Err(_) => {}

@@ -51,7 +51,25 @@ pub(crate) fn without_hop_by_hop(head: &mut ResponseHeader) -> Result<()> {
     let leaves = |key: &header::HeaderName| {
         key == "keep-alive" || key == "proxy-connection" || nominated.iter().any(|name| key == name)
     };
-    if !head.has_case() || !head.headers.keys().any(leaves) {
+    if !head.has_case() {
+        return Ok(());
+    }
+    take_out(head, leaves)
+}
+
+/// Takes the framing in chunks off an answer to a client of HTTP/1.0, which knows none; whether there was any. The end of
+/// the connection then ends the body.
+///
+/// # Errors
+/// When the engine refuses a field that it has taken before.
+pub(crate) fn without_chunks(head: &mut ResponseHeader) -> Result<bool> {
+    let has_chunks = head.headers.contains_key(header::TRANSFER_ENCODING);
+    take_out(head, |key| key == header::TRANSFER_ENCODING)?;
+    Ok(has_chunks)
+}
+
+fn take_out(head: &mut ResponseHeader, leaves: impl Fn(&header::HeaderName) -> bool) -> Result<()> {
+    if !head.headers.keys().any(&leaves) {
         return Ok(());
     }
     let mut kept = ResponseHeader::build(head.status, Some(head.headers.len()))?;
