@@ -262,7 +262,7 @@ impl Desk {
 
     /// Binds what of a field is a name that the session chose for something it made; whether all of it is.
     fn make_chosen(&mut self, session: u64, field: &Field<'_>) -> bool {
-        let kinds = [PlaceKind::Header, PlaceKind::Text];
+        let kinds = [PlaceKind::Header, PlaceKind::Cookie, PlaceKind::Text];
         if self.chosen.is_empty() || kinds.contains(&field.kind) || field.value.len() > LONGEST_NAMING {
             return false;
         }

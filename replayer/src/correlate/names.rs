@@ -47,8 +47,13 @@ use words::{Filter, SEED, address, attribute, is_hidden, is_word, plain_hash, st
 const MAX_NAMES: usize = 1 << 17;
 const MAX_VISITS: usize = 100_000;
 const MAX_RULES: usize = 4_096;
-/// The most text areas that are remembered of a session.
+/// The most text areas that are remembered of a session, and that are looked at in a request.
 const MAX_AREAS: usize = 32;
+/// The most fields of one request that may be names, and names of an address.
+const MAX_SENT: usize = 512;
+const MAX_LED: usize = 32;
+/// The longest tag of a text area, in bytes.
+const LONGEST_TAG: usize = 4_096;
 /// In so many bytes a page says whether it may be indexed.
 const HEAD: usize = 16 << 10;
 
@@ -172,12 +177,14 @@ impl Names {
         if !is_address {
             self.has_password |= is_one_of(&field.name, &PASSWORDS);
             let area = hash(SEED, &field.name);
-            if self.visits.get(&session).is_some_and(|visit| visit.areas.contains(&(area, true))) {
+            if self.contents.len() < MAX_AREAS
+                && self.visits.get(&session).is_some_and(|visit| visit.areas.contains(&(area, true)))
+            {
                 self.contents.push(name_hash(&field.value).unwrap_or(0));
             }
         }
         let is_naming = field.kind == PlaceKind::Segment || is_naming(&field.name);
-        if !is_naming && !is_address {
+        if (!is_naming && !is_address) || self.sent.len() >= MAX_SENT {
             return;
         }
         let Some(value) = name_hash(&field.value) else { return };
@@ -233,7 +240,7 @@ impl Names {
         let areas = &mut self.visits.entry(session).or_default().areas;
         for at in memchr::memmem::find_iter(page, b"<textarea") {
             let tag = &page[at..];
-            let Some(end) = memchr::memchr(b'>', tag) else { return };
+            let Some(end) = memchr::memchr(b'>', &tag[..tag.len().min(LONGEST_TAG)]) else { continue };
             let Some(name) = attribute(&tag[..end], b"name=") else { continue };
             let text = &tag[end + 1..];
             let length = memchr::memchr(b'<', text).unwrap_or(text.len());
@@ -331,9 +338,8 @@ impl Names {
             (b"POST" | b"PUT", 201) if sent.kind != PlaceKind::Segment && led.last == Some(sent.value) => {
                 Some(Proof::Created)
             }
-            (b"POST", 201 | 301 | 302 | 303) if led.names.contains(&sent.value) => {
-                let is_written =
-                    self.contents.iter().any(|text| *text != sent.value && !led.names.contains(text));
+            (b"POST", 201 | 301 | 302 | 303) if led.is_to(sent) => {
+                let is_written = self.contents.iter().any(|text| *text != sent.value && !led.has(*text));
                 let is_new = !chosen.was_there
                     && chosen.form != Some(led.path)
                     && !self.visits.get(&session).is_none_or(|visit| visit.is_cut);
@@ -428,8 +434,9 @@ pub(crate) fn rule_key(route: &str, place: &Place) -> u64 {
 
 /// Where an answer led.
 struct Led {
-    /// Its parameters, or the last segment of its path.
-    names: Vec<u64>,
+    parameters: Vec<u64>,
+    segments: Vec<u64>,
+    /// The last segment of an address without parameters.
     last: Option<u64>,
     target: u64,
     path: u64,
@@ -440,9 +447,26 @@ impl Led {
         let location = location.unwrap_or_default();
         let (path, query) = path_and_query(location);
         let last = subject(location).and_then(|last| plain_hash(last.text, true));
-        let mut names: Vec<u64> = last.into_iter().collect();
-        names.extend(pairs(query).filter_map(|(_, value)| plain_hash(value, true)));
-        Self { names, last, target: whereto(location), path: whereto(path) }
+        let hashed = |text: &[u8]| plain_hash(text, true);
+        Self {
+            parameters: pairs(query).filter_map(|(_, value)| hashed(value)).take(MAX_LED).collect(),
+            segments: segments(path).filter_map(|segment| hashed(segment.text)).collect(),
+            last,
+            target: whereto(location),
+            path: whereto(path),
+        }
+    }
+
+    /// Whether the address has a name in it.
+    fn has(&self, name: u64) -> bool {
+        self.parameters.contains(&name) || self.segments.contains(&name)
+    }
+
+    /// Whether it is an address of what a field names. A segment of the path that was asked for may recur in it as a
+    /// word of the program's own, unless it ends in that.
+    fn is_to(&self, sent: Sent) -> bool {
+        let recurs = sent.kind == PlaceKind::Segment && !self.parameters.contains(&sent.value);
+        if recurs { self.last == Some(sent.value) } else { self.has(sent.value) }
     }
 }
 

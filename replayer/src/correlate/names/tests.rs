@@ -163,6 +163,22 @@ fn a_form_with_a_text_area_left_empty_makes_what_it_names() {
     traffic.exchange(1, "GET /ann/tools/settings", "", "", page("<textarea name=description></textarea>"));
     assert_eq!(chosen(&traffic), ["1: form repo_name of POST /repo/create = {{unique}}"]);
     assert_eq!(made(&traffic), [2, 3, 4].map(|at| (at, "tools".to_owned())));
+
+    // What it names need not stand at the end.
+    let mut traffic = Traffic::default();
+    traffic.exchange(1, "GET /", "", "", page(""));
+    traffic.exchange(
+        1,
+        "GET /projects/new",
+        "",
+        "",
+        page("<textarea name=\"project[description]\"></textarea>"),
+    );
+    let form = "project%5Bname%5D=Our+Tools&project%5Bidentifier%5D=our-tools&project%5Bdescription%5D=";
+    traffic.exchange(1, "POST /projects", FORM, form, led("/projects/our-tools/settings"));
+    traffic.exchange(1, "GET /projects/our-tools/settings", "", "", page(""));
+    assert_eq!(chosen(&traffic), ["1: form project[identifier] of POST /projects = {{unique}}"]);
+    assert_eq!(made(&traffic).len(), 3);
 }
 
 #[test]
