@@ -4,12 +4,12 @@
     tests/apps/run.py HIGHWATER WORK_FOLDER [APP…]
 
 For each application: what a naive replay reaches (no value bound), then 1x and 5x with bindings found by itself; of
-Django's admin also a masked capture with real credentials, and one without its login. With GOREPLAY=/path/to/gor in
-the environment GoReplay replays the same capture, as it was exported for it. Reached is the share of the answers that
-have the status of the recorded ones, and beside it the share of those that say what those said. Objects are what the
-database holds afterwards, above what it held before; every copy is asked to make its own. Everything runs on loopback,
-on ports that the machine chooses; PostgreSQL is a cluster of its own in the work folder. `make apps` installs what
-this needs.
+Django's admin and the wikis also a masked capture with real credentials, and one without its login. With
+GOREPLAY=/path/to/gor in the environment GoReplay replays the same capture, as it was exported for it. Reached is the
+share of the answers that have the status of the recorded ones, and beside it the share of those that say what those
+said. Objects are what the database holds afterwards, above what it held before; every copy is asked to make its own.
+Everything runs on loopback, on ports that the machine chooses; PostgreSQL is a cluster of its own in the work folder.
+`make apps` installs what this needs.
 """
 
 import datetime
@@ -261,6 +261,7 @@ class Api:
 
 class Wiki:
     name = "DokuWiki, PHP"
+    login = ("/doku.php", "u,p\nann,pa55word\n")
 
     def __init__(self, _database):
         self.folder = WORK / "wiki"
@@ -307,6 +308,7 @@ class Wiki:
 
 class MediaWiki:
     name = "MediaWiki, PHP, PostgreSQL"
+    login = ("Special:UserLogin", "wpName,wpPassword\nAdmin,pa55word-pa55word\n")
     ROOT = pathlib.Path("/usr/share/mediawiki")
 
     def __init__(self, database):

@@ -37,8 +37,9 @@ impl Accounts {
                 {
                     self.names.push(place(field));
                 }
-                self.has_password |= is_one_of(&field.name, &PASSWORDS);
-                if is_one_of(&field.name, &NAMES) || is_one_of(&field.name, &PASSWORDS) {
+                let word = last_word(&String::from_utf8_lossy(&field.name));
+                self.has_password |= is_password(&word);
+                if is_account(&word) || is_password(&word) {
                     self.fields.push(place(field));
                 }
             }
@@ -59,7 +60,7 @@ impl Accounts {
         }
         let makes_account = went_well && route.starts_with("POST ") && makes_account(route);
         for place in fields {
-            if makes_account && !is_one_of(place.name.as_bytes(), &PASSWORDS) {
+            if makes_account && !is_password(&last_word(&place.name)) {
                 self.set(route, place.clone(), "{{unique}}");
             }
             let injection = Injection { route: route.to_owned(), place };
@@ -82,7 +83,7 @@ impl Accounts {
 }
 
 /// What a password's field is called, and what the name of an account is.
-pub(crate) const PASSWORDS: [&str; 10] = [
+const PASSWORDS: [&str; 10] = [
     "password",
     "passwd",
     "pass",
@@ -94,7 +95,7 @@ pub(crate) const PASSWORDS: [&str; 10] = [
     "pin",
     "p",
 ];
-pub(crate) const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "email",
     "mail",
     "emailaddress",
@@ -105,6 +106,7 @@ pub(crate) const NAMES: [&str; 12] = [
     "name",
     "nick",
     "nickname",
+    "wpname",
     "phone",
     "u",
 ];
@@ -128,13 +130,23 @@ fn makes_account(route: &str) -> bool {
 pub fn is_same_field(field: &str, column: &str) -> bool {
     let last = last_word(field);
     last == last_word(column)
-        || (PASSWORDS.contains(&last.as_str()) && last_word(column) == "password")
-        || (NAMES.contains(&last.as_str())
+        || (is_password(&last) && last_word(column) == "password")
+        || (is_account(&last)
             && matches!(last_word(column).as_str(), "username" | "user" | "email" | "login"))
 }
 
+/// Whether the last word of a field's name says that it holds a password: `password`, `j_password`, `wpPassword`.
+pub(crate) fn is_password(word: &str) -> bool {
+    PASSWORDS.contains(&word) || word.ends_with("password")
+}
+
+/// Whether the last word of a field's name says that it names an account: `user`, `j_username`.
+fn is_account(word: &str) -> bool {
+    NAMES.contains(&word) || ["username", "email", "login"].iter().any(|end| word.ends_with(end))
+}
+
 /// Whether a field's name, of `user[email]` and `/user/email` the last word, is one of `names`.
-pub(crate) fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     names.contains(&last_word(&String::from_utf8_lossy(name)).as_str())
 }
 
@@ -177,6 +189,9 @@ mod tests {
             ("user[email]", "email", true),
             ("/credentials/password", "Password", true),
             ("passwd", "password", true),
+            ("j_password", "password", true),
+            ("wpName", "username", true),
+            ("j_username", "username", true),
             ("login", "username", true),
             ("password", "username", false),
             ("quantity", "email", false),

@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use captures::{Exchange, header_value};
 
-use crate::correlate::accounts::{PASSWORDS, is_one_of, last_word};
+use crate::correlate::accounts::{is_password, last_word};
 use crate::correlate::answer::{Segment, pairs, path_and_query, segments};
 use crate::correlate::asked::Field;
 use crate::correlate::pattern::{Place, PlaceKind};
@@ -175,7 +175,7 @@ impl Names {
             return;
         }
         if !is_address {
-            self.has_password |= is_one_of(&field.name, &PASSWORDS);
+            self.has_password |= is_password(&last_word(&String::from_utf8_lossy(&field.name)));
             let area = hash(SEED, &field.name);
             if self.contents.len() < MAX_AREAS
                 && self.visits.get(&session).is_some_and(|visit| visit.areas.contains(&(area, true)))
