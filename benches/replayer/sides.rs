@@ -185,7 +185,7 @@ fn mixed() -> Vec<Recorded> {
 fn ours(folder: &Path, capture: &Path, address: &str, round: usize) -> (Cost, f64) {
     let run = folder.join(format!("{round}.run"));
     let command = format!(
-        "{} {} replay {} --target http://{address} --threads 1 --quiet --json --out {}",
+        "{} {} replay {} --target http://{address} --threads 1 --timeout 120s --quiet --json --out {}",
         placed(),
         env!("CARGO_BIN_EXE_highwater"),
         capture.display(),
