@@ -176,6 +176,7 @@ fn host_and_port<'a>(flag: &str, typed: &'a str) -> Result<&'a str, Complaint> {
     let address = address.strip_suffix('/').unwrap_or(address);
     let port = address.rsplit_once(':').map(|(_, port)| port).unwrap_or_default();
     let (what, mend) = match port.parse::<u16>() {
+        Ok(0) if flag == "--upstream" => ("nobody listens at port 0", "give the port of the server"),
         Ok(_) => return Ok(address),
         Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
             ("the port is out of range", "give a port up to 65535, e.g. 127.0.0.1:9000")
@@ -253,6 +254,8 @@ mod tests {
         assert_eq!(host_and_port("--upstream", "[::1]:80").ok(), Some("[::1]:80"));
         assert!(host_and_port("--upstream", "shop").is_err());
         assert!(host_and_port("--upstream", "shop:http").is_err());
+        assert!(host_and_port("--upstream", "shop:0").is_err());
+        assert_eq!(host_and_port("--listen", "127.0.0.1:0").ok(), Some("127.0.0.1:0"));
         let far = host_and_port("--listen", "127.0.0.1:99999").map_err(|complaint| complaint.to_string());
         assert!(far.is_err_and(|complaint| complaint.contains("127.0.0.1:99999: the port is out of range")));
     }

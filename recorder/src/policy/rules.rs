@@ -144,7 +144,7 @@ impl Status {
         let wrong = || format!("{typed:?} is no status; give e.g. status=404,5xx or status=none");
         match typed.as_bytes() {
             b"none" => Ok(Self::None),
-            [class @ b'1'..=b'9', b'x', b'x'] => Ok(Self::Class(u16::from(class - b'0'))),
+            [class @ b'1'..=b'5', b'x', b'x'] => Ok(Self::Class(u16::from(class - b'0'))),
             [b'1'..=b'9', _, _] => typed.parse().map(Self::Is).map_err(|_| wrong()),
             _ => Err(wrong()),
         }
@@ -211,6 +211,7 @@ mod tests {
             "",
             " ",
             "health",
+            "status=6xx",
             "get /",
             "/a /b",
             "GET POST",

@@ -9,7 +9,7 @@ use captures::Bytes;
 use clap::builder::ArgPredicate;
 use recorder::{Certificates, Downstream, KeyPair, Listener, RecordError, Upgrade};
 
-use super::units::{size, time};
+use super::units::{some_size, time};
 use super::{RecordArgs, complaint, host_and_port};
 use crate::complain::{Complaint, Exit};
 
@@ -51,7 +51,7 @@ pub(super) struct DownstreamArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     header_timeout: Duration,
     /// The largest head of an HTTP/1 request; 431 above, and above 256 fields
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = some_size)]
     max_head: Bytes,
     /// How long a connection may lie idle between two requests; longer than the 60s of common load balancers in front
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = time)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use captures::{Bytes, Compression};
 use recorder::{Files, OutError, Quota, Rotation, Segments, Syncing, Upgrade, WhenFull};
 
-use super::units::{size, time};
+use super::units::{some_size, time};
 use crate::complain::{Complaint, Exit};
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub(in crate::commands) struct FilesArgs {
     #[arg(long)]
     force: bool,
     /// Begin a new capture when one has about this size [default: never]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = some_size)]
     rotate_size: Option<Bytes>,
     /// Begin a new capture when one is this old and holds anything [default: never]
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -33,7 +33,7 @@ pub(in crate::commands) struct FilesArgs {
     ///
     /// Exceeded by no more than one rotated capture, or what is written in half a second. Captures that were
     /// renamed do not count.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = some_size)]
     quota: Option<Bytes>,
     /// When the quota is used up: `remove` the oldest rotated capture, or `stop` recording (and count) until
     /// there is room [default: remove when captures rotate, otherwise stop]
@@ -49,7 +49,7 @@ pub(in crate::commands) struct FilesArgs {
     #[arg(long, value_enum, value_name = "zstd|lz4", default_value = "zstd", hide_possible_values = true)]
     compression: CompressionArg,
     /// The most bytes that may wait to be written; above it, records are dropped and counted
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = some_size)]
     queue_bytes: Bytes,
 }
 

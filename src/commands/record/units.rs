@@ -22,6 +22,12 @@ pub(in crate::commands) fn size(typed: &str) -> Result<Bytes, String> {
     count.checked_mul(factor).map(Bytes::new).ok_or_else(|| "is too large".to_owned())
 }
 
+/// A number of bytes that is not none.
+pub(in crate::commands) fn some_size(typed: &str) -> Result<Bytes, String> {
+    size(typed)
+        .and_then(|size| if size.as_u64() > 0 { Ok(size) } else { Err("give more than none".to_owned()) })
+}
+
 /// A length of time: a whole number with `ms`, `s`, `m` or `h`.
 pub(in crate::commands) fn time(typed: &str) -> Result<Duration, String> {
     let split = typed.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(typed.len());
