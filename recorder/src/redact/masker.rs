@@ -1,5 +1,6 @@
 //! What all who look for secrets share: the lists, the pseudonyms, and a note of what was found.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use captures::Masking;
@@ -170,19 +171,41 @@ impl Masker {
 
 /// What of a text was masked already, so that no pseudonym is masked again.
 #[derive(Default)]
-pub(super) struct Done(Vec<Range<usize>>);
+pub(super) struct Done {
+    /// Where each place ends, by where it begins; no two of them meet.
+    places: BTreeMap<usize, usize>,
+    is_any: bool,
+}
 
 impl Done {
     pub(super) fn push(&mut self, place: Range<usize>) {
-        self.0.push(place);
+        self.is_any = true;
+        self.note(place);
+    }
+
+    /// A place in which nothing else needs to be looked for, whether something was masked there or not.
+    pub(super) fn note(&mut self, place: Range<usize>) {
+        let mut place = place;
+        // Most places are free; one that meets others takes their room, too.
+        while let Some((&start, &end)) = self.last_before(&place) {
+            self.places.remove(&start);
+            place = start.min(place.start)..end.max(place.end);
+        }
+        if !place.is_empty() {
+            self.places.insert(place.start, place.end);
+        }
     }
 
     pub(super) fn is_free(&self, place: &Range<usize>) -> bool {
-        // What was masked last is the likeliest to be met again.
-        !self.0.iter().rev().any(|done| done.start < place.end && place.start < done.end)
+        self.last_before(place).is_none()
     }
 
     pub(super) const fn is_any(&self) -> bool {
-        !self.0.is_empty()
+        self.is_any
+    }
+
+    /// The last place that meets `place`.
+    fn last_before(&self, place: &Range<usize>) -> Option<(&usize, &usize)> {
+        self.places.range(..place.end).next_back().filter(|(_, end)| **end > place.start)
     }
 }
