@@ -1,11 +1,14 @@
 //! Masks JSON in place: strings and numbers of the fields that are secrets, and all within lists and objects
 //! that are. The structure stays, so that JSON stays JSON; `true`, `false` and `null` stay.
 //!
+//! A field is called by its name, or by another one beside it (`{"name":"password","value":"…"}`).
+//!
 //! It reads one value after the other (lines of JSON, too) and stops where the text is no JSON any longer; a
 //! text that was cut just ends.
 
 use std::ops::Range;
 
+use beside::{Beside, Role};
 use memchr::memchr2;
 
 use super::escape::Escape;
@@ -21,8 +24,11 @@ struct Level {
     rule: Option<Rule>,
     /// The name of the field that is being read.
     name: Range<usize>,
+    /// What that is for the other fields.
+    role: Role,
     /// The element that is being read.
     index: usize,
+    beside: Beside,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,6 +64,7 @@ pub(super) fn mask(
                 let (name, end) = string(text, at);
                 pending = verdict(masker, &text[name.clone()]);
                 let level = levels.last_mut()?;
+                level.role = Role::of(&text[name.clone()]);
                 level.name = name;
                 at = end;
                 expects = Expects::Colon;
@@ -69,8 +76,15 @@ pub(super) fn mask(
             (b'"', Expects::Value | Expects::Element) => {
                 let (inner, end) = string(text, at);
                 let rule = rule_of(masker, text, &levels, pending, &inner);
+                let code = card_beside(masker, text, &mut levels, &inner);
                 let shown = shown.only_if(end == text.len());
-                mask_string(masker, text, inner, rule, shown, done);
+                mask_string(masker, text, inner.clone(), rule, shown, done);
+                if let Some((code, rule)) = code {
+                    mask_scalar(masker, text, code, rule, done);
+                }
+                if rule.is_none() {
+                    note(masker, text, &mut levels, &inner, done);
+                }
                 pending = Verdict::Public;
                 at = end;
                 expects = Expects::Next;
@@ -79,9 +93,13 @@ pub(super) fn mask(
                 let in_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
                 let length = text[at..].iter().position(|byte| !in_number(byte)).unwrap_or(text.len() - at);
                 let place = at..at + length;
-                if let Some(rule) = rule_of(masker, text, &levels, pending, &place) {
-                    mask_number(masker, &mut text[place.clone()], rule);
-                    done.push(place);
+                let code = card_beside(masker, text, &mut levels, &place);
+                match rule_of(masker, text, &levels, pending, &place) {
+                    Some(rule) => mask_scalar(masker, text, place, rule, done),
+                    None => note(masker, text, &mut levels, &place, done),
+                }
+                if let Some((code, rule)) = code {
+                    mask_scalar(masker, text, code, rule, done);
                 }
                 pending = Verdict::Public;
                 at += length;
@@ -100,7 +118,14 @@ pub(super) fn mask(
             (b'{' | b'[', Expects::Value | Expects::Element) => {
                 let is_object = byte == b'{';
                 let rule = rule_of(masker, text, &levels, secret_only(pending), &(at..at));
-                levels.push(Level { is_object, rule, name: 0..0, index: 0 });
+                levels.push(Level {
+                    is_object,
+                    rule,
+                    name: 0..0,
+                    role: Role::Other,
+                    index: 0,
+                    beside: Beside::default(),
+                });
                 pending = Verdict::Public;
                 at += 1;
                 expects = if is_object { Expects::Field } else { Expects::Element };
@@ -113,7 +138,14 @@ pub(super) fn mask(
             (b']', Expects::Next | Expects::Element)
                 if levels.last().is_some_and(|level| !level.is_object) =>
             {
-                levels.pop();
+                let list = levels.pop();
+                // A pair in a list of pairs.
+                if let Some(list) = list
+                    && levels.last().is_some_and(|level| !level.is_object)
+                    && let Some((value, rule)) = list.beside.pair(masker, text, list.index + 1)
+                {
+                    mask_scalar(masker, text, value, rule, done);
+                }
                 at += 1;
                 expects = Expects::Next;
             }
@@ -167,13 +199,18 @@ const fn secret_only(verdict: Verdict) -> Verdict {
 
 /// The rule by which the value at `place` is a secret: its name's, that of something around it, or its path's.
 fn rule_of(
-    masker: &Masker,
+    masker: &mut Masker,
     text: &[u8],
     levels: &[Level],
     name: Verdict,
     place: &Range<usize>,
 ) -> Option<Rule> {
-    name.of(&text[place.clone()]).or_else(|| levels.last()?.rule).or_else(|| {
+    let level = levels.last();
+    let above = || level?.rule;
+    let beside = |level: &Level| level.beside.rule(masker, text, level.role, place);
+    let known = name.of(&text[place.clone()]).or_else(above);
+    let known = known.or_else(|| level.filter(|level| level.is_object).and_then(beside));
+    known.or_else(|| {
         if masker.paths.is_empty() {
             return None;
         }
@@ -215,6 +252,48 @@ fn mask_string(
     }
 }
 
+/// Takes note of a string or number at `place` for what comes beside it, and masks what is a secret by it.
+fn note(masker: &mut Masker, text: &mut [u8], levels: &mut [Level], place: &Range<usize>, done: &mut Done) {
+    let Some(level) = levels.last_mut() else { return };
+    let is_string = is_string(text, place);
+    if !level.is_object {
+        if is_string {
+            level.beside.on_element(level.index, place);
+        }
+    } else if is_string || level.role != Role::Name {
+        level.beside.on_member(masker, text, level.role, place, |masker, text, place, rule| {
+            mask_scalar(masker, text, place, rule, done);
+        });
+    }
+}
+
+/// Takes note of the number of a card at `place`; gives the code that was seen beside it.
+fn card_beside(
+    masker: &Masker,
+    text: &[u8],
+    levels: &mut [Level],
+    place: &Range<usize>,
+) -> Option<(Range<usize>, Rule)> {
+    let rule = masker.cards?;
+    let level = levels.last_mut().filter(|level| level.is_object)?;
+    level.beside.on_card(text, place).map(|code| (code, rule))
+}
+
+/// Whether the value at `place` stands in quotes.
+fn is_string(text: &[u8], place: &Range<usize>) -> bool {
+    place.start > 0 && text[place.start - 1] == b'"'
+}
+
+/// Masks a string or a number by `rule`.
+fn mask_scalar(masker: &mut Masker, text: &mut [u8], place: Range<usize>, rule: Rule, done: &mut Done) {
+    if is_string(text, &place) {
+        mask_string(masker, text, place, Some(rule), Shown::ALL, done);
+    } else {
+        mask_number(masker, &mut text[place.clone()], rule);
+        done.push(place);
+    }
+}
+
 /// A number stays a number: sign, point and exponent stay where they are.
 fn mask_number(masker: &mut Masker, number: &mut [u8], rule: Rule) {
     for digits in number.split_mut(|byte| !byte.is_ascii_digit()) {
@@ -222,5 +301,6 @@ fn mask_number(masker: &mut Masker, number: &mut [u8], rule: Rule) {
     }
 }
 
+mod beside;
 #[cfg(test)]
 mod tests;

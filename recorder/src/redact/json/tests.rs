@@ -49,6 +49,50 @@ fn fields_are_masked_at_any_depth_and_nothing_else_is() {
 }
 
 #[test]
+fn what_another_field_calls_a_secret_is_one() {
+    let check = |text: &str| {
+        let expected = text.replace("S3cret", &pseudonym("S3cret")).replace("5310", &pseudonym("5310"));
+        assert_eq!(masked(text), expected);
+        assert_ne!(masked(text), text);
+    };
+    check(r#"{"name":"password","value":"S3cret"}"#);
+    check(r#"[{"value":"S3cret","type":"word","name":"password"},{"name":"x","value":"word"}]"#);
+    check(r#"{"key":"api_key","val":"S3cret"}"#);
+    check(r#"{"k":"pin","v":5310}"#);
+    check(r#"{"v":5310,"value":"S3cret","k":"pin"}"#);
+    check(r#"{"field":"passw\u006frd","value":["S3cret",{"x":"S3cret"}],"y":"word"}"#);
+    check(r#"{"name":"Authorization","value":"Bearer S3cret"}"#);
+    check(r#"{"name":"Cookie","key":"word","value":"S3cret"}"#);
+    check(r#"{"headers":[["accept","word"],["Authorization","Bearer S3cret"],["cookie","S3cret"]]}"#);
+    check(r#"{"a":{"name":"word"},"name":"password","b":{"value":"word"},"value":"S3cret"}"#);
+    check(r#"{"a":"{\"name\":\"password\",\"value\":\"S3cret\"}"}"#);
+    for text in [
+        r#"{"name":"Alice","value":"word","key":5310}"#,
+        r#"["token","word"]"#,
+        r#"[["token","word","word"],["token"],["x","token"]]"#,
+        r#"{"name":"password"},{"value":"word"}"#,
+    ] {
+        assert_eq!(masked(text), text);
+    }
+}
+
+#[test]
+fn a_code_beside_a_card_number_is_masked() {
+    let is_masked = |text: &str, code: &str| !masked(text).contains(code);
+    assert!(is_masked(r#"{"card":{"number":"4111111111111111","code":"737"}}"#, "737"));
+    assert!(is_masked(r#"{"code":737,"exp":"12/30","number":4111111111111111}"#, ":737,"));
+    assert!(is_masked(r#"{"card_number":"4111 1111 1111 1111","cv2":"7371"}"#, "7371"));
+    for text in [
+        r#"{"number":"4111111111111112","code":"737"}"#,
+        r#"{"card":{"x":"a4111"},"code":"737"}"#,
+        r#"{"number":"1700000000000","code":"737"}"#,
+    ] {
+        assert_eq!(masked(text), text);
+    }
+    assert!(masked(r#"{"number":"4111111111111111","code":"word"}"#).contains("word"));
+}
+
+#[test]
 fn escapes_hide_nothing() {
     let escaped = |secret: &str| secret.bytes().map(|byte| format!("\\u{byte:04x}")).collect::<String>();
     let check = |before: &str, after: &str| assert_eq!(masked(before), after);
