@@ -1,8 +1,10 @@
 //! Finds card numbers in text.
 //!
 //! A card number has 13 to 19 digits, begins as the numbers of a known issuer do, and passes the check (Luhn).
-//! Its digits stand together or in groups, with a blank, a dash or a dot between them. All of them are masked:
-//! PCI DSS 3.4.1 would let the first six and the last four stand, but nothing here needs them.
+//! Its digits stand together or in groups, with a blank, a dash or a dot between them; in the groups that are
+//! printed on cards also with two blanks, a tab, an underscore, a blank that does not break, or an en dash. All
+//! of them are masked: PCI DSS 3.4.1 would let the first six and the last four stand, but nothing here needs
+//! them.
 
 use super::pseudonym::{is_grouping, passes_check};
 
@@ -11,6 +13,15 @@ const SHORTEST: usize = 13;
 const LONGEST: usize = 19;
 /// A number that was cut off is masked from so many digits on; before, it says no more than who issued it.
 const SHORTEST_CUT: usize = 7;
+
+/// What stands between any groups, and what stands only between those that are printed on cards: others are
+/// more likely columns of a table.
+const BETWEEN: [&[u8]; 3] = [b" ", b"-", b"."];
+const BETWEEN_PRINTED: [&[u8]; 5] = [b"  ", b"\t", b"_", b"\xC2\xA0", b"\xE2\x80\x93"];
+/// The groups that are printed: the first ones of each number, the last may be shorter.
+const PRINTED: [&[usize]; 2] = [&[4, 4, 4, 4, 4], &[4, 6, 5]];
+/// The digits of a number that was cut off are within so many bytes, with all that is between them.
+const LONGEST_WRITTEN: usize = 80;
 
 /// Of what a card number may be made, byte by byte.
 const MAY_BELONG: [bool; 256] = {
@@ -49,7 +60,7 @@ pub(super) fn find(text: &[u8], is_cut: bool, mut found: impl FnMut(std::ops::Ra
     }
     if is_cut {
         let start = text.iter().rposition(|byte| !may_belong(*byte)).map_or(0, |last| last + 1);
-        find_at_end(text, start, &mut found);
+        find_at_end(text, start.max(text.len().saturating_sub(LONGEST_WRITTEN)), &mut found);
     }
 }
 
@@ -84,6 +95,9 @@ fn next_group(text: &[u8], from: usize, end: usize) -> Option<Group> {
 fn longest_card(text: &[u8], first: Group, end: usize) -> Option<usize> {
     let (mut digits, mut count) = ([0; LONGEST], 0);
     let (mut group, mut longest) = (first, None);
+    let (mut lengths, mut groups) = ([0; LONGEST], 0);
+    let between = next_group(text, first.end, end).map_or(&[][..], |next| &text[first.end..next.start]);
+    let needs_print = BETWEEN_PRINTED.contains(&between);
     loop {
         let length = group.end - group.start;
         if count + length > LONGEST {
@@ -91,18 +105,29 @@ fn longest_card(text: &[u8], first: Group, end: usize) -> Option<usize> {
         }
         digits[count..count + length].copy_from_slice(&text[group.start..group.end]);
         count += length;
-        if count >= SHORTEST && is_card(&digits[..count]) && !is_fraction(text, first.start) {
+        lengths[groups] = length;
+        groups += 1;
+        let fits = !needs_print || groups == 1 || is_printed(&lengths[..groups]);
+        if count >= SHORTEST && fits && is_card(&digits[..count]) && !is_fraction(text, first.start) {
             longest = Some(group.end);
         }
-        // Between all groups stands the same sign, once, and none of them is a single digit.
-        let sign = text.get(group.end).filter(|_| group.end + 1 < end);
-        let expected = text.get(first.end);
-        let next = next_group(text, group.end, end).filter(|next| next.start == group.end + 1);
-        match next {
-            Some(next) if sign == expected && first.end - first.start > 1 => group = next,
+        // Between all groups stands the same, and none of them is a single digit.
+        if first.end - first.start < 2 || !(needs_print || BETWEEN.contains(&between)) {
+            return longest;
+        }
+        match next_group(text, group.end, end) {
+            Some(next) if text[group.end..next.start] == *between => group = next,
             _ => return longest,
         }
     }
+}
+
+/// Whether groups of such lengths are printed on cards.
+fn is_printed(lengths: &[usize]) -> bool {
+    let Some((last, before)) = lengths.split_last() else { return false };
+    PRINTED.iter().any(|printed| {
+        printed.starts_with(before) && printed.get(before.len()).is_some_and(|length| last <= length)
+    })
 }
 
 /// The digits at the end of a text that was cut there.
@@ -222,7 +247,18 @@ mod tests {
             assert_eq!(cards(&format!("no. {text} thanks"), false), [text]);
             assert_eq!(cards(&format!("12 {text}"), false), [text]);
         }
-        assert_eq!(cards("4111 1111-1111 1111", false), [""; 0]);
+        for between in ["  ", "\t", "_", "\u{a0}", "\u{2013}"] {
+            for groups in [&["4111", "1111", "1111", "1111"][..], &["3782", "822463", "10005"]] {
+                let text = groups.join(between);
+                assert_eq!(cards(&format!("no. {text} thanks"), false), [text.as_str()]);
+                assert_eq!(cards(&format!("12{between}{text}"), false), [text.as_str()]);
+            }
+            // Columns of a table.
+            assert_eq!(cards(&["41111", "11111", "11111", "1"].join(between), false), [""; 0]);
+        }
+        for text in ["4111 1111-1111 1111", "4111   1111   1111   1111", "4111 -1111 -1111 -1111"] {
+            assert_eq!(cards(text, false), [""; 0]);
+        }
     }
 
     #[test]
@@ -261,7 +297,8 @@ mod tests {
                 continue;
             }
             checked += 1;
-            let grouped = [&id[..4], &id[4..8], &id[8..12], &id[12..]].join(" ");
+            let grouped = |between| [&id[..4], &id[4..8], &id[8..12], &id[12..]].join(between);
+            let grouped = [" ", "  ", "\t", "_"].map(grouped).join(", ");
             assert_eq!(cards(&format!("id {id}, {grouped}"), false), [""; 0]);
         }
     }

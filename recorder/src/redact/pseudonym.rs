@@ -34,7 +34,9 @@ impl Pseudonyms {
         let Some(start) = secret.iter().position(|byte| !around(byte)) else { return };
         let end = secret.iter().rposition(|byte| !around(byte)).map_or(start, |last| last + 1);
         let secret = &mut secret[start..end];
-        if secret.iter().all(|&byte| byte.is_ascii_digit() || is_grouping(byte)) {
+        if secret.iter().all(|&byte| byte.is_ascii_digit() || is_grouping(byte))
+            && secret.iter().any(u8::is_ascii_digit)
+        {
             self.replace_digits(secret);
         } else {
             self.replace_text(secret);
@@ -91,9 +93,9 @@ pub(crate) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
-/// What groups the digits of a number.
+/// What groups the digits of a number: also the bytes of a blank that does not break and of an en dash.
 pub(super) const fn is_grouping(byte: u8) -> bool {
-    matches!(byte, b' ' | b'-' | b'.')
+    matches!(byte, b' ' | b'-' | b'.' | b'_' | b'\t' | 0xC2 | 0xA0 | 0xE2 | 0x80 | 0x93)
 }
 
 /// Whether `digits` pass the check of card numbers.
@@ -194,7 +196,9 @@ mod tests {
         assert!(!passes_check(number.as_bytes()));
         let grouped = [&number[..4], &number[4..8], &number[8..12], &number[12..]];
         assert_eq!(pseudonym("4111 1111 1111 1111"), grouped.join(" "));
-        assert_eq!(pseudonym("4111-1111-1111-1111"), grouped.join("-"));
+        for between in ["-", "  ", "\t", "_", "\u{a0}", "\u{2013}"] {
+            assert_eq!(pseudonym(&["4111", "1111", "1111", "1111"].join(between)), grouped.join(between));
+        }
     }
 
     #[test]
