@@ -4,6 +4,8 @@
 //! damaged at its end, the part that can be decoded is stored without its coding. What nobody can look into (an
 //! unknown coding or character set, a damaged start, a bomb) is not stored, but for its length and digest.
 //!
+//! What begins as gzip does is gzip, whether it is declared or not.
+//!
 //! In bodies that are no text (images, protobuf, gRPC) tokens and card numbers are looked for as ASCII; their
 //! fields have no names that could be known, and a compressed gRPC message is not decompressed.
 
@@ -15,7 +17,7 @@ use super::escape::Escape;
 use super::masker::Masker;
 use super::pseudonym::keyed;
 use super::text::{Look, Shown};
-use captures::coding;
+use captures::coding::{self, Coding};
 
 /// A body may hold so many times more than it is long, and no more than [`LONGEST`].
 const RATIO: usize = 100;
@@ -32,7 +34,10 @@ pub(super) fn mask(masker: &mut Masker, key: &[u8; 32], headers: &[Header], body
     }
     let declared = header_value(headers, "content-type").unwrap_or_default();
     let codings = if body.decoded { Some(Vec::new()) } else { coding::codings_of(headers) };
-    let Some(codings) = codings else { return leave_out(key, body) };
+    let Some(mut codings) = codings else { return leave_out(key, body) };
+    if codings.is_empty() && is_gzip(&body.stored) {
+        codings.push(Coding::Gzip);
+    }
     if codings.is_empty() {
         let mut stored = std::mem::take(&mut body.stored);
         let known = mask_content(masker, declared, &mut stored, body.cut);
@@ -46,6 +51,14 @@ pub(super) fn mask(masker: &mut Masker, key: &[u8; 32], headers: &[Header], body
     let Some(mut decoded) = coding::decode_start(&codings, &body.stored, limit) else {
         return leave_out(key, body);
     };
+    if decoded.is_whole && !body.decoded && is_gzip(&decoded.content) {
+        // A file that was gzip before it was coded for its way.
+        codings.insert(0, Coding::Gzip);
+        let Some(found) = coding::decode_start(&codings, &body.stored, limit) else {
+            return leave_out(key, body);
+        };
+        decoded = found;
+    }
     if decoded.is_whole {
         match mask_content(masker, declared, &mut decoded.content, false) {
             Some(false) => {}
@@ -66,6 +79,26 @@ pub(super) fn mask(masker: &mut Masker, key: &[u8; 32], headers: &[Header], body
     body.stored = decoded.content;
     body.decoded = true;
     body.cut = true;
+}
+
+/// Whether it begins as gzip does (RFC 1952, with the one method that there is).
+fn is_gzip(content: &[u8]) -> bool {
+    content.starts_with(&[0x1F, 0x8B, 8])
+}
+
+/// Masks a part of a body that cannot change its length: one that is gzip, and holds a secret or may hold one,
+/// is masked as a whole. `None` when it is no gzip.
+pub(super) fn mask_gzip_part(masker: &mut Masker, declared: &[u8], part: &mut [u8]) -> Option<bool> {
+    if !is_gzip(part) {
+        return None;
+    }
+    let limit = part.len().saturating_mul(RATIO).min(LONGEST);
+    let decoded = coding::decode_start(&[Coding::Gzip], part, limit);
+    let is_public = decoded.filter(|decoded| decoded.is_whole).is_some_and(|mut decoded| {
+        !is_gzip(&decoded.content)
+            && mask_content(masker, declared, &mut decoded.content, false) == Some(false)
+    });
+    Some(!is_public && masker.replace(masker.wrapped, part))
 }
 
 /// Masks what a body holds; whether that changed anything. `None` when nobody can know what it says.

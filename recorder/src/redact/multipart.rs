@@ -1,10 +1,12 @@
 //! Masks the parts of a multipart body: those whose name is a secret's as a whole, others (files, too) as the
-//! text they are.
+//! text they are. A part that is gzip stays as it is when nothing in it is a secret, and is masked as a whole
+//! when something is.
 
 use std::ops::Range;
 
 use memchr::memmem;
 
+use super::body;
 use super::escape::Escape;
 use super::masker::Masker;
 use super::text::{Look, Shown};
@@ -70,6 +72,7 @@ fn mask_part(masker: &mut Masker, part: &mut [u8], shown: Shown) -> bool {
     changed
         | match rule {
             Some(rule) => masker.replace(rule, content),
+            None if let Some(changed) = body::mask_gzip_part(masker, &declared, content) => changed,
             None => {
                 let look = match Look::declared(&declared, content) {
                     Look::Form | Look::Events if declared.is_empty() => Look::Plain,

@@ -195,6 +195,50 @@ fn coded_bodies_are_masked_and_coded_again() {
 }
 
 #[test]
+fn gzip_is_looked_into_whether_it_is_declared_or_not() {
+    let gzip = |text: &str| coding::encode(&[coding::Coding::Gzip], text.as_bytes()).unwrap();
+    let gunzip = |coded: &[u8]| String::from_utf8(coding::decode(b"gzip", coded, 1 << 20).unwrap()).unwrap();
+    let text = format!("{{\"password\":\"{SECRET}\",\"x\":\"{}\"}}", "word ".repeat(100));
+    let expected = text.replace(SECRET, &pseudonym(SECRET));
+    for kind in ["application/gzip", "application/json", "", "application/octet-stream"] {
+        let found = masked_body(kind, body(&gzip(&text)), &[]);
+        assert!(found.is_whole() && !found.decoded, "{kind}");
+        assert_eq!(gunzip(&found.stored), expected, "{kind}");
+    }
+    let twice = coding::encode(&[coding::Coding::Gzip, coding::Coding::Brotli], text.as_bytes()).unwrap();
+    let found = masked_body("application/gzip", body(&twice), &[("content-encoding", "br")]);
+    assert_eq!(gunzip(&coding::decode(b"br", &found.stored, 1 << 20).unwrap()), expected);
+
+    let public = gzip("nothing secret");
+    assert_eq!(masked_body("application/gzip", body(&public), &[]).stored, public);
+    let damaged = masked_body("application/gzip", body(b"\x1F\x8B\x08password=x"), &[]);
+    assert_eq!((damaged.stored.len(), damaged.cut, damaged.digest.is_some()), (0, true, true));
+    let bomb = coding::encode(&[coding::Coding::Gzip], &vec![b' '; 8 << 20]).unwrap();
+    assert_eq!(masked_body("application/gzip", body(&bomb), &[]).stored, b"");
+}
+
+#[test]
+fn a_part_that_is_gzip_is_masked_as_a_whole_when_it_holds_a_secret() {
+    let parts = |content: &[u8]| {
+        let head = b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n";
+        [head, content, b"\r\n--b--\r\n"].concat()
+    };
+    let masked =
+        |content: &[u8]| masked_body("multipart/form-data; boundary=b", body(&parts(content)), &[]).stored;
+    let gzip = |text: &str| coding::encode(&[coding::Coding::Gzip], text.as_bytes()).unwrap();
+
+    let public = gzip("nothing secret");
+    assert_eq!(masked(&public), parts(&public));
+    for secret in [gzip(&format!("{{\"password\":\"{SECRET}\"}}")), b"\x1F\x8B\x08password".to_vec()] {
+        let found = masked(&secret);
+        assert_eq!(found.len(), parts(&secret).len());
+        let changed = found.iter().zip(parts(&secret)).filter(|(new, old)| *new != old).count();
+        assert!(changed * 4 > secret.len(), "{changed} of {}", secret.len());
+        assert!(coding::decode(b"gzip", &found[parts(b"").len() - 11..], 1 << 20).is_none());
+    }
+}
+
+#[test]
 fn of_a_coded_body_that_was_cut_the_start_is_stored_decoded() {
     let mut state = 1_u32;
     let noise: String = std::iter::repeat_with(|| {
