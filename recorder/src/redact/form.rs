@@ -107,9 +107,12 @@ fn mask_path(masker: &mut Masker, path: &mut [u8]) -> bool {
         changed |= mask_pair(masker, &mut path[start..start + length], List::Query, Shown::ALL);
     }
     changed
-        | Escape::Percent.within(path, |meant| {
+        | if Escape::Percent.is_in(path) {
+            // An address within the path of another one.
+            Escape::Percent.within(path, |meant| masker.text(meant, Look::Plain, Shown::ALL))
+        } else {
             let mut done = Done::default();
-            masker.shapes(meant, false, &mut done);
+            masker.shapes(path, false, &mut done);
             done.is_any()
-        })
+        }
 }

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use beside::{Beside, Role};
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 use super::escape::Escape;
 use super::masker::{Done, Masker};
@@ -239,10 +239,14 @@ fn mask_string(
             masker.replace(rule, &mut meant[start..])
         }),
         None if Escape::Json.is_in(&text[inner.clone()]) => {
-            Escape::Json.within(&mut text[inner.clone()], |meant| {
+            let changed = Escape::Json.within(&mut text[inner.clone()], |meant| {
                 let look = Look::of(meant);
                 masker.wrapped_text(meant, look, shown)
-            })
+            });
+            if !changed && memchr(b'%', &text[inner.clone()]).is_some() {
+                done.note(inner.clone());
+            }
+            changed
         }
         // Card numbers and tokens are looked for in the whole text at once.
         None => return masker.pairs(text, inner, shown, done),

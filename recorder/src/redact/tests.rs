@@ -132,6 +132,53 @@ fn targets_are_masked_by_the_names_of_their_parameters() {
     check("/a?data={\"password\":\"S\"}");
 }
 
+/// `text` with everything but letters and digits written with percent signs, so many times over.
+fn percent(text: &str, times: usize) -> String {
+    (0..times).fold(text.to_owned(), |text, _| {
+        let write = |byte: u8| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        };
+        text.bytes().map(write).collect()
+    })
+}
+
+#[test]
+fn percent_signs_hide_nothing_however_often_they_are_written() {
+    let name = pseudonym(SECRET);
+    for inner in [
+        "/login?token=S",
+        "{\"pin\":\"S\"}",
+        "a=b&password=S",
+        "https://x/?u=%2Fy%3Ftoken%3DS",
+        "password: S",
+    ] {
+        for times in 1..4 {
+            let coded = |secret: &str| percent(&inner.replace('S', secret), times);
+            for (kind, before, after) in [
+                ("application/x-www-form-urlencoded", "x=1&payload=", "&y=2"),
+                ("text/plain", "some ", " words, 100%"),
+                ("application/json", "{\"url\":\"", "\"}"),
+                ("application/json", "{\"url\":\"\\n", "\"}"),
+                ("text/html", "<p>a &amp; b <i title='", "'>"),
+            ] {
+                let text = |secret| format!("{before}{}{after}", coded(secret));
+                assert_eq!(masked_text(kind, &text(SECRET)), text(&name));
+            }
+            assert_eq!(masked("X-Url-Json", &coded(SECRET)), coded(&name));
+            for before in ["https://shop/cb?u=", "https://shop/to/"] {
+                let address = |secret| format!("{before}{}", coded(secret));
+                assert_eq!(masked("Location", &address(SECRET)), address(&name));
+            }
+        }
+    }
+    for public in ["100%25 of a%3Db", "%7B%22name%22%3A%22word%22%7D", "%", "%3", "%3D%%25"] {
+        assert_eq!(masked_text("text/plain", public), public);
+    }
+    // What is wrapped too often is masked as a whole.
+    assert!(!masked("X-Url", &percent("/login?token=S3cretOfMine9", 9)).contains(SECRET));
+}
+
 #[test]
 fn forms_parts_markup_and_events_are_masked() {
     let name = pseudonym(SECRET);

@@ -146,6 +146,7 @@ impl Masker {
                     let (mut done, all) = (Done::default(), 0..meant.len());
                     markup::mask(self, meant, &mut done);
                     self.pairs(meant, all, shown, &mut done);
+                    self.coded_words(meant, shown, &mut done);
                     self.shapes(meant, shown.is_cut, &mut done);
                     done.is_any()
                 });
@@ -158,6 +159,7 @@ impl Masker {
             Look::Plain => self.pairs(text, all, shown, &mut done),
             Look::Binary => {}
         }
+        self.coded_words(text, shown, &mut done);
         self.shapes(text, shown.is_cut, &mut done);
         done.is_any()
     }
@@ -216,10 +218,31 @@ impl Masker {
                     let look = Look::of(meant);
                     self.wrapped_text(meant, look, shown)
                 });
-                if changed {
-                    done.push(value.place.clone());
-                    at = at.max(value.place.end);
-                }
+                at = at.max(value.place.end);
+                if changed { done.push(value.place) } else { done.note(value.place) }
+            }
+        }
+    }
+
+    /// Looks into words that are written with percent signs, as [`hides_signs`] of pairs, wherever they stand.
+    fn coded_words(&mut self, text: &mut [u8], shown: Shown, done: &mut Done) {
+        let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`<>&;=?#\\".contains(byte);
+        let mut at = 0;
+        while let Some(found) = memchr(b'%', &text[at..]) {
+            let sign = at + found;
+            let start = text[at..sign].iter().rposition(ends).map_or(at, |last| at + last + 1);
+            let end = text[sign..].iter().position(ends).map_or(text.len(), |length| sign + length);
+            at = end;
+            if !hides_signs(&text[sign..end]) || !done.is_free(&(start..end)) {
+                continue;
+            }
+            let shown = shown.only_if(end == text.len());
+            let changed = Escape::Percent.within(&mut text[start..end], |meant| {
+                let look = Look::of(meant);
+                self.wrapped_text(meant, look, shown)
+            });
+            if changed {
+                done.push(start..end);
             }
         }
     }
@@ -250,6 +273,13 @@ impl Masker {
             }
         }
     }
+}
+
+/// Whether percent signs stand for `=`, `:`, `"` or further percent signs.
+fn hides_signs(word: &[u8]) -> bool {
+    memchr_iter(b'%', word).any(|at| {
+        matches!(word.get(at + 1..at + 3), Some([b'3', b'a' | b'A' | b'd' | b'D'] | [b'2', b'2' | b'5']))
+    })
 }
 
 /// The name of a pair.
