@@ -12,6 +12,7 @@
 
 mod body;
 mod cards;
+mod csv;
 mod escape;
 mod explain;
 mod form;

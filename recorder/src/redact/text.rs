@@ -11,7 +11,7 @@ use memchr::{memchr, memchr_iter, memchr2};
 use super::escape::Escape;
 use super::masker::{Done, Masker};
 use super::names::Verdict;
-use super::{form, json, markup, multipart};
+use super::{csv, form, json, markup, multipart};
 
 /// As often may text be wrapped in text (JSON in a string of JSON in a form…); what is wrapped more often is
 /// masked as a whole.
@@ -49,6 +49,8 @@ pub(super) enum Look {
     Markup,
     /// Server-sent events.
     Events,
+    /// A table with this sign between its cells.
+    Table(u8),
     /// Parts with this line between them.
     Multipart(Vec<u8>),
     Plain,
@@ -71,6 +73,9 @@ impl Look {
         let rest = &text[start..];
         let declares = |part: &[u8]| contains(declared, part);
         match rest.first() {
+            Some(b'"') if let Some(separator) = csv::separator(declared, text) => {
+                return Self::Table(separator);
+            }
             Some(b'{' | b'[' | b'"') => return Self::Json(start),
             Some(b'-') if let Some(boundary) = multipart::boundary_by_look(rest) => {
                 return Self::Multipart(boundary);
@@ -88,6 +93,9 @@ impl Look {
             && let Some(found) = rest.iter().skip(4).position(|byte| matches!(byte, b'{' | b'['))
         {
             return Self::Json(start + 4 + found);
+        }
+        if let Some(separator) = csv::separator(declared, text) {
+            return Self::Table(separator);
         }
         if declares(b"json") {
             return Self::Json(start);
@@ -153,6 +161,10 @@ impl Masker {
             }
             Look::Markup => {
                 markup::mask(self, text, &mut done);
+                self.pairs(text, all, shown, &mut done);
+            }
+            Look::Table(separator) => {
+                csv::mask(self, text, separator, &mut done);
                 self.pairs(text, all, shown, &mut done);
             }
             Look::Events => return self.events(text, shown),

@@ -194,7 +194,7 @@ proptest! {
         text in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\ \"p=1&<>%".to_vec())], 0..200),
         is_cut in any::<bool>(),
     ) {
-        for look in [Look::Json(0), Look::Form, Look::Markup, Look::Events, Look::Multipart(b"--".to_vec()), Look::Plain] {
+        for look in [Look::Json(0), Look::Form, Look::Markup, Look::Table(b','), Look::Events, Look::Multipart(b"--".to_vec()), Look::Plain] {
             let mut copy = text.clone();
             masker().text(&mut copy, look, Shown { is_cut, depth: 0 });
             prop_assert_eq!(copy.len(), text.len());
