@@ -26,6 +26,8 @@ struct Level {
     name: Range<usize>,
     /// What that is for the other fields.
     role: Role,
+    /// Whether it is a list within a list, and may be a pair of a name and a value.
+    may_be_pair: bool,
     /// The element that is being read.
     index: usize,
     beside: Beside,
@@ -56,6 +58,7 @@ pub(super) fn mask(
     let mut expects = Expects::Value;
     let mut pending = Verdict::Public;
     let mut at = from;
+    let has_roles = Role::may_be_in(&text[from..]);
     while at < text.len() {
         let byte = text[at];
         match (byte, expects) {
@@ -64,7 +67,7 @@ pub(super) fn mask(
                 let (name, end) = string(text, at);
                 pending = verdict(masker, &text[name.clone()]);
                 let level = levels.last_mut()?;
-                level.role = Role::of(&text[name.clone()]);
+                level.role = if has_roles { Role::of(&text[name.clone()]) } else { Role::Other };
                 level.name = name;
                 at = end;
                 expects = Expects::Colon;
@@ -76,7 +79,7 @@ pub(super) fn mask(
             (b'"', Expects::Value | Expects::Element) => {
                 let (inner, end) = string(text, at);
                 let rule = rule_of(masker, text, &levels, pending, &inner);
-                let code = card_beside(masker, text, &mut levels, &inner);
+                let code = if has_roles { card_beside(masker, text, &mut levels, &inner) } else { None };
                 let shown = shown.only_if(end == text.len());
                 mask_string(masker, text, inner.clone(), rule, shown, done);
                 if let Some((code, rule)) = code {
@@ -93,7 +96,7 @@ pub(super) fn mask(
                 let in_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
                 let length = text[at..].iter().position(|byte| !in_number(byte)).unwrap_or(text.len() - at);
                 let place = at..at + length;
-                let code = card_beside(masker, text, &mut levels, &place);
+                let code = if has_roles { card_beside(masker, text, &mut levels, &place) } else { None };
                 match rule_of(masker, text, &levels, pending, &place) {
                     Some(rule) => mask_scalar(masker, text, place, rule, done),
                     None => note(masker, text, &mut levels, &place, done),
@@ -118,11 +121,13 @@ pub(super) fn mask(
             (b'{' | b'[', Expects::Value | Expects::Element) => {
                 let is_object = byte == b'{';
                 let rule = rule_of(masker, text, &levels, secret_only(pending), &(at..at));
+                let may_be_pair = !is_object && levels.last().is_some_and(|level| !level.is_object);
                 levels.push(Level {
                     is_object,
                     rule,
                     name: 0..0,
                     role: Role::Other,
+                    may_be_pair,
                     index: 0,
                     beside: Beside::default(),
                 });
@@ -138,14 +143,13 @@ pub(super) fn mask(
             (b']', Expects::Next | Expects::Element)
                 if levels.last().is_some_and(|level| !level.is_object) =>
             {
-                let list = levels.pop();
                 // A pair in a list of pairs.
-                if let Some(list) = list
-                    && levels.last().is_some_and(|level| !level.is_object)
+                if let Some(list) = levels.last().filter(|list| list.may_be_pair)
                     && let Some((value, rule)) = list.beside.pair(masker, text, list.index + 1)
                 {
                     mask_scalar(masker, text, value, rule, done);
                 }
+                levels.pop();
                 at += 1;
                 expects = Expects::Next;
             }
@@ -209,7 +213,7 @@ fn rule_of(
     let above = || level?.rule;
     let beside = |level: &Level| level.beside.rule(masker, text, level.role, place);
     let known = name.of(&text[place.clone()]).or_else(above);
-    let known = known.or_else(|| level.filter(|level| level.is_object).and_then(beside));
+    let known = known.or_else(|| level.filter(|level| level.role != Role::Other).and_then(beside));
     known.or_else(|| {
         if masker.paths.is_empty() {
             return None;
@@ -258,13 +262,14 @@ fn mask_string(
 
 /// Takes note of a string or number at `place` for what comes beside it, and masks what is a secret by it.
 fn note(masker: &mut Masker, text: &mut [u8], levels: &mut [Level], place: &Range<usize>, done: &mut Done) {
-    let Some(level) = levels.last_mut() else { return };
-    let is_string = is_string(text, place);
-    if !level.is_object {
-        if is_string {
+    let Some(level) = levels.last_mut().filter(|level| level.role != Role::Other || level.may_be_pair) else {
+        return;
+    };
+    if level.may_be_pair {
+        if is_string(text, place) {
             level.beside.on_element(level.index, place);
         }
-    } else if is_string || level.role != Role::Name {
+    } else if is_string(text, place) || level.role != Role::Name {
         level.beside.on_member(masker, text, level.role, place, |masker, text, place, rule| {
             mask_scalar(masker, text, place, rule, done);
         });
@@ -278,6 +283,9 @@ fn card_beside(
     levels: &mut [Level],
     place: &Range<usize>,
 ) -> Option<(Range<usize>, Rule)> {
+    if !beside::may_be_card(text, place) {
+        return None;
+    }
     let rule = masker.cards?;
     let level = levels.last_mut().filter(|level| level.is_object)?;
     level.beside.on_card(text, place).map(|code| (code, rule))

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 use crate::redact::cards;
 use crate::redact::escape::Escape;
 use crate::redact::masker::Masker;
@@ -25,6 +27,13 @@ pub(super) enum Role {
 }
 
 impl Role {
+    /// Whether any member of `text` can be one that says something of others, or of which others do: in most
+    /// texts none is, and they pay for none. Names and values go together, numbers of cards and codes do.
+    pub(super) fn may_be_in(text: &[u8]) -> bool {
+        [&b"\"v"[..], b"\"V", b"ode\""].iter().any(|sign| memmem::find(text, sign).is_some())
+    }
+
+    /// The role of a member by its name.
     pub(super) fn of(name: &[u8]) -> Self {
         let is = |list: &[&[u8]]| list.iter().any(|entry| name.eq_ignore_ascii_case(entry));
         match name.first().map(u8::to_ascii_lowercase) {
@@ -35,7 +44,7 @@ impl Role {
             Some(b'p') if is(&[b"param", b"parameter", b"property"]) => Self::Name,
             Some(b'v') if is(&[b"value", b"val", b"v", b"values"]) => Self::Value,
             Some(b'v') if is(&[b"verification", b"vcode"]) => Self::Code,
-            Some(b'c') if is(&[b"code", b"cv2"]) => Self::Code,
+            Some(b'c') if is(&[b"code"]) => Self::Code,
             _ => Self::Other,
         }
     }
@@ -119,9 +128,9 @@ impl Beside {
         self.values[free] = Some(value);
     }
 
-    /// Takes note of the number of a card, if `place` is one; gives the code that is a secret since then.
+    /// Takes note of the number of a card, if `place`, which [`may_be_card`], is one; gives the code that is a secret since then.
     pub(super) fn on_card(&mut self, text: &[u8], place: &Range<usize>) -> Option<Range<usize>> {
-        if self.has_card || !CARD_LENGTHS.contains(&place.len()) || !text[place.start].is_ascii_digit() {
+        if self.has_card {
             return None;
         }
         cards::find(&text[place.clone()], false, |_| self.has_card = true);
@@ -147,6 +156,12 @@ impl Beside {
         let value = self.values[0].as_ref().filter(|_| count == 2)?;
         Some((value.clone(), self.rule(masker, text, Role::Value, value)?))
     }
+}
+
+/// Whether the string or number at `place` can be the number of a card at all.
+pub(super) fn may_be_card(text: &[u8], place: &Range<usize>) -> bool {
+    let is_digit = |at: usize| text[at].is_ascii_digit();
+    CARD_LENGTHS.contains(&place.len()) && is_digit(place.start) && is_digit(place.end - 1)
 }
 
 fn is_code(text: &[u8]) -> bool {

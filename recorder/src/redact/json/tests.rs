@@ -81,7 +81,7 @@ fn a_code_beside_a_card_number_is_masked() {
     let is_masked = |text: &str, code: &str| !masked(text).contains(code);
     assert!(is_masked(r#"{"card":{"number":"4111111111111111","code":"737"}}"#, "737"));
     assert!(is_masked(r#"{"code":737,"exp":"12/30","number":4111111111111111}"#, ":737,"));
-    assert!(is_masked(r#"{"card_number":"4111 1111 1111 1111","cv2":"7371"}"#, "7371"));
+    assert!(is_masked(r#"{"card_number":"4111 1111 1111 1111","verification":"7371"}"#, "7371"));
     for text in [
         r#"{"number":"4111111111111112","code":"737"}"#,
         r#"{"card":{"x":"a4111"},"code":"737"}"#,
