@@ -83,6 +83,10 @@ fn content(headers: &[Header], stored: &[u8]) -> Vec<u8> {
         Some(b"deflate") => drop(flate2::read::ZlibDecoder::new(stored).read_to_end(&mut content).unwrap()),
         Some(b"br") => drop(brotli::Decompressor::new(stored, 4_096).read_to_end(&mut content).unwrap()),
         Some(b"zstd") => content = zstd::decode_all(stored).unwrap(),
+        // Gzip that nobody declared.
+        None if stored.starts_with(&[0x1F, 0x8B]) => {
+            flate2::read::GzDecoder::new(stored).read_to_end(&mut content).unwrap();
+        }
         _ => content = stored.to_vec(),
     }
     content
@@ -152,6 +156,22 @@ fn bodies(planter: &mut Planter) -> Vec<(String, Vec<u8>)> {
         kind("text/plain"),
         planter.fill("password: @\ntoken = @\nurl https://@:@!host/?sig=@\n").replace('!', "@").into_bytes(),
     ));
+    for (declared, text) in [
+        ("text/xml", "<a><password><![CDATA[@]]></password><token><v>@</v></token><e key=\"pwd\">@</e></a>"),
+        ("text/xml", "<m><name>password</name><value><string>@</string></value></m>"),
+        ("application/xml", "<dict><key>secret</key><string>@</string></dict>"),
+        ("text/html", "<input type=\"password\" value=\"@\"><input value=@ type=password name=x>"),
+        ("application/json", r#"[{"name":"password","value":"@"},{"val":"@","key":"token"}]"#),
+        ("application/json", r#"{"headers":[["authorization","Bearer @"],["Cookie","sid=@"]]}"#),
+        ("text/csv", "user,password\nada,@\nbob,\"@\"\n"),
+        ("application/x-www-form-urlencoded", "payload=%257B%2522password%2522%253A%2522@%2522%257D"),
+        ("application/x-www-form-urlencoded", "u=%252Flogin%253Ftoken%253D@"),
+    ] {
+        bodies.push((kind(declared), planter.fill(text).into_bytes()));
+    }
+    for declared in [kind("application/gzip"), String::new()] {
+        bodies.push((declared, gzip(planter.fill(JSON).as_bytes())));
+    }
     let wide = planter.fill(JSON).encode_utf16().flat_map(u16::to_le_bytes).collect();
     bodies.push((kind("application/json; charset=utf-16le"), wide));
     for _ in 0..2 {

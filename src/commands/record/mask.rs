@@ -21,11 +21,14 @@ pub(in crate::commands) struct MaskArgs {
     ///
     /// By default these become pseudonyms (same secret, same pseudonym): the values of headers named like
     /// credentials, all cookies, parameters and fields named like passwords and tokens (in queries, addresses,
-    /// forms, multipart, JSON, XML, HTML and any text of `name=value`), card numbers, JSON web tokens, private
+    /// forms, multipart, JSON, XML, HTML, columns of CSV with a head, and any text of `name=value`), also those
+    /// that a name beside them calls so ({"name":"password","value":"…"}), card numbers, JSON web tokens, private
     /// keys and what follows `Bearer`. Bodies coded with gzip, deflate, br or zstd are decoded for it, and coded
-    /// again when something was masked. A body that cannot be looked into (another coding, damage, more than
+    /// again when something was masked; gzip is known without being declared. A body that cannot be looked into (another coding, damage, more than
     /// 100 times its size or 4MiB, UTF-7, UTF-32, EBCDIC) is not stored, but for length and digest. Not known:
-    /// secrets in paths without a shape, fields of protobuf and gRPC, base64 within text.
+    /// secrets without a name or a shape (words in paths and sentences), what only a blank parts from its name
+    /// (`password S`, `-u name:S`), a value before its name in XML, or a list or an object before its name in
+    /// JSON, CSV without a head, fields of protobuf and gRPC, base64 within text, archives.
     ///
     /// A file has the tables [headers], [cookies], [query] and [fields], each with the lists `add` and `keep` (a
     /// `*` at either end of a name stands for anything; fields may be paths, e.g. "$.user.pin",
