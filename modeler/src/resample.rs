@@ -200,7 +200,7 @@ impl<'a> Urn<'a> {
 }
 
 /// A few blocks show less than they vary: fewer seconds are drawn than there are, which makes up for it.
-const DRAWN_RATIO: f64 = 0.8;
+const DRAWN_RATIO: f64 = 0.9;
 /// Seconds that are too few to tell how long a queue remembers.
 const FEW_SECONDS: usize = 10;
 /// What is thought to be remembered from one second to the next, at most: so few seconds do not tell more.
