@@ -3,9 +3,9 @@
 //! Deviation: arrival minus plan, with the least such offset that nobody is early; dispersion: variance over
 //! mean of the arrivals in 1 ms; rate error: by how much the slope of the arrivals over the plan is not one; KS: the largest distance between the distributions of gaps, arrived and planned.
 //!
-//! The stamping server has the first processor and comes before ordinary work there; the generator takes the last one as
-//! it is. Where others want that processor, too, their turns of some milliseconds are in the numbers; `--realtime` runs
-//! both ahead of everything else, so that what is measured is the generator.
+//! The stamping server comes before ordinary work; both run where the system puts them, and where others want the
+//! processors, too, their turns are in the numbers. With `--realtime` the server has the first processor and the generator
+//! the last, ahead of everything else there: its planning then waits for its sending.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -124,15 +124,14 @@ fn bursty() -> Vec<Recorded> {
 
 fn row(name: &str, source: &Source, scale: &str, realtime: bool) {
     let planned = planned(source, scale);
-    let sink = on_the_first_processor(|| if realtime { Sink::in_real_time() } else { Sink::start() });
+    let sink = if realtime { on_the_first_processor(Sink::in_real_time) } else { Sink::start() };
     let folder = tempfile::tempdir().unwrap();
-    let placed = on_the_last_processor();
-    let chrt = if realtime { "chrt --fifo 10" } else { "" };
-    let mut words = chrt.split(' ').chain(placed.split(' ')).filter(|word| !word.is_empty());
-    let mut command = Command::new(words.next().unwrap_or("nice"));
-    let output = command
+    let placed = if realtime { format!("chrt --fifo 10 {}", on_the_last_processor()) } else { String::new() };
+    let program = env!("CARGO_BIN_EXE_highwater");
+    let mut words = placed.split_whitespace().chain([program]);
+    let output = Command::new(words.next().unwrap())
         .args(words)
-        .args([env!("CARGO_BIN_EXE_highwater"), "replay", source.path.to_str().unwrap(), "--scale", scale])
+        .args(["replay", source.path.to_str().unwrap(), "--scale", scale])
         .args(["--threads", "1", "--quiet", "--allow-unsafe", "--no-correlate"])
         .args(source.flags)
         .args(["--target", &format!("http://{}", sink.address), "--out"])
