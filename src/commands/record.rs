@@ -42,7 +42,9 @@ use crate::complain::{Complaint, Exit, reason, say};
 /// gone. An HTTP/1 request that can be read in two ways (two framings or hosts, bare line feeds, folded lines,
 /// chunks or lengths out of shape, a target that is neither path nor URL) is answered by the recorder itself,
 /// with a 4xx or 5xx, and recorded as `request_invalid`; CONNECT is, too. Trailers of HTTP/1 messages are not
-/// passed on: those of requests are recorded, those of answers are lost. Upgrades are tunnelled, but for those
+/// passed on: those of requests are recorded, those of answers are lost. Those of HTTP/2 requests stay behind
+/// unrecorded (the record says that the request was altered, unless it had declared its length); those of HTTP/2
+/// answers, such as gRPC's status, pass. Upgrades are tunnelled, but for those
 /// to HTTP/2, which end here.
 ///
 /// SIGINT, SIGTERM or a lost terminal lets requests in flight end and closes the file; SIGHUP begins a new one
