@@ -1,9 +1,9 @@
 //! Draws of what could have been measured: the unit of resampling is the second.
 //!
 //! Consecutive seconds hang together (a queue remembers), so they are drawn in blocks of two, from the
-//! circle of a point's windows. Where a queue remembers for longer than a block, as one of few servers near its limit
-//! does, blocks would say that more is known than is: fewer are drawn. Points of a table have no seconds: they are drawn with the noise that the
-//! fits left.
+//! circle of a point's windows. Where a queue remembers for longer than a block, as one of few servers near
+//! its limit does, blocks would say that more is known than is: fewer are drawn. Points of a table have no
+//! seconds: they are drawn with the noise that the fits left.
 //!
 //! A quantile of a draw is read where the share of the drawn responses above the estimate says (Woodruff 1952):
 //! that needs one count per second, where sorting every draw anew would need all responses.

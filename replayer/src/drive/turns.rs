@@ -61,19 +61,12 @@ impl Worker<'_> {
                 }
                 true
             }
-            Link::Closed if self.dialled >= MAX_DIALLED => {
-                let now = self.clock.now();
+            Link::Closed if self.dialled >= MAX_DIALLED || self.dials_left == 0 => {
+                // Time without a free connection, from here on. The loop's own turn is none: until then it counts as
+                // late, not as connecting.
+                let began = (self.dialled >= MAX_DIALLED).then(|| self.clock.now());
                 if let Some(active) = self.lanes[index as usize].active() {
-                    // Time without a free connection, from here on.
-                    active.connect_began.get_or_insert(now);
-                    let serial = active.serial;
-                    self.dialling.push_back((index, serial));
-                }
-                true
-            }
-            Link::Closed if self.dials_left == 0 => {
-                // The loop's own work: until then it counts as late, not as connecting.
-                if let Some(active) = self.lanes[index as usize].active() {
+                    active.connect_began = active.connect_began.or(began);
                     let serial = active.serial;
                     self.dialling.push_back((index, serial));
                 }
