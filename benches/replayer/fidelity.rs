@@ -3,10 +3,18 @@
 //! Deviation: arrival minus plan, with the least such offset that nobody is early; dispersion: variance over
 //! mean of the arrivals in 1 ms; rate error: by how much the slope of the arrivals over the plan is not one; KS: the largest distance between the distributions of gaps, arrived and planned.
 //!
-//! The stamping server comes before ordinary work; both run where the system puts them, and where others want the
-//! processors, too, their turns are in the numbers. With `--realtime` the server has the first processor and the generator
-//! the last, ahead of everything else there: its planning then waits for its sending.
+//! Arrivals are stamped by the system as they reach the server's sockets; the last two columns are deviations of the
+//! moments at which the server's thread had read them. Under each kind of row is what a sender comes to that does nothing
+//! but spin and send: the limit of machine and measurement.
+//!
+//! Where gaps are compared the server spins, on the first processor: on loopback it is the sender who wakes a sleeping
+//! server, which takes longer than to send, so that no two requests could be closer than about 15 µs. Constant rates meet a
+//! server that sleeps, for a spinning one would leave one processor to all else. It comes before ordinary work, and
+//! where others want the processors, too, their turns are in the numbers. With `--realtime` the server has the first
+//! processor and the generator the last, ahead of everything else there: its planning then waits for its sending.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -33,44 +41,79 @@ struct Source {
     path: PathBuf,
     selection: Selection,
     flags: &'static [&'static str],
+    scale: &'static str,
+    server: Server,
+}
+
+/// How the server is run.
+#[derive(Clone, Copy)]
+enum Server {
+    Sleeping,
+    Spinning,
+    InRealTime,
+}
+
+impl Server {
+    fn start(self) -> Sink {
+        match self {
+            Self::Sleeping => Sink::start(),
+            Self::Spinning => on_the_first_processor(Sink::spinning),
+            Self::InRealTime => on_the_first_processor(Sink::in_real_time),
+        }
+    }
+
+    /// What the generator's command begins with, so that it is not where such a server is.
+    fn beside(self) -> String {
+        match self {
+            Self::Sleeping => String::new(),
+            Self::Spinning => on_the_last_processor(),
+            Self::InRealTime => format!("chrt --fifo 10 {}", on_the_last_processor()),
+        }
+    }
 }
 
 /// Prints it for constant rates, and for a real and a bursty capture at 1x and 10x.
 pub(crate) fn measure(realtime: bool) {
     let realtime = realtime && has("chrt");
+    let server = |usual| if realtime { Server::InRealTime } else { usual };
     println!(
         "\narrivals at a server that stamps them ({ROUNDS} rounds each; deviations in µs){}",
         if realtime { ", both in real time" } else { "" }
     );
     println!(
-        "{:<28} {:>9} {:>9} {:>9} {:>11} {:>10} {:>8}",
-        "", "p50", "p99", "p99.9", "rate error", "dispersion", "KS"
+        "{:<28} {:>9} {:>9} {:>9} {:>12} {:>10} {:>8} {:>9} {:>9}",
+        "", "p50", "p99", "p99.9", "rate error", "dispersion", "KS", "read p50", "read p99"
     );
     let folder = tempfile::tempdir().unwrap();
     let made = |name: &str, requests: &[Recorded]| {
         let path = folder.path().join(name);
         write_capture(&path, requests);
-        Source { path, selection: Selection::ALL, flags: &[] }
+        path
     };
     for rate in [10_000_u64, 50_000] {
         let even: Vec<Recorded> =
             (0..rate * SECONDS).map(|at| recorded(at * 1_000_000_000 / rate, at)).collect();
-        let source = made(&format!("{rate}.capture"), &even);
-        (0..ROUNDS).for_each(|_| row(&format!("constant {rate} a second"), &source, "1x", realtime));
+        let path = made(&format!("{rate}.capture"), &even);
+        let server = server(Server::Sleeping);
+        let source = Source { path, selection: Selection::ALL, flags: &[], scale: "1x", server };
+        rows(&format!("constant {rate} a second"), &source);
     }
     println!(
         "goals: 10 k: p50 ≤ 50, p99 ≤ 250; 50 k: p50 ≤ 100, p99 ≤ 1000; rate error ≤ 0.01 %; dispersion ≤ 0.3"
     );
-    let sources =
-        [("real capture", real(folder.path())), ("bursty capture", Some(made("bursty.capture", &bursty())))];
-    for (name, source) in &sources {
+    let busiest = Selection { busiest: Some(REAL_WINDOW), ..Selection::ALL };
+    let sources = [
+        ("real capture", real(folder.path()), busiest, &["--busiest", "10s"][..]),
+        ("bursty capture", Some(made("bursty.capture", &bursty())), Selection::ALL, &[][..]),
+    ];
+    for (name, path, selection, flags) in sources {
         for scale in ["1x", "10x"] {
-            match source {
-                Some(source) => {
-                    (0..ROUNDS).for_each(|_| row(&format!("{name} at {scale}"), source, scale, realtime))
-                }
-                None => println!("{name} at {scale}: skipped, {REAL} is not here"),
-            }
+            let (Some(path), selection) = (path.clone(), selection.clone()) else {
+                println!("{name} at {scale}: skipped, {REAL} is not here");
+                continue;
+            };
+            let source = Source { path, selection, flags, scale, server: server(Server::Spinning) };
+            rows(&format!("{name} at {scale}"), &source);
         }
     }
     println!(
@@ -78,6 +121,13 @@ pub(crate) fn measure(realtime: bool) {
         REAL_WINDOW.as_secs(),
         1_200
     );
+}
+
+/// The program's rows, and then the ideal sender's.
+fn rows(name: &str, source: &Source) {
+    let planned = planned(source);
+    (0..ROUNDS).for_each(|_| row(name, source, &planned));
+    (0..ROUNDS).for_each(|_| ideal(source.server, &planned));
 }
 
 fn recorded(nanos: u64, at: u64) -> Recorded {
@@ -91,7 +141,7 @@ fn recorded(nanos: u64, at: u64) -> Recorded {
 }
 
 /// The real capture, imported.
-fn real(folder: &Path) -> Option<Source> {
+fn real(folder: &Path) -> Option<PathBuf> {
     let requests = Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL);
     if !requests.exists() {
         return None;
@@ -101,8 +151,7 @@ fn real(folder: &Path) -> Option<Source> {
         .args(["--quiet", "import", requests.to_str()?, "--out", path.to_str()?])
         .status();
     assert!(imported.unwrap().success());
-    let selection = Selection { busiest: Some(REAL_WINDOW), ..Selection::ALL };
-    Some(Source { path, selection, flags: &["--busiest", "10s"] })
+    Some(path)
 }
 
 /// Exponential gaps of 1 ms in the mean, and of half of that in every fifth 100 ms.
@@ -122,60 +171,97 @@ fn bursty() -> Vec<Recorded> {
     requests
 }
 
-fn row(name: &str, source: &Source, scale: &str, realtime: bool) {
-    let planned = planned(source, scale);
-    let sink = if realtime { on_the_first_processor(Sink::in_real_time) } else { Sink::start() };
+fn row(name: &str, source: &Source, planned: &[f64]) {
+    let sink = source.server.start();
     let folder = tempfile::tempdir().unwrap();
-    let placed = if realtime { format!("chrt --fifo 10 {}", on_the_last_processor()) } else { String::new() };
+    let placed = source.server.beside();
     let program = env!("CARGO_BIN_EXE_highwater");
     let mut words = placed.split_whitespace().chain([program]);
     let output = Command::new(words.next().unwrap())
         .args(words)
-        .args(["replay", source.path.to_str().unwrap(), "--scale", scale])
+        .args(["replay", source.path.to_str().unwrap(), "--scale", source.scale])
         .args(["--threads", "1", "--quiet", "--allow-unsafe", "--no-correlate"])
         .args(source.flags)
         .args(["--target", &format!("http://{}", sink.address), "--out"])
         .arg(folder.path().join("r.run"))
         .output()
         .unwrap();
-    let patience = now();
-    let mut arrivals = Vec::new();
-    while arrivals.len() < planned.len() && patience.elapsed() < Duration::from_secs(2) {
-        pause(Duration::from_millis(60));
-        let more = sink.take();
-        if arrivals.is_empty() {
-            arrivals = more;
+    let remark = match output.status.code() {
+        Some(0) => String::new(),
+        Some(5) => format!("  ({})", invalid(&output.stderr)),
+        _ => format!("  ({})", String::from_utf8_lossy(&output.stderr).trim()),
+    };
+    print(name, planned, &sink, &remark);
+}
+
+/// The same plan by a sender that does nothing but wait for due moments, spinning, and send, a request on each of its
+/// connections in turn, and never reads: what this machine and this way of measuring allow at best.
+fn ideal(server: Server, planned: &[f64]) {
+    let sink = server.start();
+    let address = sink.address;
+    let connections: Vec<TcpStream> = (0..CONNECTIONS)
+        .map(|_| {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream
+        })
+        .collect();
+    let moments = planned.to_vec();
+    let sending = std::thread::spawn(move || {
+        let _ = rustix::process::nice(-10);
+        let began = now();
+        for (at, mut connection) in moments.into_iter().zip(connections.iter().cycle()) {
+            while began.elapsed().as_secs_f64() < at {
+                std::hint::spin_loop();
+            }
+            connection.write_all(b"GET / HTTP/1.1\r\nHost: sink\r\n\r\n").unwrap();
         }
+        connections
+    });
+    let connections = sending.join().unwrap();
+    print("  an ideal sender", planned, &sink, "");
+    drop(connections);
+}
+
+/// How far the arrivals at `sink` were from what was planned.
+fn print(name: &str, planned: &[f64], sink: &Sink, remark: &str) {
+    let patience = now();
+    while sink.count() < planned.len() && patience.elapsed() < Duration::from_secs(2) {
+        pause(Duration::from_millis(60));
     }
-    if arrivals.len() != planned.len() {
-        println!(
-            "{name:<28} {} of {} requests arrived: {}",
-            arrivals.len(),
-            planned.len(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+    let arrivals = sink.take();
+    if arrivals.reached.len() != planned.len() {
+        println!("{name:<28} {} of {} requests arrived{remark}", arrivals.reached.len(), planned.len());
         return;
     }
-    let mut deviations: Vec<f64> =
-        arrivals.iter().zip(&planned).map(|(arrived, due)| arrived - due).collect();
+    let reached = deviations(&arrivals.reached, planned);
+    let read = deviations(&arrivals.read, planned);
+    println!(
+        "{:<28} {:>9.0} {:>9.0} {:>9.0} {:>10.4} % {:>10.3} {:>8.4} {:>9.0} {:>9.0}{remark}",
+        name,
+        quantile(&reached, 0.5),
+        quantile(&reached, 0.99),
+        quantile(&reached, 0.999),
+        100.0 * (slope(planned, &arrivals.reached) - 1.0).abs(),
+        dispersion(&arrivals.reached),
+        ks(&gaps(&arrivals.reached), &gaps(planned)),
+        quantile(&read, 0.5),
+        quantile(&read, 0.99),
+    );
+}
+
+/// How long after its due moment each request arrived, in microseconds and in order, by the offset with which none is
+/// early.
+fn deviations(arrivals: &[f64], planned: &[f64]) -> Vec<f64> {
+    let mut deviations: Vec<f64> = arrivals.iter().zip(planned).map(|(arrived, due)| arrived - due).collect();
     let least = deviations.iter().copied().fold(f64::INFINITY, f64::min);
     deviations.iter_mut().for_each(|deviation| *deviation = (*deviation - least) * 1e6);
     deviations.sort_by(f64::total_cmp);
-    let quantile = |share: f64| deviations[((deviations.len() - 1) as f64 * share) as usize];
-    println!(
-        "{name:<28} {:>9.0} {:>9.0} {:>9.0} {:>10.4} % {:>10.3} {:>8.4}{}",
-        quantile(0.5),
-        quantile(0.99),
-        quantile(0.999),
-        100.0 * (slope(&planned, &arrivals) - 1.0).abs(),
-        dispersion(&arrivals),
-        ks(&gaps(&arrivals), &gaps(&planned)),
-        if output.status.code() == Some(5) {
-            format!("  ({})", invalid(&output.stderr))
-        } else {
-            String::new()
-        },
-    );
+    deviations
+}
+
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * share) as usize]
 }
 
 /// Why the run calls itself invalid.
@@ -197,7 +283,7 @@ fn slope(xs: &[f64], ys: &[f64]) -> f64 {
 }
 
 /// The due moments of the plan that the program makes of the capture.
-fn planned(source: &Source, scale: &str) -> Vec<f64> {
+fn planned(source: &Source) -> Vec<f64> {
     let rewriting = Rewriting {
         http2: false,
         authority: "sink".to_owned(),
@@ -210,7 +296,7 @@ fn planned(source: &Source, scale: &str) -> Vec<f64> {
     let reader = captures::CaptureReader::open(std::fs::File::open(&source.path).unwrap()).unwrap();
     reader.for_each(|exchange| planner.add(&exchange.unwrap()));
     let plan = planner.finish(Share::ALL).unwrap();
-    let stages = replayer::hold(replayer::parse_scale(scale).unwrap(), plan.span());
+    let stages = replayer::hold(replayer::parse_scale(source.scale).unwrap(), plan.span());
     replayer::due_moments(&plan, Unit::Session, &stages, 1).into_iter().map(Offset::as_secs_f64).collect()
 }
 

@@ -54,6 +54,8 @@ const MAX_DIALLED: usize = 256;
 /// At most so many connections are begun in one turn of the loop: beginning one takes as long as sending several requests,
 /// and those whose connections are open are not to wait for it.
 const DIALS_A_TURN: usize = 4;
+/// So many times in a row it is looked whether something became due while something was sent.
+const LOOKS: usize = 8;
 /// How soon what the ceiling holds back is looked at again.
 const HELD: Duration = Duration::from_millis(1);
 
@@ -310,10 +312,19 @@ impl<'run> Worker<'run> {
         }
     }
 
-    fn send_due(&mut self, queue: &mut VecDeque<Due>, now: Offset) {
-        while let Some(due) = queue.front().filter(|due| due.at <= now).copied() {
-            queue.pop_front();
-            self.dispatch(due);
+    /// Sends what is due at `now`, and what becomes due while that is sent; but not on and on, for answers wait.
+    fn send_due(&mut self, queue: &mut VecDeque<Due>, mut now: Offset) {
+        for _ in 0..LOOKS {
+            let mut is_due = false;
+            while let Some(due) = queue.front().filter(|due| due.at <= now).copied() {
+                queue.pop_front();
+                self.dispatch(due);
+                is_due = true;
+            }
+            if !is_due || queue.is_empty() {
+                return;
+            }
+            now = self.clock.now();
         }
     }
 
