@@ -78,9 +78,6 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // Before the first byte is allocated: it is only known later whether there will be thousands of connections, or days of
-    // recording, in which the memory of a process with huge pages doubles little by little, though no more of it is used.
-    replayer::use_huge_pages(false);
     let arguments =
         match config_file::arguments(import::told_apart(std::env::args_os()), CommandLine::command()) {
             Ok(arguments) => arguments,
@@ -100,6 +97,9 @@ fn main() -> ExitCode {
     if !matches!(command, Command::Record(_) | Command::Sniff(_) | Command::Replay(_) | Command::Capacity(_))
     {
         replayer::use_huge_pages(true);
+    }
+    if matches!(command, Command::Replay(_) | Command::Capacity(_)) {
+        allocator::spare();
     }
     journal::begin(&globals);
     let done = match &command {

@@ -14,7 +14,7 @@ mod turns;
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +31,7 @@ use crate::clock::{Clock, thread_cpu};
 use crate::correlate::kept::Keep;
 use crate::correlate::links::NONE;
 use crate::correlate::live::{Live, Turn};
-use crate::lane::{Active, Begun, Lane, LaneKey, skipped};
+use crate::lane::{Active, Begun, Known, Lane, LaneKey, skipped};
 use crate::ledger::{Batch, Meter, Told};
 use crate::plan::Plan;
 use crate::schedule::Due;
@@ -113,7 +113,7 @@ pub(crate) struct Worker<'run> {
     epoll: OwnedFd,
     lanes: Vec<Slot>,
     free: Vec<u32>,
-    keys: HashMap<LaneKey, u32>,
+    known: Known,
     deadlines: VecDeque<(Offset, u32, u64)>,
     serial: u64,
     waiting: usize,
@@ -180,7 +180,7 @@ impl<'run> Worker<'run> {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             lanes: Vec::with_capacity(room),
             free: Vec::new(),
-            keys: HashMap::with_capacity(room),
+            known: Known::with_capacity(room),
             deadlines: VecDeque::new(),
             serial: 0,
             waiting: 0,
@@ -357,8 +357,8 @@ impl<'run> Worker<'run> {
         } else {
             LaneKey::in_order(due.copy, due.lap, request.connection)
         };
-        let index = match self.keys.get(&key) {
-            Some(&index) => index,
+        let index = match self.known.get(key, key_in(&self.lanes)) {
+            Some(index) => index,
             None => self.add_lane(key),
         };
         if let Some(lane) = &mut self.lanes[index as usize].lane {
@@ -377,7 +377,7 @@ impl<'run> Worker<'run> {
             u32::try_from(self.lanes.len() - 1).unwrap_or(u32::MAX)
         });
         self.lanes[index as usize].lane = Some(Lane::new(key));
-        self.keys.insert(key, index);
+        self.known.insert(key, index, key_in(&self.lanes));
         index
     }
 
@@ -459,7 +459,7 @@ impl<'run> Worker<'run> {
     fn remove(&mut self, index: u32) {
         self.close(index);
         if let Some(lane) = self.lanes[index as usize].lane.take() {
-            self.keys.remove(&lane.key);
+            self.known.remove(lane.key, index);
             self.free.push(index);
         }
     }
@@ -584,11 +584,13 @@ impl<'run> Worker<'run> {
         second.connections = self.connections as u64;
         second.waiting = self.waiting as u64;
         self.cpu = cpu;
+        // About as many again: a list that grows is copied at each size.
+        let room = self.outcomes.len() + self.outcomes.len() / 4;
         let batch = Batch {
             worker: self.number,
             until: now,
             planned: std::mem::take(&mut self.planned),
-            outcomes: std::mem::take(&mut self.outcomes),
+            outcomes: std::mem::replace(&mut self.outcomes, Vec::with_capacity(room)),
             seconds: self.meter.take(now),
             connects: std::mem::take(&mut self.connects),
             handshakes: std::mem::take(&mut self.handshakes),
@@ -598,4 +600,9 @@ impl<'run> Worker<'run> {
         // The ledger listens until every worker has finished.
         let _ = ledger.send(Told::Batch(batch));
     }
+}
+
+/// The key of the lane of a number.
+fn key_in(lanes: &[Slot]) -> impl Fn(u32) -> Option<LaneKey> {
+    |index| lanes.get(index as usize)?.lane.as_ref().map(|lane| lane.key)
 }

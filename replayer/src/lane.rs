@@ -4,6 +4,7 @@
 //! next is *ready* when it is due and its predecessor has ended, whatever the wire does. The lane keeps the
 //! moments; it knows no socket.
 
+mod known;
 mod waiting;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::correlate::kept::Keep;
 use crate::plan::PlannedRequest;
 use crate::response::ResponseReader;
 use crate::schedule::Due;
+pub(crate) use known::Known;
 use waiting::Waiting;
 
 /// A server's close and a request that leaves at the same time cross on the way: one round trip, at most.

@@ -326,6 +326,8 @@ impl Planner {
         link(&mut self.requests, numbers.1);
         let mut requests: Vec<PlannedRequest> =
             self.requests.into_iter().map(|(request, _)| request).collect();
+        // The ends of the recording are needed no more.
+        requests.shrink_to_fit();
         for request in &mut requests {
             request.arrived = faster(request.arrived - begin);
             request.think = u32::try_from(faster(u64::from(request.think))).unwrap_or(u32::MAX);

@@ -14,17 +14,23 @@ pub(super) struct Slot {
     pub(super) generation: u32,
 }
 
+/// TLS that shakes hands, since that moment.
+pub(super) struct Handshake {
+    pub(super) tls: Box<ClientConnection>,
+    pub(super) since: Offset,
+}
+
 pub(super) enum Link {
     Closed,
     Connecting {
         socket: OwnedFd,
         since: Offset,
     },
-    /// TCP is there, TLS shakes hands since that moment.
+    /// TCP is there.
     Shaking {
         socket: OwnedFd,
-        tls: Box<ClientConnection>,
-        since: Offset,
+        /// Apart, as most connections do so for a moment only.
+        handshake: Box<Handshake>,
     },
     /// `used`: it has carried an answer already.
     Open {

@@ -8,6 +8,7 @@ use captures::{Failure, Offset};
 use rustix::event::epoll;
 
 use super::expect::kept_back_from;
+use super::link::Handshake;
 use super::{Link, MAX_DIALLED, Slot, Worker};
 use crate::answers::{KeptAnswer, MAX_ANSWER};
 use crate::client::{self, Moved};
@@ -247,7 +248,7 @@ impl Worker<'_> {
         };
         match of_target.begin() {
             Some(tls) => {
-                slot.link = Link::Shaking { socket, tls, since: now };
+                slot.link = Link::Shaking { socket, handshake: Box::new(Handshake { tls, since: now }) };
                 self.shake(index);
             }
             None => {
@@ -270,14 +271,14 @@ impl Worker<'_> {
 
     fn shake(&mut self, index: u32) {
         let slot = &mut self.lanes[index as usize];
-        let Link::Shaking { socket, tls, .. } = &mut slot.link else { return };
-        match tls::shake(tls, socket) {
+        let Link::Shaking { socket, handshake } = &mut slot.link else { return };
+        match tls::shake(&mut handshake.tls, socket) {
             Ok(false) => {}
             Err(failure) => self.give_up(index, failure),
             Ok(true) => {
                 let now = self.clock.now();
-                if let Link::Shaking { socket, tls, since } = std::mem::replace(&mut slot.link, Link::Closed)
-                {
+                if let Link::Shaking { socket, handshake } = std::mem::replace(&mut slot.link, Link::Closed) {
+                    let Handshake { tls, since } = *handshake;
                     self.handshakes.push((now.second(), now.since(since)));
                     slot.link = Link::Open { socket, tls: Some(tls), used: false };
                     self.on_open(index, now);

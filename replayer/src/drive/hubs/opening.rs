@@ -6,7 +6,7 @@ use captures::Failure;
 
 use super::{HUB, Hub, USUAL_STREAMS};
 use crate::client;
-use crate::drive::link::Link;
+use crate::drive::link::{Handshake, Link};
 use crate::drive::{MAX_DIALLED, Worker};
 use crate::http2::{Tag, Talk};
 use crate::lane::LaneKey;
@@ -85,7 +85,7 @@ impl Worker<'_> {
         };
         match of_target.begin() {
             Some(tls) => {
-                of_hub.link = Link::Shaking { socket, tls, since: now };
+                of_hub.link = Link::Shaking { socket, handshake: Box::new(Handshake { tls, since: now }) };
                 self.shake_hub(hub);
             }
             None => {
@@ -97,17 +97,17 @@ impl Worker<'_> {
 
     pub(super) fn shake_hub(&mut self, hub: u32) {
         let of_hub = &mut self.hubs.all[hub as usize];
-        let Link::Shaking { socket, tls, .. } = &mut of_hub.link else { return };
-        match tls::shake(tls, socket) {
+        let Link::Shaking { socket, handshake } = &mut of_hub.link else { return };
+        match tls::shake(&mut handshake.tls, socket) {
             Ok(false) => {}
             Err(failure) => self.on_hub_failed(hub, failure),
             // A target that chose nothing speaks HTTP/1.1.
-            Ok(true) if !tls::chose_http2(tls) => self.on_hub_failed(hub, Failure::Invalid),
+            Ok(true) if !tls::chose_http2(&handshake.tls) => self.on_hub_failed(hub, Failure::Invalid),
             Ok(true) => {
                 let now = self.clock.now();
-                if let Link::Shaking { socket, tls, since } =
-                    std::mem::replace(&mut of_hub.link, Link::Closed)
+                if let Link::Shaking { socket, handshake } = std::mem::replace(&mut of_hub.link, Link::Closed)
                 {
+                    let Handshake { tls, since } = *handshake;
                     self.handshakes.push((now.second(), now.since(since)));
                     of_hub.link = Link::Open { socket, tls: Some(tls), used: false };
                     self.on_hub_open(hub);
