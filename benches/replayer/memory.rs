@@ -2,7 +2,9 @@
 //!
 //! *Resident* is all that the system counts, when the most descriptors were open; *own* is what of it no file stands
 //! behind, *files* the rest: pages of the program itself and of the libraries, which all processes share and the system
-//! takes back when it needs them. *Peak* is the most that was ever resident, mostly while it planned.
+//! takes back when it needs them. How many of those there are depends on how the file came into the page cache: where it
+//! lies there in larger pieces (Linux 6.18, a file that was copied), each is mapped whole, and they are twice as many.
+//! *Peak* is the most that was ever resident, mostly while it planned.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
