@@ -6,6 +6,7 @@
 //! element by element. bincode is unmaintained (RUSTSEC-2025-0141): it is confined to this module, and every
 //! decode has a limit, so that a hostile length cannot allocate.
 
+mod exchanges;
 mod runs;
 
 use std::io;
@@ -16,10 +17,7 @@ use serde_bytes::Bytes as ByteString;
 
 use crate::capture::{CaptureHeader, DropReason, Event, EventKind, Masking, Tally};
 use crate::error::{Damage, DamageKind};
-use crate::exchange::{
-    Body, ConnectionId, Ending, Exchange, ExchangeId, Frames, Header, Passage, Request, Response, SessionId,
-    SessionKey, Version,
-};
+use crate::exchange::{Body, Ending, Exchange, Header, Passage, SessionKey, Version};
 use crate::frame::{Block, MAX_BLOCK};
 use crate::units::Offset;
 
@@ -78,12 +76,6 @@ where
         }
     }
     source.deserialize_seq(Bounded(std::marker::PhantomData))
-}
-
-/// Decodes exactly all of `bytes`.
-fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let (record, read) = bincode::serde::borrow_decode_from_slice(bytes, config()).ok()?;
-    (read == bytes.len()).then_some(record)
 }
 
 /// Hands each record of a payload to `take`; `None` when the payload cannot be understood to its end.
@@ -277,8 +269,9 @@ pub(crate) fn each_event(payload: &[u8], mut take: impl FnMut(Event)) -> Option<
     })
 }
 
-/// An exchange as it is stored. `H` is a slice of headers while writing and a vector while reading.
-#[derive(Serialize, Deserialize)]
+/// An exchange as it is stored; [`exchanges`] reads it back.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
 struct StoredExchange<'a> {
     id: u64,
     connection: u64,
@@ -290,9 +283,9 @@ struct StoredExchange<'a> {
     ended: u64,
     attempts: u32,
     ending: u8,
-    #[serde(borrow)]
+    #[cfg_attr(test, serde(borrow))]
     request: StoredRequest<'a>,
-    #[serde(borrow)]
+    #[cfg_attr(test, serde(borrow))]
     response: Option<StoredResponse<'a>>,
     server: Option<u32>,
     /// What of [`SECURE`], [`ALTERED`] and [`UNFINISHED`] holds.
@@ -305,37 +298,40 @@ const SECURE: u8 = 1;
 const ALTERED: u8 = 2;
 const UNFINISHED: u8 = 4;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
 struct StoredRequest<'a> {
-    #[serde(borrow)]
+    #[cfg_attr(test, serde(borrow))]
     method: &'a ByteString,
-    #[serde(borrow)]
+    #[cfg_attr(test, serde(borrow))]
     target: &'a ByteString,
     version: u8,
-    #[serde(borrow, deserialize_with = "bounded")]
+    #[cfg_attr(test, serde(borrow, deserialize_with = "bounded"))]
     headers: Vec<(&'a ByteString, &'a ByteString)>,
-    #[serde(borrow)]
+    #[cfg_attr(test, serde(borrow))]
     body: StoredBody<'a>,
-    #[serde(borrow, deserialize_with = "bounded")]
+    #[cfg_attr(test, serde(borrow, deserialize_with = "bounded"))]
     trailers: Vec<(&'a ByteString, &'a ByteString)>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
 struct StoredResponse<'a> {
     status: u16,
     version: u8,
-    #[serde(borrow, deserialize_with = "bounded")]
+    #[cfg_attr(test, serde(borrow, deserialize_with = "bounded"))]
     headers: Vec<(&'a ByteString, &'a ByteString)>,
-    #[serde(borrow)]
+    #[cfg_attr(test, serde(borrow))]
     body: StoredBody<'a>,
-    #[serde(borrow, deserialize_with = "bounded")]
+    #[cfg_attr(test, serde(borrow, deserialize_with = "bounded"))]
     trailers: Vec<(&'a ByteString, &'a ByteString)>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
 struct StoredBody<'a> {
     length: u64,
-    #[serde(borrow)]
+    #[cfg_attr(test, serde(borrow))]
     stored: &'a ByteString,
     digest: Option<[u8; 32]>,
     /// What of [`DECODED`] and [`CUT`] holds.
@@ -418,60 +414,5 @@ fn stored_body(body: &Body) -> StoredBody<'_> {
 pub(crate) fn first_exchange(payload: &[u8]) -> Option<(Exchange, usize)> {
     let (length, after) = payload.split_first_chunk::<4>()?;
     let record = after.get(..u32::from_le_bytes(*length) as usize)?;
-    Some((restored_exchange(&decode::<StoredExchange<'_>>(record)?)?, record.len() + 4))
-}
-
-fn restored_exchange(stored: &StoredExchange<'_>) -> Option<Exchange> {
-    Some(Exchange {
-        id: ExchangeId(stored.id),
-        connection: ConnectionId(stored.connection),
-        session: SessionId(stored.session),
-        session_key: *SESSION_KEYS.get(usize::from(stored.session_key))?,
-        arrived: Offset::from_nanos(stored.arrived),
-        request_done: stored.request_done.map(Offset::from_nanos),
-        response_began: stored.response_began.map(Offset::from_nanos),
-        ended: Offset::from_nanos(stored.ended),
-        attempts: stored.attempts,
-        ending: *Ending::ALL.get(usize::from(stored.ending))?,
-        request: Request {
-            method: stored.request.method.to_vec(),
-            target: stored.request.target.to_vec(),
-            version: *VERSIONS.get(usize::from(stored.request.version))?,
-            headers: restored_headers(&stored.request.headers),
-            body: restored_body(&stored.request.body),
-            trailers: restored_headers(&stored.request.trailers),
-        },
-        response: match &stored.response {
-            None => None,
-            Some(response) => Some(Response {
-                status: response.status,
-                version: *VERSIONS.get(usize::from(response.version))?,
-                headers: restored_headers(&response.headers),
-                body: restored_body(&response.body),
-                trailers: restored_headers(&response.trailers),
-            }),
-        },
-        passage: Passage {
-            server: stored.server,
-            secure: stored.flags & SECURE != 0,
-            altered: stored.flags & ALTERED != 0,
-            unfinished: stored.flags & UNFINISHED != 0,
-            frames: stored.frames.map(|(client, upstream)| Frames { client, upstream }),
-            detail: stored.detail.to_owned(),
-        },
-    })
-}
-
-fn restored_headers(stored: &[(&ByteString, &ByteString)]) -> Vec<Header> {
-    stored.iter().map(|(name, value)| Header { name: name.to_vec(), value: value.to_vec() }).collect()
-}
-
-fn restored_body(stored: &StoredBody<'_>) -> Body {
-    Body {
-        length: stored.length,
-        stored: stored.stored.to_vec(),
-        digest: stored.digest,
-        decoded: stored.flags & DECODED != 0,
-        cut: stored.flags & CUT != 0,
-    }
+    Some((exchanges::exchange(record)?, record.len() + 4))
 }

@@ -33,7 +33,9 @@ pub use frame::{Compression, FileKind, MAX_BLOCK};
 pub use histogram::Histogram;
 pub use inflow::uncompressed;
 pub use outcome::{Failure, Outcome};
-pub use route::{MAX_ROUTES, OTHER_ROUTE, RouteFinder, RouteTemplate, Routes, route_into, route_of};
+pub use route::{
+    MAX_ROUTES, NamedRoute, OTHER_ROUTE, RouteFinder, RouteNames, RouteTemplate, Routes, route_into, route_of,
+};
 pub use run::{
     GeneratorLoad, Interval, MAX_OBSERVED, Observed, ObservedKind, RouteInterval, Run, RunEnd, RunHeader,
     RunWriter, Stage,

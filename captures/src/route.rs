@@ -5,10 +5,12 @@
 //! routes in one file is bounded: what comes after the limit is counted under [`OTHER_ROUTE`].
 
 mod finder;
+mod names;
 
 use std::collections::HashMap;
 
 pub use finder::{RouteFinder, RouteTemplate};
+pub use names::{NamedRoute, RouteNames};
 
 /// The most routes that are told apart, [`OTHER_ROUTE`] not counted.
 pub const MAX_ROUTES: usize = 64;
@@ -28,9 +30,10 @@ pub fn route_of(method: &[u8], target: &[u8]) -> String {
 
 /// The same, at the end of `name`.
 pub fn route_into(name: &mut String, method: &[u8], target: &[u8]) {
-    let path = target.split(|&byte| byte == b'?' || byte == b'#').next().unwrap_or_default();
+    let end = target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len());
+    let path = &target[..end];
     // The absolute form names scheme and authority before the path.
-    let path = match find(path, b"://") {
+    let path = match path.contains(&b':').then(|| find(path, b"://")).flatten() {
         Some(at) => {
             let rest = &path[at + 3..];
             &rest[rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len())..]
