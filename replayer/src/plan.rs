@@ -18,11 +18,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::Duration;
 
-use captures::{Exchange, ExchangeId, Offset, Rate, Routes, Version, header_value, route_of};
+use captures::{Exchange, ExchangeId, Offset, Rate, RouteNames, Routes, Version, header_value};
 
 use crate::correlate::bind::Binding;
 use crate::correlate::links::{self, Links, NONE, RuleNote, groups};
 use crate::correlate::render::Frame;
+use crate::correlate::value::ByNumber;
 use crate::correlate::{Binder, Found, Making, Missing, RuleSet};
 use crate::select::{Selection, busiest};
 use arena::Arena;
@@ -37,6 +38,9 @@ pub const MARKER: &str = "Highwater-Replay";
 
 /// The most bytes of request texts that a plan holds, most of them on disk.
 const MAX_TEXT: u64 = 1 << 40;
+
+/// A buffer of more bytes is not kept for the next request.
+const LARGE: usize = 1 << 20;
 
 /// The most recorded authorities that are kept for the check against the origin.
 const MAX_AUTHORITIES: usize = 10_000;
@@ -160,12 +164,17 @@ pub struct Planner {
     /// With the recorded end of each.
     requests: Vec<(PlannedRequest, u64)>,
     text: Arena,
-    sessions: HashMap<u64, u32>,
-    connections: HashMap<u64, u32>,
+    sessions: ByNumber<u32>,
+    connections: ByNumber<u32>,
     routes: Routes,
+    named: RouteNames,
     /// By the second in which they arrived.
     held_back: BTreeMap<(u64, HeldBack), u64>,
     authorities: std::collections::BTreeSet<String>,
+    /// The newest of them, as it was written.
+    last_host: Vec<u8>,
+    /// The request at hand, as it will be sent.
+    made: Vec<u8>,
     too_large: bool,
     binder: Option<Binder>,
     rules: Vec<RuleNote>,
@@ -182,11 +191,14 @@ impl Planner {
             selection,
             requests: Vec::new(),
             text: Arena::new(arena::IN_MEMORY),
-            sessions: HashMap::new(),
-            connections: HashMap::new(),
+            sessions: ByNumber::default(),
+            connections: ByNumber::default(),
             routes: Routes::new(),
+            named: RouteNames::default(),
             held_back: BTreeMap::new(),
             authorities: std::collections::BTreeSet::new(),
+            last_host: Vec::new(),
+            made: Vec::new(),
             too_large: false,
             binder: None,
             rules: Vec::new(),
@@ -217,23 +229,26 @@ impl Planner {
     /// Plans one exchange, or holds it back.
     pub fn add(&mut self, exchange: &Exchange) {
         if let Some(host) = header_value(&exchange.request.headers, "host")
+            && (host.is_empty() || host != self.last_host)
             && self.authorities.len() < MAX_AUTHORITIES
         {
             self.authorities.insert(String::from_utf8_lossy(host).to_ascii_lowercase());
+            self.last_host.clear();
+            self.last_host.extend_from_slice(host);
         }
         if !self.selection.covers(exchange.arrived) {
             return;
         }
-        let route = route_of(&exchange.request.method, &exchange.request.target);
+        let route = self.named.of(&exchange.request.method, &exchange.request.target);
         let root = self.binder.as_ref().map_or(exchange.session.0, |binder| binder.session(exchange));
         let session = numbered(&mut self.sessions, root);
-        let text = if self.selection.takes(&route) {
-            request_text(exchange, &self.rewriting, session)
+        let text = if self.selection.takes(&route.name) {
+            request_text(exchange, &self.rewriting, session, &mut self.made)
         } else {
             Err(HeldBack::Route)
         };
         if let Some(binder) = &mut self.binder {
-            let sent = text.as_ref().ok().map(|text| (text.as_slice(), self.rewriting.base_path.len()));
+            let sent = text.as_ref().ok().map(|text| (*text, self.rewriting.base_path.len()));
             let bindings = binder.add(exchange, sent);
             if let (false, Ok(text)) = (bindings.is_empty(), &text) {
                 self.bindings.insert(exchange.id, (Frame::of(text), bindings));
@@ -250,14 +265,24 @@ impl Planner {
             self.too_large = true;
             return;
         };
-        let text_at = match self.text.add(&text) {
+        let text_at = match self.text.add(text) {
             Ok(at) => at,
             Err(error) => {
                 self.unwritten.get_or_insert(error);
                 return;
             }
         };
-        let route = self.routes.number(&route);
+        if self.made.capacity() > LARGE {
+            self.made = Vec::new();
+        }
+        let route = match route.number.and_then(|number| u16::try_from(number).ok()) {
+            Some(number) => number,
+            None => {
+                let number = self.routes.number(&route.name);
+                route.number = Some(number.into());
+                number
+            }
+        };
         let planned = PlannedRequest {
             exchange: exchange.id,
             arrived: exchange.arrived.as_nanos(),
@@ -292,7 +317,7 @@ impl Planner {
         self.requests.sort_unstable_by_key(|(request, _)| (request.arrived, request.exchange));
         // What only adding needs goes before the copies below are made.
         let numbers = (self.sessions.len(), self.connections.len());
-        (self.sessions, self.connections) = (HashMap::new(), HashMap::new());
+        (self.sessions, self.connections) = (ByNumber::default(), ByNumber::default());
         let window = self.window();
         if let Some((begin, end)) = window {
             self.requests.retain(|(request, _)| (begin..end).contains(&request.arrived));

@@ -11,7 +11,7 @@ pub(crate) mod markup;
 use std::borrow::Cow;
 
 use crate::correlate::pattern::{GivenKind, PartRef};
-use crate::correlate::value::{contains, is_variable};
+use crate::correlate::value::{contains, is_variable, scheme_end};
 
 /// The most values that are taken out of one answer.
 pub(crate) const MAX_ITEMS: usize = 100_000;
@@ -202,8 +202,8 @@ fn walk_address(kind: GivenKind, name: &[u8], address: &[u8], all: bool, sink: &
 
 /// Path and query of an address, without scheme, authority and fragment.
 pub(crate) fn path_and_query(address: &[u8]) -> (&[u8], &[u8]) {
-    let address = address.split(|&byte| byte == b'#').next().unwrap_or_default();
-    let local = match memchr::memmem::find(&address[..address.len().min(12)], b"://") {
+    let address = memchr::memchr(b'#', address).map_or(address, |fragment| &address[..fragment]);
+    let local = match scheme_end(&address[..address.len().min(12)]) {
         Some(at) => {
             let rest = &address[at + 3..];
             &rest[memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len())..]
@@ -226,6 +226,21 @@ pub(crate) struct Segment<'a> {
     pub(crate) before: &'a [u8],
     /// Where it begins in the path.
     pub(crate) at: usize,
+}
+
+/// How the number of a segment is written.
+pub(crate) fn segment_name(number: u8) -> &'static [u8] {
+    const DIGITS: [[u8; 2]; 65] = {
+        let mut digits = [[b'0'; 2]; 65];
+        let mut number = 0_u8;
+        while number < 65 {
+            digits[number as usize] = [b'0' + number / 10, b'0' + number % 10];
+            number += 1;
+        }
+        digits
+    };
+    let digits: &[u8] = &DIGITS[usize::from(number.min(64))];
+    if number < 10 { &digits[1..] } else { digits }
 }
 
 /// The segments of a path that are not empty.

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use crate::correlate::answer::json::{leaves, unescaped};
 use crate::correlate::answer::markup::pieces;
 use crate::correlate::answer::{
-    Language, form_decoded, pairs, path_and_query, percent_decoded, segments, unquoted,
+    Language, form_decoded, pairs, path_and_query, percent_decoded, segment_name, segments, unquoted,
 };
 use crate::correlate::pattern::PlaceKind;
 use crate::correlate::value::{Strength, contains, strength};
@@ -135,19 +135,20 @@ pub(crate) fn walk<'a>(text: &'a [u8], skip: usize, sink: &mut impl FnMut(&Field
     let at = (target_at + skip).min(target_end);
     walk_address(text, at..target_end, PlaceKind::Segment, PlaceKind::Query, &mut sink);
     let (mut content_type, mut coded): (&[u8], bool) = (b"", false);
-    for (name, range) in header_fields(text, head) {
+    for (name, range) in header_lines(text, head) {
         let value = &text[range.clone()];
-        if name == b"content-type" {
-            content_type = value;
-        }
-        coded |= name == b"content-encoding" && !value.eq_ignore_ascii_case(b"identity");
-        match name.as_slice() {
-            b"cookie" => walk_cookies(text, range, &mut sink),
-            b"referer" => walk_address(text, range, PlaceKind::Referer, PlaceKind::Referer, &mut sink),
-            described if DESCRIBING.contains(&described) => {}
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.first().map(u8::to_ascii_lowercase) {
+            Some(b'c') if is(b"cookie") => walk_cookies(text, range, &mut sink),
+            Some(b'r') if is(b"referer") => {
+                walk_address(text, range, PlaceKind::Referer, PlaceKind::Referer, &mut sink);
+            }
+            Some(b'c') if is(b"content-type") => content_type = value,
+            Some(b'c') if is(b"content-encoding") => coded |= !value.eq_ignore_ascii_case(b"identity"),
+            _ if DESCRIBING.iter().any(|known| is(known)) => {}
             _ => sink(&Field {
                 kind: PlaceKind::Header,
-                name: Cow::Owned(name),
+                name: Cow::Owned(name.to_ascii_lowercase()),
                 value: Cow::Borrowed(value),
                 range,
                 written: Written::AsIs,
@@ -162,6 +163,11 @@ pub(crate) fn walk<'a>(text: &'a [u8], skip: usize, sink: &mut impl FnMut(&Field
 
 /// Names in lower case, and where the values stand, of the head that ends at `head`.
 pub(crate) fn header_fields(text: &[u8], head: usize) -> impl Iterator<Item = (Vec<u8>, Range<usize>)> {
+    header_lines(text, head).map(|(name, range)| (name.to_ascii_lowercase(), range))
+}
+
+/// The same, with the names as they are written.
+fn header_lines(text: &[u8], head: usize) -> impl Iterator<Item = (&[u8], Range<usize>)> {
     let mut at = line_end(&text[..head]).map_or(head, |end| end + 2);
     std::iter::from_fn(move || {
         while at < head {
@@ -171,7 +177,7 @@ pub(crate) fn header_fields(text: &[u8], head: usize) -> impl Iterator<Item = (V
             let Some(colon) = memchr::memchr(b':', line) else { continue };
             let raw = &line[colon + 1..];
             let from = start + colon + 1 + (raw.len() - raw.trim_ascii_start().len());
-            return Some((line[..colon].to_ascii_lowercase(), from..from + raw.trim_ascii().len()));
+            return Some((&line[..colon], from..from + raw.trim_ascii().len()));
         }
         None
     })
@@ -191,7 +197,7 @@ fn walk_address<'a>(
         let start = path_at + segment.at;
         sink(&Field {
             kind: of_path,
-            name: Cow::Owned(segment.number.to_string().into_bytes()),
+            name: Cow::Borrowed(segment_name(segment.number)),
             range: start..start + segment.text.len(),
             written: Written::Percent,
             value: percent_decoded(segment.text),

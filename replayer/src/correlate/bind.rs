@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use captures::{Exchange, Offset, route_of};
+use captures::{Exchange, Offset, RouteNames};
 
 use crate::correlate::answer::Given;
 use crate::correlate::asked::{self, Field, Inside, Written};
@@ -80,6 +80,7 @@ struct Desk {
     made: ByHash<u32>,
     routes: HashMap<String, u32>,
     names: Vec<String>,
+    named: RouteNames,
     to: u32,
     bindings: Vec<Binding>,
 }
@@ -135,6 +136,7 @@ impl Binder {
                 made: ByHash::default(),
                 routes: HashMap::new(),
                 names: Vec::new(),
+                named: RouteNames::default(),
                 to: 0,
                 bindings: Vec::new(),
             },
@@ -175,12 +177,16 @@ impl Binder {
 
 impl Desk {
     fn number(&mut self, exchange: &Exchange) -> u32 {
-        let name = route_of(&exchange.request.method, &exchange.request.target);
-        let next = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        let number = *self.routes.entry(name.clone()).or_insert(next);
-        if number == next {
-            self.names.push(name);
+        let named = self.named.of(&exchange.request.method, &exchange.request.target);
+        if let Some(number) = named.number {
+            return number;
         }
+        let next = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        let number = *self.routes.entry(named.name.clone()).or_insert(next);
+        if number == next {
+            self.names.push(named.name.clone());
+        }
+        named.number = Some(number);
         number
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use captures::{Exchange, Offset, header_value, route_into};
+use captures::{Exchange, Offset, RouteNames, header_value};
 
 use crate::correlate::accounts::Accounts;
 use crate::correlate::answer::Given;
@@ -102,6 +102,7 @@ pub struct Finder {
 struct Book {
     routes: HashMap<String, u32>,
     route_names: Vec<String>,
+    named: RouteNames,
     patterns: ByHash<Extractor>,
     candidates: Vec<Candidate>,
     by_key: HashMap<Key, u32>,
@@ -141,10 +142,10 @@ impl Finder {
         self.book.target = hash(hash(3, &exchange.request.method), &exchange.request.target);
         self.tracker.observe(exchange, &self.text, 0, route, &mut self.book);
         let status = exchange.response.as_ref().map_or(0, |response| response.status);
-        let name = self.book.route_name(route).to_owned();
-        self.book.accounts.on_request(&name, (200..400).contains(&status));
+        let name = route_name(&self.book.route_names, route);
+        self.book.accounts.on_request(name, (200..400).contains(&status));
         let session = self.tracker.root(exchange.session.0);
-        self.book.names.on_exchange(exchange, session, &name, is_cut);
+        self.book.names.on_exchange(exchange, session, name, is_cut);
     }
 
     /// Weighs what was read.
@@ -180,9 +181,12 @@ fn is_cut_text(response: &captures::Response) -> bool {
 
 impl Book {
     fn route(&mut self, method: &[u8], target: &[u8]) -> u32 {
-        let mut name = String::new();
-        route_into(&mut name, method, target);
-        if let Some(&number) = self.routes.get(&name) {
+        let named = self.named.of(method, target);
+        if let Some(number) = named.number {
+            return number;
+        }
+        if let Some(&number) = self.routes.get(&named.name) {
+            named.number = Some(number);
             return number;
         }
         if self.route_names.len() >= MAX_ROUTES {
@@ -190,13 +194,13 @@ impl Book {
             return u32::MAX;
         }
         let number = u32::try_from(self.route_names.len()).unwrap_or(u32::MAX);
-        self.route_names.push(name.clone());
-        self.routes.insert(name, number);
+        self.route_names.push(named.name.clone());
+        self.routes.insert(named.name.clone(), number);
         number
     }
 
     fn route_name(&self, number: u32) -> &str {
-        self.route_names.get(number as usize).map_or(ANY_ROUTE, String::as_str)
+        route_name(&self.route_names, number)
     }
 
     /// The candidate of a source and the field at hand, if they can belong together.
@@ -409,6 +413,10 @@ fn count_into(set: &mut Hashes, value: u64) {
     if set.len() < MAX_COUNTED {
         set.insert(value);
     }
+}
+
+fn route_name(names: &[String], number: u32) -> &str {
+    names.get(number as usize).map_or(ANY_ROUTE, String::as_str)
 }
 
 impl Visitor for Book {

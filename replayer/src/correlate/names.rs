@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use captures::{Exchange, header_value};
 
 use crate::correlate::accounts::{is_password, last_word};
-use crate::correlate::answer::{Segment, pairs, path_and_query, segments};
+use crate::correlate::answer::{Segment, pairs, path_and_query, segment_name, segments};
 use crate::correlate::asked::Field;
 use crate::correlate::pattern::{Place, PlaceKind};
 use crate::correlate::rules::{ANY_ROUTE, Naming, SetRule};
@@ -259,9 +259,12 @@ impl Names {
         let status = exchange.response.as_ref().map_or(0, |response| response.status);
         let location =
             exchange.response.as_ref().and_then(|response| header_value(&response.headers, "location"));
-        let led = Led::of(location);
-        for at in 0..self.sent.len() {
-            self.weigh(exchange, session, route, status, at, &led);
+        if !self.sent.is_empty() {
+            let led = Led::of(location);
+            let target = whereto(&exchange.request.target);
+            for at in 0..self.sent.len() {
+                self.weigh(exchange, session, route, status, (at, target), &led);
+            }
         }
         if let Some(location) = location {
             let offered = &mut self.offered;
@@ -279,10 +282,18 @@ impl Names {
     }
 
     /// What the exchange says of the name in one field of its request.
-    fn weigh(&mut self, exchange: &Exchange, session: u64, route: &str, status: u16, at: usize, led: &Led) {
+    fn weigh(
+        &mut self,
+        exchange: &Exchange,
+        session: u64,
+        route: &str,
+        status: u16,
+        (at, target): (usize, u64),
+        led: &Led,
+    ) {
         let sent = self.sent[at];
         let method = exchange.request.method.as_slice();
-        let (target, is_last) = (whereto(&exchange.request.target), self.is_last(sent, exchange));
+        let is_last = self.is_last(sent, exchange);
         let proof = self.proof(exchange, session, status, sent, led);
         let Some(chosen) = self.chosen.get_mut(&sent.value) else { return };
         if chosen.session != session {
@@ -320,9 +331,9 @@ impl Names {
 
     /// Whether a field of an address says what it is about: a parameter, or the last segment when it has none.
     fn is_last(&self, sent: Sent, exchange: &Exchange) -> bool {
-        let number = subject(&exchange.request.target).map(|last| last.number.to_string());
         sent.kind != PlaceKind::Segment
-            || number.is_some_and(|number| &self.letters[sent.name.0..sent.name.1] == number.as_bytes())
+            || subject(&exchange.request.target)
+                .is_some_and(|last| &self.letters[sent.name.0..sent.name.1] == segment_name(last.number))
     }
 
     /// Whether the exchange proves that its request made the thing that this field names.

@@ -72,7 +72,8 @@ struct Item {
 /// Follows sessions.
 #[derive(Default)]
 pub(crate) struct Tracker {
-    sessions: ByHash<Memory>,
+    /// Each in a box of its own: it is taken out for each exchange, and put back.
+    sessions: ByHash<Box<Memory>>,
     /// Sessions, each with the number of an exchange of its own, oldest first; once more for each later exchange.
     order: VecDeque<(u64, u64)>,
     exchanges: u64,
@@ -171,7 +172,9 @@ impl Tracker {
     /// The session of an exchange; a new one that begins with the token of another is that one.
     fn session_of(&mut self, exchange: &Exchange, text: &[u8], skip: usize) -> u64 {
         let session = self.root(exchange.session.0);
-        if self.sessions.get(&session).is_some_and(|memory| !memory.changes.is_empty()) {
+        if self.owners.is_empty()
+            || self.sessions.get(&session).is_some_and(|memory| !memory.changes.is_empty())
+        {
             return session;
         }
         let (owners, sessions) = (&self.owners, &self.sessions);
@@ -205,7 +208,7 @@ impl Tracker {
             && let Some(memory) = self.sessions.get_mut(&other)
         {
             self.remembered -= (mine.held() + memory.held()).min(self.remembered);
-            memory.join(mine);
+            memory.join(*mine);
             self.remembered += memory.held();
         }
         other
@@ -321,7 +324,7 @@ impl Tracker {
     /// Lets the sessions go that have been silent longest, when too much is remembered.
     fn forget(&mut self) {
         // A session that was heard of since stands in the order once more.
-        let is_last = |sessions: &ByHash<Memory>, (session, exchange): (u64, u64)| {
+        let is_last = |sessions: &ByHash<Box<Memory>>, (session, exchange): (u64, u64)| {
             sessions.get(&session).is_some_and(|memory| memory.newest == exchange)
         };
         if self.order.len() > 2 * self.sessions.len() + 1_024 {

@@ -61,7 +61,7 @@ pub(crate) fn strength(value: &[u8]) -> Strength {
     if letters == 0 {
         return number(value, digits, marks);
     }
-    if value[0] == b'/' || contains(value, b"://") {
+    if value[0] == b'/' || scheme_end(value).is_some() {
         // Base64 may begin so: the state of an ASP.NET page does.
         let is_base64 = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte));
         let is_random = digits > 0 && upper > 0 && lower > 0 && (kinds + cases) * 3 >= value.len();
@@ -130,6 +130,19 @@ pub(crate) fn is_variable(value: &[u8]) -> bool {
     strength(value) != Strength::Plain
 }
 
+/// Where `://` stands in a text. (To make a searcher for it costs more than to look through an address.)
+pub(crate) fn scheme_end(text: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(colon) = memchr::memchr(b':', &text[from..]) {
+        let at = from + colon;
+        if text[at..].starts_with(b"://") {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
 pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
     memchr::memmem::find(text, part).is_some()
 }
@@ -173,6 +186,52 @@ impl std::hash::Hasher for AsIs {
         self.0 = number;
     }
 }
+
+/// Hashes numbers and bytes from a file, by a key of its own: nobody can make a file whose numbers collide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keyed(u64);
+
+impl Default for Keyed {
+    fn default() -> Self {
+        Self(std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8))
+    }
+}
+
+impl Keyed {
+    /// The hash of some bytes under this key.
+    pub(crate) fn hash(self, bytes: &[u8]) -> u64 {
+        hash(self.0, bytes)
+    }
+}
+
+impl std::hash::BuildHasher for Keyed {
+    type Hasher = Folded;
+
+    fn build_hasher(&self) -> Folded {
+        Folded(self.0)
+    }
+}
+
+/// The hasher of [`Keyed`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Folded(u64);
+
+impl std::hash::Hasher for Folded {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(self.0, bytes);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = fold(self.0 ^ number, 0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+/// A map from numbers out of a file.
+pub(crate) type ByNumber<T> = std::collections::HashMap<u64, T, Keyed>;
 
 /// A map from hashes.
 pub(crate) type ByHash<T> = std::collections::HashMap<u64, T, std::hash::BuildHasherDefault<AsIs>>;

@@ -4,12 +4,11 @@
 //! system keeps temporary files, is this process's alone and is gone with it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::fs::{File, OpenOptions};
-use std::hash::BuildHasher;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+use crate::correlate::value::{ByHash, Keyed};
 
 /// So many bytes are kept in memory.
 pub(super) const IN_MEMORY: usize = 64 << 20;
@@ -26,8 +25,8 @@ pub(super) struct Arena {
     file: Option<Spilled>,
     in_memory: usize,
     /// By their hashes, where those lie that may come again. Their bytes are in the arena already.
-    known: HashMap<u64, (u64, u32)>,
-    hashes: RandomState,
+    known: ByHash<(u64, u32)>,
+    key: Keyed,
 }
 
 #[derive(Debug)]
@@ -39,7 +38,7 @@ struct Spilled {
 impl Arena {
     /// With nothing in it; above `in_memory` bytes it goes to a file.
     pub(super) fn new(in_memory: usize) -> Self {
-        Self { bytes: Vec::new(), file: None, in_memory, known: HashMap::new(), hashes: RandomState::new() }
+        Self { bytes: Vec::new(), file: None, in_memory, known: ByHash::default(), key: Keyed::default() }
     }
 
     /// How many there are.
@@ -55,13 +54,13 @@ impl Arena {
     pub(super) fn add(&mut self, text: &[u8]) -> io::Result<u64> {
         if self.is_on_disk() {
             // Where there are too many for memory, there is none for looking them up either.
-            self.known = HashMap::new();
+            self.known = ByHash::default();
             return self.push(text);
         }
         let (Ok(length), true) = (u32::try_from(text.len()), text.len() <= MAX_SHARED) else {
             return self.push(text);
         };
-        let hash = self.hashes.hash_one(text);
+        let hash = self.key.hash(text);
         if let Some(&(at, known)) = self.known.get(&hash)
             && *self.get(at, known)? == *text
         {
@@ -90,7 +89,7 @@ impl Arena {
         if self.file.is_some() {
             self.write_out()?;
         }
-        self.known = HashMap::new();
+        self.known = ByHash::default();
         self.bytes.shrink_to_fit();
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Gives sessions and connections small numbers, in the order in which they come.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use super::PlannedRequest;
+use crate::correlate::value::ByNumber;
 
 /// The number of `key`, which is a new one if it was not known.
-pub(super) fn numbered(numbers: &mut HashMap<u64, u32>, key: u64) -> u32 {
+pub(super) fn numbered(numbers: &mut ByNumber<u32>, key: u64) -> u32 {
     let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
     *numbers.entry(key).or_insert(next)
 }

@@ -74,7 +74,9 @@ fn rewriting() -> Rewriting {
 fn check(change: impl FnOnce(&mut Exchange), expected: Result<&str, HeldBack>) {
     let mut recorded = exchange(1, 0, 1);
     change(&mut recorded);
-    let text = request_text(&recorded, &rewriting(), 0).map(|text| String::from_utf8(text).unwrap());
+    let mut text = Vec::new();
+    let text = request_text(&recorded, &rewriting(), 0, &mut text)
+        .map(|text| String::from_utf8(text.to_vec()).unwrap());
     assert_eq!(text, expected.map(str::to_owned));
 }
 

@@ -38,12 +38,13 @@ const FORWARDING: [&str; 6] = [
     "x-real-ip",
 ];
 
-/// The bytes of the request that repeats `exchange`, or why there is none.
-pub(super) fn request_text(
+/// The bytes of the request that repeats `exchange`, put into `text`; or why there is none.
+pub(super) fn request_text<'a>(
     exchange: &Exchange,
     rewriting: &Rewriting,
     session: u32,
-) -> Result<Vec<u8>, HeldBack> {
+    text: &'a mut Vec<u8>,
+) -> Result<&'a [u8], HeldBack> {
     let request = &exchange.request;
     // HTTP/2 has no such upgrade.
     let websocket = !rewriting.http2 && is_websocket(exchange);
@@ -65,7 +66,8 @@ pub(super) fn request_text(
     }
     let target = origin_form(&request.target).ok_or(HeldBack::Invalid)?;
     let rewrites = &rewriting.rewrites;
-    let mut text = Vec::with_capacity(256 + request.body.stored.len());
+    text.clear();
+    text.reserve(256 + request.body.stored.len());
     text.extend_from_slice(&request.method);
     text.push(b' ');
     if target == b"*" {
@@ -103,7 +105,7 @@ pub(super) fn request_text(
         }
         text.extend_from_slice(&header.name);
         text.extend_from_slice(b": ");
-        append_value(&mut text, header, recorded_host, rewriting);
+        append_value(text, header, recorded_host, rewriting);
         text.extend_from_slice(b"\r\n");
     }
     if websocket {
@@ -120,7 +122,8 @@ pub(super) fn request_text(
     if asks && !request.body.stored.is_empty() {
         text.extend_from_slice(b"Expect: 100-continue\r\n");
     }
-    text.extend_from_slice(format!("{MARKER}: 1\r\n\r\n").as_bytes());
+    text.extend_from_slice(MARKER.as_bytes());
+    text.extend_from_slice(b": 1\r\n\r\n");
     text.extend_from_slice(&request.body.stored);
     Ok(text)
 }
@@ -171,5 +174,5 @@ fn origin_form(target: &[u8]) -> Option<&[u8]> {
 }
 
 pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    byte.is_ascii_alphanumeric() || byte == b'-' || b"!#$%&'*+.^_`|~".contains(&byte)
 }
