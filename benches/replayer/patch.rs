@@ -6,13 +6,14 @@
 //! reading the capture and finding the bindings takes beforehand is not part of it.
 
 use captures::{
-    Body, CaptureHeader, CaptureWriter, ConnectionId, Ending, Exchange, ExchangeId, Header, Masking, Offset,
-    Passage, Request, Response, SessionId, SessionKey, Tally, Version,
+    Body, CaptureWriter, ConnectionId, Ending, Exchange, ExchangeId, Header, Offset, Passage, Request,
+    Response, SessionId, SessionKey, Tally, Version,
 };
 
 use crate::median;
 use crate::sides::{CONNECTIONS, REQUESTS, timed};
 use crate::sink::Sink;
+use crate::support::capture_header;
 
 /// Prints the cost of a request with and without values bound, and the ratio.
 pub(crate) fn compare(rounds: usize) {
@@ -80,21 +81,8 @@ fn first_answer(number: u64) -> Vec<u8> {
 
 /// Everything is due in the first milliseconds: each connection then sends as soon as it is answered.
 fn write(path: &std::path::Path) {
-    let header = CaptureHeader {
-        tool: "bench".to_owned(),
-        started: 0,
-        listen: Vec::new(),
-        upstream: Vec::new(),
-        servers: Vec::new(),
-        recording: [1; 16],
-        segment: 0,
-        session_keys: vec!["connection".to_owned()],
-        filters: Vec::new(),
-        masking: Masking::None,
-        sampling_ratio: 1.0,
-        body_limit: 1 << 20,
-    };
-    let mut writer = CaptureWriter::create(std::fs::File::create(path).unwrap(), &header).unwrap();
+    let mut writer =
+        CaptureWriter::create(std::fs::File::create(path).unwrap(), &capture_header("192.0.2.1:80")).unwrap();
     for at in 0..REQUESTS {
         writer.push(&exchange(at)).unwrap();
     }

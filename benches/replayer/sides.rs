@@ -4,7 +4,8 @@
 //! priority of its sending threads, and so is woken for each answer, where an ordinary process is woken for several at
 //! once when the processor is wanted by others; a wake-up costs about a seventh of a request. So that like is compared with like,
 //! all run at that priority. `sending` is what ours takes without reading the capture, finding its bindings and planning:
-//! what a longer run comes down to.
+//! what a longer run comes down to. `10x` sends as many requests from a capture of a tenth of them, ten copies of each:
+//! what more users than were recorded cost.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,6 +19,8 @@ use crate::support::{Recorded, has, write_capture};
 
 pub(crate) const CONNECTIONS: u64 = 64;
 pub(crate) const REQUESTS: u64 = 192_000;
+/// Of the capture that is replayed ten times over: the next below a tenth of the connections.
+const CONNECTIONS_OF_TENTH: u64 = CONNECTIONS / 10;
 /// The mix of the capture: some pages, one of them often.
 const PAGES: [&str; 8] =
     ["/a.json", "/a.json", "/a.json", "/b.json", "/a.json", "/c.json", "/b.json", "/d.json"];
@@ -74,7 +77,9 @@ pub(crate) fn compare(rounds: usize) {
     }
     let nginx = on_the_first_processor(|| Nginx::start(folder.path(), Some(&root)));
     let capture = folder.path().join("mix.capture");
-    write_capture(&capture, &mixed());
+    write_capture(&capture, &mixed(REQUESTS, CONNECTIONS));
+    let tenth = folder.path().join("tenth.capture");
+    write_capture(&tenth, &mixed(REQUESTS / 10, CONNECTIONS_OF_TENTH));
     let others = sides();
     println!(
         "CPU per request in µs, whole process: {CONNECTIONS} connections back to back, one thread, nginx, 1 KiB answers"
@@ -83,16 +88,27 @@ pub(crate) fn compare(rounds: usize) {
         "ours replays a capture of {} requests with a mix of pages; the others ask for one page",
         REQUESTS
     );
-    let mut ratios: Vec<Vec<(f64, f64)>> = others.iter().map(|_| Vec::new()).collect();
-    let mut spent: Vec<Vec<Cost>> = vec![Vec::new(); others.len() + 1];
+    println!(
+        "at 10x ours replays one of {} requests on {CONNECTIONS_OF_TENTH} connections, ten copies of each: {} connections",
+        REQUESTS / 10,
+        CONNECTIONS_OF_TENTH * 10
+    );
+    let mut ratios: Vec<Vec<[f64; 3]>> = others.iter().map(|_| Vec::new()).collect();
+    let mut spent: Vec<Vec<Cost>> = vec![Vec::new(); others.len() + 2];
     for round in 1..=rounds {
-        let (ours, sending) = ours(folder.path(), &capture, &nginx.address(), round);
-        spent[others.len()].push(ours);
-        let mut line = format!("round {round}: ours {:.2} (sending {sending:.2})", ours.total());
+        let (at_1x, sending) = ours(folder.path(), &capture, "1x", &nginx.address(), round);
+        let (at_10x, sending_10x) = ours(folder.path(), &tenth, "10x", &nginx.address(), round);
+        spent[others.len()].push(at_1x);
+        spent[others.len() + 1].push(at_10x);
+        let mut line = format!(
+            "round {round}: ours {:.2} (sending {sending:.2})  at 10x {:.2} (sending {sending_10x:.2})",
+            at_1x.total(),
+            at_10x.total()
+        );
         for (at, side) in others.iter().enumerate() {
             match theirs(side, folder.path(), &nginx.address()) {
                 Some(cost) => {
-                    ratios[at].push((ours.total() / cost.total(), sending / cost.total()));
+                    ratios[at].push([at_1x.total(), sending, at_10x.total()].map(|ours| ours / cost.total()));
                     spent[at].push(cost);
                     line.push_str(&format!("  {} {:.2}", side.name, cost.total()));
                 }
@@ -103,16 +119,17 @@ pub(crate) fn compare(rounds: usize) {
     }
     for (side, ratios) in others.iter().zip(&ratios).filter(|(_, ratios)| !ratios.is_empty()) {
         let goal = if side.name == "wrk" { " (goal ≤ 1.0)" } else { "" };
-        let middle = |of: fn(&(f64, f64)) -> f64| median(&mut ratios.iter().map(of).collect::<Vec<_>>());
+        let middle = |at: usize| median(&mut ratios.iter().map(|ratio| ratio[at]).collect::<Vec<_>>());
         println!(
-            "ours ÷ {}: median {:.3}{goal}; sending alone {:.3}",
+            "ours ÷ {}: median {:.3}{goal}; sending alone {:.3}; at 10x {:.3}",
             side.name,
-            middle(|ratio| ratio.0),
-            middle(|ratio| ratio.1)
+            middle(0),
+            middle(1),
+            middle(2)
         );
     }
     println!("where it goes, medians in µs per request:");
-    let names = others.iter().map(|side| side.name).chain(["ours"]);
+    let names = others.iter().map(|side| side.name).chain(["ours", "at 10x"]);
     for (name, spent) in names.zip(&spent).filter(|(_, spent)| !spent.is_empty()) {
         let middle = |of: fn(&Cost) -> f64| median(&mut spent.iter().map(of).collect::<Vec<_>>());
         println!(
@@ -169,23 +186,23 @@ pub(crate) fn on_the_last_processor() -> String {
 }
 
 /// Everything is due in the first milliseconds: each connection then sends as soon as it is answered.
-fn mixed() -> Vec<Recorded> {
-    (0..REQUESTS)
+fn mixed(requests: u64, connections: u64) -> Vec<Recorded> {
+    (0..requests)
         .map(|at| Recorded {
             arrived: Duration::from_nanos(at),
-            connection: at % CONNECTIONS,
+            connection: at % connections,
             method: "GET",
-            target: PAGES[usize::try_from(at / CONNECTIONS % 8).unwrap()].to_owned(),
+            target: PAGES[usize::try_from(at / connections % 8).unwrap()].to_owned(),
             body: Vec::new(),
         })
         .collect()
 }
 
 /// Of the whole process, and of its sending alone.
-fn ours(folder: &Path, capture: &Path, address: &str, round: usize) -> (Cost, f64) {
-    let run = folder.join(format!("{round}.run"));
+fn ours(folder: &Path, capture: &Path, scale: &str, address: &str, round: usize) -> (Cost, f64) {
+    let run = folder.join(format!("{scale}-{round}.run"));
     let command = format!(
-        "{} {} replay {} --target http://{address} --threads 1 --timeout 120s --quiet --json --out {}",
+        "{} {} replay {} --target http://{address} --scale {scale} --threads 1 --timeout 120s --quiet --json --out {}",
         placed(),
         env!("CARGO_BIN_EXE_highwater"),
         capture.display(),

@@ -39,6 +39,10 @@ pub const MARKER: &str = "Highwater-Replay";
 /// The most bytes of request texts that a plan holds, most of them on disk.
 const MAX_TEXT: u64 = 1 << 40;
 
+/// Below so many requests and bytes of their texts a plan is small: 45 MB, and 16.
+const SMALL_REQUESTS: usize = 1 << 19;
+const SMALL_TEXT: u64 = 16 << 20;
+
 /// A buffer of more bytes is not kept for the next request.
 const LARGE: usize = 1 << 20;
 
@@ -215,7 +219,8 @@ impl Planner {
         making.templates = rules.sets.iter().map(|set| set.template.clone()).collect();
         self.making = making;
         // Growing by doubling would hold everything twice for a moment.
-        self.requests.reserve_exact(found.map_or(0, |found| usize::try_from(found.exchanges).unwrap_or(0)));
+        let expected = found.map_or(0, |found| usize::try_from(found.exchanges).unwrap_or(0));
+        self.requests.reserve_exact(expected.saturating_sub(self.requests.len()));
         self.rules = rules
             .rules
             .iter()
@@ -224,6 +229,11 @@ impl Planner {
             .collect();
         self.binder = (!(rules.rules.is_empty() && rules.sets.is_empty())).then(|| Binder::new(rules, found));
         self
+    }
+
+    /// Whether it takes little memory so far: it can be made beside something else, and thrown away.
+    pub fn is_small(&self) -> bool {
+        self.requests.len() < SMALL_REQUESTS && self.text.len() < SMALL_TEXT
     }
 
     /// Plans one exchange, or holds it back.

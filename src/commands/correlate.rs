@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 
-use captures::Exchange;
+use captures::{CaptureSet, Exchange};
 use replayer::correlate::{ANY_ROUTE, Finder, Found, Naming, Rule};
 use serde_json::{Value, json};
 
@@ -50,11 +50,21 @@ pub(crate) fn run(args: &CorrelateArgs, globals: &Globals) -> Result<(), Complai
 
 /// Looks for bindings in captures. `tells` of damage: a replay that reads the captures again says it then.
 pub(crate) fn find(captures: &[PathBuf], tells: bool) -> Result<Found, Complaint> {
-    let mut reader = files::open_captures(captures)?;
+    find_in(&mut files::open_captures(captures)?, captures, tells, |_, _| {})
+}
+
+/// The same, in captures that are open; `each` is given every exchange, and the finder that has taken it in.
+pub(crate) fn find_in(
+    reader: &mut CaptureSet,
+    captures: &[PathBuf],
+    tells: bool,
+    mut each: impl FnMut(&Exchange, &Finder),
+) -> Result<Found, Complaint> {
     let mut finder = Finder::new();
     for exchange in reader.by_ref() {
         let exchange: Exchange = exchange.map_err(|error| files::not_a_set(&error))?;
         finder.add(&exchange);
+        each(&exchange, &finder);
     }
     if let Some((path, first)) = reader.damage().first().filter(|_| tells) {
         say!("highwater: {}: {first}; the rest is looked into", path.display());

@@ -148,6 +148,11 @@ impl Finder {
         self.book.names.on_exchange(exchange, session, name, is_cut);
     }
 
+    /// Whether what was read so far may come to a rule; while it may not, nothing is bound.
+    pub fn may_bind(&self) -> bool {
+        self.book.matches > 0 || !self.book.accounts.sets.is_empty() || self.book.names.may_make()
+    }
+
     /// Weighs what was read.
     pub fn finish(mut self) -> Found {
         let overflow = Overflow { values: self.tracker.overflow(), places: self.book.overflow };

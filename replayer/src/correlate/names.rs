@@ -168,6 +168,11 @@ impl Chosen {
 }
 
 impl Names {
+    /// Whether a request carried what may be a name of something that it made.
+    pub(crate) fn may_make(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     /// A request has a field.
     pub(crate) fn on_field(&mut self, session: u64, field: &Field<'_>) {
         let is_address = matches!(field.kind, PlaceKind::Segment | PlaceKind::Query);

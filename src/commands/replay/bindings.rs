@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use captures::CaptureSet;
 use replayer::correlate::{self, Injection, LoginFlow, Making, RuleSet, SetRule, Table, Template};
 use replayer::{Plan, Planner, Totals};
 use serde_json::{Value, json};
 
-use crate::commands::correlate::{data, file, find};
+use crate::commands::correlate::{data, file, find, find_in};
 use crate::commands::files;
 use crate::commands::replay::args::SourceArgs;
 use crate::complain::{Complaint, Exit, say};
@@ -17,24 +18,49 @@ const MAX_LOGIN: usize = 10_000;
 /// A rule with missing values is named; so many of them.
 const NAMED: usize = 8;
 
-/// The planner, with the rules of a file, or those that are found in the captures, and the login that is put before
+/// A planner that knows what is bound.
+pub(super) struct Bound {
+    pub(super) planner: Planner,
+    /// What is put before sessions.
+    pub(super) flow: Option<LoginFlow>,
+    /// Whether the captures were read to their end for it.
+    pub(super) is_read: bool,
+    /// Whether all of them is planned already.
+    pub(super) is_planned: bool,
+}
+
+/// A `planner`, with the rules of a file, or those that are found in the captures, and the login that is put before
 /// sessions, if one is given. `recorded_ms`: when the recording began.
+///
+/// Captures are read for their bindings first and for the plan afterwards. As long as nothing was found that may be
+/// bound, the plan is made in the first reading, and where there is nothing to its end, there is no second.
 pub(super) fn bound(
-    planner: Planner,
+    planner: impl Fn() -> Planner,
+    reader: &mut CaptureSet,
     args: &SourceArgs,
     seed: u64,
     recorded_ms: i64,
-) -> Result<(Planner, Option<LoginFlow>), Complaint> {
+) -> Result<Bound, Complaint> {
     let mut tables = args.data.iter().map(|path| data::read(path)).collect::<Result<Vec<_>, _>>()?;
     let credentials = args.login.as_deref().map(data::read).transpose()?;
     tables.extend(credentials.clone());
     let started_ms = jiff::Timestamp::now().as_millisecond();
     let making = Making { tables, seed, started_ms, recorded_ms, templates: Vec::new() };
     if args.no_correlate && args.login.is_none() && args.login_flow.is_none() {
-        return Ok((planner, None));
+        return Ok(Bound { planner: planner(), flow: None, is_read: false, is_planned: false });
     }
     // Also with rules of somebody's own: it tells which recorded sessions are one.
-    let found = find(&args.captures, false)?;
+    let has_own =
+        args.no_correlate || args.rules.is_some() || args.login.is_some() || args.login_flow.is_some();
+    let mut ahead = (!has_own).then(&planner);
+    let found = find_in(reader, &args.captures, false, |exchange, finder| {
+        if let Some(planner) = &mut ahead {
+            planner.add(exchange);
+            if finder.may_bind() || !planner.is_small() {
+                ahead = None;
+            }
+        }
+    })?;
     let mut rules = match &args.rules {
         Some(path) => file::read(path, &making.tables)?,
         None if args.no_correlate => RuleSet::default(),
@@ -60,7 +86,10 @@ pub(super) fn bound(
             .retain(|set| !sets.iter().any(|login| (&login.route, &login.place) == (&set.route, &set.place)));
         rules.sets.extend(sets);
     }
-    Ok((planner.bound_by(&rules, Some(&found), making), flow))
+    let ahead = ahead.filter(|_| rules.rules.is_empty() && rules.sets.is_empty());
+    let is_planned = ahead.is_some();
+    let planner = ahead.unwrap_or_else(&planner).bound_by(&rules, Some(&found), making);
+    Ok(Bound { planner, flow, is_read: true, is_planned })
 }
 
 /// The login in the capture at `path`; its rules come to the others, and its fields to those of logins.

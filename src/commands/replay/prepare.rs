@@ -92,15 +92,22 @@ fn load(
         allow_unsafe: args.allow_unsafe,
         rewrites: rewrites(args)?,
     };
-    let planner = Planner::new(rewriting, selection(args, reader.header())?);
+    let selection = selection(args, reader.header())?;
+    let planner = || Planner::new(rewriting.clone(), selection.clone());
     let recorded_ms = i64::try_from(reader.header().started / 1_000_000).unwrap_or(0);
-    let (mut planner, mut flow) = bindings::bound(planner, args, seed, recorded_ms)?;
-    for exchange in reader.by_ref() {
-        let mut exchange = exchange.map_err(|error| files::not_a_set(&error))?;
-        if let Some(flow) = &mut flow {
-            flow.before(&mut exchange).iter().for_each(|step| planner.add(step));
+    let bound = bindings::bound(planner, &mut reader, args, seed, recorded_ms)?;
+    let (mut planner, mut flow) = (bound.planner, bound.flow);
+    if !bound.is_planned {
+        if bound.is_read {
+            reader = files::open_captures(&args.captures)?;
         }
-        planner.add(&exchange);
+        for exchange in reader.by_ref() {
+            let mut exchange = exchange.map_err(|error| files::not_a_set(&error))?;
+            if let Some(flow) = &mut flow {
+                flow.before(&mut exchange).iter().for_each(|step| planner.add(step));
+            }
+            planner.add(&exchange);
+        }
     }
     if let Some(flow) = &flow {
         say!("{} sessions began logged in: the login is put before each of them", flow.sessions);
