@@ -202,7 +202,9 @@ fn walk_address(kind: GivenKind, name: &[u8], address: &[u8], all: bool, sink: &
 
 /// Path and query of an address, without scheme, authority and fragment.
 pub(crate) fn path_and_query(address: &[u8]) -> (&[u8], &[u8]) {
-    let address = memchr::memchr(b'#', address).map_or(address, |fragment| &address[..fragment]);
+    // Most addresses are short: a search that is made for long texts would cost more than the look.
+    let end = address.iter().position(|&byte| byte == b'#').unwrap_or(address.len());
+    let address = &address[..end];
     let local = match scheme_end(&address[..address.len().min(12)]) {
         Some(at) => {
             let rest = &address[at + 3..];
@@ -210,7 +212,7 @@ pub(crate) fn path_and_query(address: &[u8]) -> (&[u8], &[u8]) {
         }
         None => address,
     };
-    match memchr::memchr(b'?', local) {
+    match local.iter().position(|&byte| byte == b'?') {
         Some(at) => (&local[..at], &local[at + 1..]),
         None => (local, b""),
     }

@@ -88,6 +88,8 @@ pub(crate) struct Names {
     has_password: bool,
     has_empty_area: bool,
     page: Page,
+    /// The number of the segment that its address is about.
+    subject: Option<u8>,
 }
 
 /// A name that one session brought.
@@ -265,8 +267,13 @@ impl Names {
         let location =
             exchange.response.as_ref().and_then(|response| header_value(&response.headers, "location"));
         if !self.sent.is_empty() {
-            let led = Led::of(location);
+            let led = match exchange.request.method.as_slice() {
+                b"PUT" | b"POST" => Led::of(location),
+                // No proof needs it.
+                _ => Led::default(),
+            };
             let target = whereto(&exchange.request.target);
+            self.subject = subject(&exchange.request.target).map(|last| last.number);
             for at in 0..self.sent.len() {
                 self.weigh(exchange, session, route, status, (at, target), &led);
             }
@@ -298,7 +305,7 @@ impl Names {
     ) {
         let sent = self.sent[at];
         let method = exchange.request.method.as_slice();
-        let is_last = self.is_last(sent, exchange);
+        let is_last = self.is_last(sent);
         let proof = self.proof(exchange, session, status, sent, led);
         let Some(chosen) = self.chosen.get_mut(&sent.value) else { return };
         if chosen.session != session {
@@ -335,10 +342,11 @@ impl Names {
     }
 
     /// Whether a field of an address says what it is about: a parameter, or the last segment when it has none.
-    fn is_last(&self, sent: Sent, exchange: &Exchange) -> bool {
+    fn is_last(&self, sent: Sent) -> bool {
         sent.kind != PlaceKind::Segment
-            || subject(&exchange.request.target)
-                .is_some_and(|last| &self.letters[sent.name.0..sent.name.1] == segment_name(last.number))
+            || self
+                .subject
+                .is_some_and(|number| &self.letters[sent.name.0..sent.name.1] == segment_name(number))
     }
 
     /// Whether the exchange proves that its request made the thing that this field names.
@@ -349,7 +357,7 @@ impl Names {
         let chosen = self.chosen.get(&sent.value)?;
         match (exchange.request.method.as_slice(), status) {
             (b"PUT", 201) if sent.kind == PlaceKind::Segment => {
-                (sent.below.is_none() && self.is_last(sent, exchange)).then_some(Proof::Created)
+                (sent.below.is_none() && self.is_last(sent)).then_some(Proof::Created)
             }
             (b"POST" | b"PUT", 201) if sent.kind != PlaceKind::Segment && led.last == Some(sent.value) => {
                 Some(Proof::Created)
@@ -449,6 +457,7 @@ pub(crate) fn rule_key(route: &str, place: &Place) -> u64 {
 }
 
 /// Where an answer led.
+#[derive(Default)]
 struct Led {
     parameters: Vec<u64>,
     segments: Vec<u64>,

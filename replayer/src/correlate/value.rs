@@ -147,15 +147,17 @@ pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
     memchr::memmem::find(text, part).is_some()
 }
 
+/// The golden ratio's fraction, as 64 bits.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// A number for some bytes; different bytes have, for all that matters here, different numbers.
 pub(crate) fn hash(seed: u64, bytes: &[u8]) -> u64 {
-    const K: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mut state = seed ^ (bytes.len() as u64).wrapping_mul(K);
+    let mut state = seed ^ (bytes.len() as u64).wrapping_mul(SPREAD);
     let mut chunks = bytes.chunks_exact(8);
     for chunk in &mut chunks {
         let mut word = [0; 8];
         word.copy_from_slice(chunk);
-        state = fold(state ^ u64::from_le_bytes(word), K);
+        state = fold(state ^ u64::from_le_bytes(word), SPREAD);
     }
     let rest = chunks.remainder();
     let mut word = [0; 8];
@@ -169,7 +171,7 @@ pub(crate) fn fold(a: u64, b: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// Hashes that are keys already are not hashed again.
+/// Hashes that are keys already, and small numbers beside them, are only spread.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AsIs(u64);
 
@@ -182,8 +184,9 @@ impl std::hash::Hasher for AsIs {
         self.0 = hash(self.0, bytes);
     }
 
+    // The tables tell keys apart by their highest bits first, which small numbers leave empty.
     fn write_u64(&mut self, number: u64) {
-        self.0 = number;
+        self.0 = fold(number, SPREAD);
     }
 }
 
@@ -226,7 +229,7 @@ impl std::hash::Hasher for Folded {
     }
 
     fn write_u64(&mut self, number: u64) {
-        self.0 = fold(self.0 ^ number, 0x9E37_79B9_7F4A_7C15);
+        self.0 = fold(self.0 ^ number, SPREAD);
     }
 }
 
