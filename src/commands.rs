@@ -16,4 +16,5 @@ pub(crate) mod model;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;
+mod signals;
 pub(crate) mod sniff;

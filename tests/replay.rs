@@ -383,32 +383,34 @@ fn a_missed_threshold_is_exit_code_99_and_the_run_is_there_all_the_same() {
 
 #[test]
 fn an_interrupted_replay_leaves_a_readable_run() {
-    let server = PoolServer::start(8, Duration::from_millis(5));
-    let folder = tempfile::tempdir().unwrap();
-    let (capture, out) = (folder.path().join("c.capture"), folder.path().join("r.run"));
-    write_capture(&capture, &even(100, 2));
-    let child = highwater()
-        .args(["replay", capture.to_str().unwrap(), "--duration", "10m", "--json"])
-        .args(["--target", &format!("http://{}", server.address), "--out", out.to_str().unwrap()])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    until("traffic", || (server.served.load(Ordering::Relaxed) > 150).then_some(()));
-    interrupt(child.id());
-    let output = child.wait_with_output().unwrap();
-    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(summary["interrupted"], true);
-    let run = Run::read(std::fs::File::open(out).unwrap()).unwrap();
-    assert!(run.end.as_ref().unwrap().interrupted);
-    assert!(run.end.as_ref().unwrap().ended < Offset::from_secs(60));
-    assert_eq!(run.overall().total(), summary["planned"].as_u64().unwrap());
+    // A user's wish, a supervisor's, and a terminal that is gone; and more than one wish.
+    for signals in [&["-INT"][..], &["-TERM"], &["-HUP", "-HUP"], &["-INT", "-TERM"]] {
+        let server = PoolServer::start(8, Duration::from_millis(5));
+        let folder = tempfile::tempdir().unwrap();
+        let (capture, out) = (folder.path().join("c.capture"), folder.path().join("r.run"));
+        write_capture(&capture, &even(100, 2));
+        let child = highwater()
+            .args(["replay", capture.to_str().unwrap(), "--duration", "10m", "--json"])
+            .args(["--target", &format!("http://{}", server.address), "--out", out.to_str().unwrap()])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        until("traffic", || (server.served.load(Ordering::Relaxed) > 150).then_some(()));
+        signals.iter().for_each(|signal| send(signal, child.id()));
+        let output = child.wait_with_output().unwrap();
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["interrupted"], true);
+        let run = Run::read(std::fs::File::open(out).unwrap()).unwrap();
+        assert!(run.end.as_ref().unwrap().interrupted);
+        assert!(run.end.as_ref().unwrap().ended < Offset::from_secs(60));
+        assert_eq!(run.overall().total(), summary["planned"].as_u64().unwrap());
+    }
 }
 
-/// Sends SIGINT.
-fn interrupt(process: u32) {
-    let status = std::process::Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
-    assert!(status.success());
+/// Sends a signal to a child of ours.
+fn send(signal: &str, process: u32) {
+    let _ = std::process::Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
 }
 
 #[test]
@@ -448,7 +450,7 @@ fn what_is_in_flight_at_an_interruption_was_sent_and_is_no_skip() {
         .spawn()
         .unwrap();
     until("some requests", || (asked.load(Ordering::Relaxed) >= 20).then_some(()));
-    interrupt(child.id());
+    send("-INT", child.id());
     let output = child.wait_with_output().unwrap();
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["sent"].as_u64().unwrap(), asked.load(Ordering::Relaxed) as u64, "{summary}");

@@ -17,7 +17,6 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
@@ -35,6 +34,7 @@ use crate::lane::{Active, Begun, Known, Lane, LaneKey, skipped};
 use crate::ledger::{Batch, Meter, Told};
 use crate::plan::Plan;
 use crate::schedule::Due;
+use crate::stop::Stop;
 use crate::tls::Tls;
 use alarm::Alarm;
 use hubs::Hubs;
@@ -109,7 +109,7 @@ pub(crate) struct Worker<'run> {
     wire: &'run Wire,
     limits: Limits,
     ceiling: &'run Ceiling,
-    stop: &'run AtomicBool,
+    stop: &'run Stop,
     epoll: OwnedFd,
     lanes: Vec<Slot>,
     free: Vec<u32>,
@@ -159,7 +159,7 @@ pub(crate) struct Task<'run> {
     pub(crate) wire: &'run Wire,
     pub(crate) limits: Limits,
     pub(crate) ceiling: &'run Ceiling,
-    pub(crate) stop: &'run AtomicBool,
+    pub(crate) stop: &'run Stop,
     /// Where answers are kept, if they are.
     pub(crate) keeper: Option<Keeper>,
 }
@@ -243,10 +243,13 @@ impl<'run> Worker<'run> {
                     }
                 }
             }
-            if !interrupted && self.stop.load(Ordering::Relaxed) {
+            if !interrupted && self.stop.is_asked() {
                 queue.clear();
                 (interrupted, planned_all) = (true, true);
                 give_up = give_up.min(now.plus(INTERRUPTED_DRAIN));
+            }
+            if self.stop.is_urgent() {
+                give_up = give_up.min(now);
             }
             self.dials_left = DIALS_A_TURN;
             self.send_due(&mut queue, now);

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::plan::Plan;
 use crate::preview::Peak;
 use crate::schedule::{Due, Schedule, Unit, mix};
 use crate::stages::scale_at;
+use crate::stop::Stop;
 use crate::verdict::Judge;
 
 /// How much of the schedule is made at a time, and how many such windows are made ahead.
@@ -141,12 +141,12 @@ pub fn replay<W: Write>(
     plan: &Plan,
     mut config: Config,
     run: RunWriter<W>,
-    stop: &AtomicBool,
+    stop: &Stop,
     on_settled: impl FnMut(Option<&Progress>, &[Interval]) -> Option<String>,
 ) -> Result<Finished, ReplayError> {
     let threads = config.threads.max(1);
     // Ours to raise, too: the caller's flag is its own.
-    let halt = &AtomicBool::new(false);
+    let halt = &Stop::default();
     let schedule = Schedule::by(config.unit, plan, config.stages.clone(), config.seed);
     let clock = Clock::starting_in(LEAD);
     let ceiling = Ceiling::new(config.ceiling.map(|rate| (rate.as_per_second() / 10.0).ceil() as u64));
@@ -248,10 +248,10 @@ pub fn replay<W: Write>(
 }
 
 /// Makes the schedule, window by window, a little ahead of the workers; their full queues hold it back.
-fn plan_ahead(schedule: &Schedule<'_>, senders: &[SyncSender<Chunk>], ceiling: &Ceiling, stop: &AtomicBool) {
+fn plan_ahead(schedule: &Schedule<'_>, senders: &[SyncSender<Chunk>], ceiling: &Ceiling, stop: &Stop) {
     let mut peak = Peak::default();
     let mut from = Offset::ZERO;
-    while from < schedule.end() && !stop.load(Ordering::Relaxed) {
+    while from < schedule.end() && !stop.is_asked() {
         let until = from.plus(WINDOW).min(schedule.end());
         let mut shares: Vec<Vec<Due>> = senders.iter().map(|_| Vec::new()).collect();
         for due in schedule.window(from, until) {
@@ -271,7 +271,7 @@ fn plan_ahead(schedule: &Schedule<'_>, senders: &[SyncSender<Chunk>], ceiling: &
 
 struct Accounts<'run, W> {
     /// Ends the run at all workers.
-    halt: &'run AtomicBool,
+    halt: &'run Stop,
     ledger: Ledger,
     judge: Judge,
     clock: Clock,
@@ -296,7 +296,7 @@ impl<W: Write> Accounts<'_, W> {
         told: &Receiver<Told>,
         config: &Config,
         end: Offset,
-        stop: &AtomicBool,
+        stop: &Stop,
         mut on_settled: impl FnMut(Option<&Progress>, &[Interval]) -> Option<String>,
     ) -> Result<Finished, ReplayError> {
         loop {
@@ -313,28 +313,26 @@ impl<W: Write> Accounts<'_, W> {
                 }
                 Ok(Told::Observed(second, observed)) => self.ledger.on_observed(second, observed),
                 Ok(Told::Refused(why)) => {
-                    if !self.halt.swap(true, Ordering::Relaxed) {
+                    if self.halt.ask_first() {
                         self.stopped_by = Some(why);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if stop.load(Ordering::Relaxed) {
-                self.halt.store(true, Ordering::Relaxed);
-            }
-            if self.ended.is_some() && self.halt.load(Ordering::Relaxed) {
+            self.halt.follow(stop);
+            if self.ended.is_some() && self.halt.is_asked() {
                 self.observing = None;
             }
             self.look_at_ourselves();
             if let Some(reason) = self.settle(config, end, &mut on_settled)
-                && !self.halt.swap(true, Ordering::Relaxed)
+                && self.halt.ask_first()
             {
                 self.stopped_by = Some(reason);
             }
         }
         self.settle(config, end, &mut on_settled);
-        let halted = self.halt.load(Ordering::Relaxed);
+        let halted = self.halt.is_asked();
         let (elapsed, halted) = self.ended.unwrap_or((self.clock.now(), halted));
         let interrupted = halted && elapsed < end;
         let invalid_reason = self.judge.verdict(self.ledger.totals());
@@ -349,7 +347,7 @@ impl<W: Write> Accounts<'_, W> {
 
     /// Nothing is in flight any more.
     fn on_all_finished(&mut self) {
-        self.ended = Some((self.clock.now(), self.halt.load(Ordering::Relaxed)));
+        self.ended = Some((self.clock.now(), self.halt.is_asked()));
         self.running.clear();
         if let Some(observer) = &self.observing {
             let _ = observer.send(());

@@ -28,6 +28,7 @@ mod schedule;
 mod select;
 mod shape;
 mod stages;
+mod stop;
 mod tls;
 mod verdict;
 
@@ -48,4 +49,5 @@ pub use shape::{Likeness, Shape};
 pub use stages::{
     Levels, StagesError, hold, parse_length, parse_scale, parse_stages, parse_stages_with, scale_at,
 };
+pub use stop::Stop;
 pub use tls::{Tls, TlsError, TlsFiles};

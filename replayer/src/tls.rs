@@ -132,11 +132,29 @@ impl Tls {
     /// # Errors
     /// When no connection is made, or the handshake fails.
     pub fn picks_http2(&self, address: SocketAddr, patience: Duration) -> io::Result<bool> {
+        self.offering(&[b"h2", b"http/1.1"]).shake_once(address, patience)
+    }
+
+    /// Shakes hands once with the target at `address`, as a connection of a replay does, and sends no request; each
+    /// step may take as long as `patience`.
+    ///
+    /// # Errors
+    /// Why no connection of this kind would carry a request.
+    pub fn greet(&self, address: SocketAddr, http2: bool, patience: Duration) -> io::Result<()> {
+        let version: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
+        let agreed = self.offering(&[version]).shake_once(address, patience)?;
+        if http2 && !agreed {
+            return Err(io::Error::other("it does not agree to HTTP/2 (ALPN)"));
+        }
+        Ok(())
+    }
+
+    /// Whether the target then agreed to HTTP/2.
+    fn shake_once(&self, address: SocketAddr, patience: Duration) -> io::Result<bool> {
         let mut socket = TcpStream::connect_timeout(&address, patience)?;
         socket.set_read_timeout(Some(patience))?;
         socket.set_write_timeout(Some(patience))?;
-        let both = self.offering(&[b"h2", b"http/1.1"]);
-        let mut tls = both.begin().ok_or_else(|| io::Error::other("no handshake can be begun"))?;
+        let mut tls = self.begin().ok_or_else(|| io::Error::other("no handshake can be begun"))?;
         while tls.is_handshaking() {
             tls.complete_io(&mut socket)?;
         }

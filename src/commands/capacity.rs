@@ -6,18 +6,18 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use captures::{Rate, RouteInterval, Run, RunHeader};
 use modeler::{Next, Objective, Search, SearchEnd, Threshold, Tried, Watch};
-use replayer::{Config, Plan, ReplayError};
+use replayer::{Config, Plan, ReplayError, Stop};
 use serde_json::{Value, json};
 
 use super::replay::args::{PacingArg, SendingArgs, SourceArgs};
+use super::replay::default_threads;
 use super::replay::load::unit;
 use super::replay::prepare::{Prepared, ceiling, length, observer, prepare, wire};
-use super::replay::{default_threads, stop_on_signals};
+use super::signals::stop_on_signals;
 use crate::Globals;
 use crate::commands::files;
 use crate::complain::{Complaint, Exit, reason, say};
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &CapacityArgs, globals: &Globals) -> Result<(), Complain
             break SearchEnd::FellOver;
         }
         let tried = trial.run(scale, plateaus.len() + 1)?;
-        if stop.load(Ordering::Relaxed) {
+        if stop.is_asked() {
             return Err(Complaint::new(
                 Exit::Gate,
                 args.out.display(),
@@ -177,7 +177,7 @@ struct Trial<'a> {
     objective: &'a Objective,
     plateau: Duration,
     digest: [u8; 32],
-    stop: &'a AtomicBool,
+    stop: &'a Stop,
 }
 
 /// A load whose run the generator spoiled is tried so many times.
@@ -195,10 +195,7 @@ impl Trial<'_> {
             let run = files::read_run(&path)?;
             let end = run.end.clone().unwrap_or_default();
             let plateau = self.judge(&run, scale, &path);
-            if end.invalid_reason.is_none()
-                || plateau.tried == Tried::Collapsed
-                || self.stop.load(Ordering::Relaxed)
-            {
+            if end.invalid_reason.is_none() || plateau.tried == Tried::Collapsed || self.stop.is_asked() {
                 return Ok(plateau);
             }
             // Out of the folder of runs that a model is made of.
@@ -236,7 +233,12 @@ impl Trial<'_> {
         let timeout = length("--timeout", &args.sending.timeout)?;
         let targets = &prepared.targets;
         let config = Config {
-            wire: wire(&args.sending, targets.first(), targets.reachable(&prepared.addresses)?)?,
+            wire: wire(
+                &args.sending,
+                targets.first(),
+                targets.reachable(&prepared.addresses)?,
+                Some(prepared.http2),
+            )?,
             ceiling: ceiling(&args.sending)?,
             pool: args.sending.connections,
             http2: prepared.http2,

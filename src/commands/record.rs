@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 
 use captures::Bytes;
 use recorder::{Config, Monitor, RecordError, Stopper};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::Globals;
@@ -31,6 +31,7 @@ use crate::commands::record::mask::{ExplainArgs, MaskArgs};
 use crate::commands::record::policy::PolicyArgs;
 use crate::commands::record::telling::{say_notice, summary};
 use crate::commands::record::upstream::UpstreamArgs;
+use crate::commands::signals;
 use crate::complain::{Complaint, Exit, reason, say};
 
 /// Record real traffic through a reverse proxy.
@@ -115,7 +116,7 @@ pub(crate) fn run(args: &RecordArgs, globals: &Globals) -> Result<(), Complaint>
     let admin = args.admin.listener(args, upgrade.as_mut())?;
     // Before anything can be lost by a signal.
     let had_terminal = has_terminal();
-    let signals = Signals::new(heard_signals()).map_err(|error| machine(&error))?;
+    let signals = Signals::new(signals::heard()).map_err(|error| machine(&error))?;
     // A file above the limit of the process is a failed write like any other, not a reason to die.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
         .map_err(|error| machine(&error))?;
@@ -186,16 +187,6 @@ fn host_and_port<'a>(flag: &str, typed: &'a str) -> Result<&'a str, Complaint> {
         Err(_) => ("has no port", "give HOST:PORT, e.g. 127.0.0.1:9000"),
     };
     Err(Complaint::new(Exit::Usage, place, what, mend))
-}
-
-/// The signals that are listened to. The loss of the terminal is none of them when it is ignored already: that
-/// is what `nohup` is for.
-fn heard_signals() -> Vec<i32> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    let hangup_is_ignored = mask >> (SIGHUP - 1) & 1 == 1;
-    [SIGINT, SIGTERM].into_iter().chain((!hangup_is_ignored).then_some(SIGHUP)).collect()
 }
 
 /// Stops the recording at the first signal, and ends its grace at the second.

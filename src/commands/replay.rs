@@ -13,8 +13,6 @@ mod telling;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use captures::{RunHeader, Stage};
 use modeler::Watch;
@@ -25,7 +23,8 @@ use crate::Globals;
 use crate::admin::replaying::Scoreboard;
 use crate::allocator;
 use crate::commands::files;
-use crate::complain::{Complaint, Exit, reason, say};
+use crate::commands::signals::stop_on_signals;
+use crate::complain::{Complaint, Exit, say};
 use answers::Told;
 pub(crate) use args::ReplayArgs;
 use args::{HttpArg, PacingArg};
@@ -74,7 +73,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
         held_back_ratio: plan.held_back_ratio(),
         configuration: configuration(args, &targets, &addresses, http2, threads, unit).to_string(),
     };
-    let wire = wire(&args.sending, targets.first(), targets.reachable(&addresses)?)?;
+    let wire = wire(&args.sending, targets.first(), targets.reachable(&addresses)?, Some(http2))?;
     let observer = observer(&args.sending.observe)?;
     let board = args.metrics.map(|address| Scoreboard::serve(address, plan.routes())).transpose()?;
     let writer = files::create_run(out, &run_header)?;
@@ -159,19 +158,6 @@ pub(super) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
-pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>, Complaint> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // A second signal ends the process at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| {
-                Complaint::new(Exit::Fault, "signals", reason(&error), "run it from an ordinary shell")
-            })?;
-    }
-    Ok(stop)
-}
-
 fn version(http2: bool) -> &'static str {
     if http2 { "2" } else { "1.1" }
 }
@@ -236,6 +222,21 @@ fn configuration(
     configuration
 }
 
+/// Why no request was answered in all of a run, if none was.
+fn unanswered(finished: &Finished) -> Option<String> {
+    let Finished { totals, end, .. } = finished;
+    if totals.planned == 0 || !totals.overall.statuses.is_empty() || end.interrupted {
+        return None;
+    }
+    let failures = totals.overall.failures.iter().filter(|(_, count)| *count > 0);
+    Some(
+        failures
+            .map(|(failure, count)| format!("{} {count}", failure.as_str()))
+            .collect::<Vec<_>>()
+            .join(", "),
+    )
+}
+
 /// The summary, the verdict and the exit code.
 fn conclude(
     args: &ReplayArgs,
@@ -266,6 +267,14 @@ fn conclude(
             out.display(),
             format!("run invalid, the generator was the bottleneck: {reason}"),
             "give the generator more CPU (--threads, another machine) or lower the load",
+        ));
+    }
+    if let Some(why) = unanswered(finished) {
+        return Err(Complaint::new(
+            Exit::Unreachable,
+            args.source.target.join(", "),
+            format!("no request was answered: {why}"),
+            "see that the target answers such requests; the run is written",
         ));
     }
     if let Some(why) = &end.stopped_by {

@@ -1,6 +1,6 @@
 //! From flags to a plan and a place to send it: reads the capture, refuses the recorded origin.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub(crate) fn prepare(
 fn picks_http2(prepared: &Prepared, sending: &SendingArgs) -> Result<bool, Complaint> {
     let target = prepared.targets.first();
     let addresses = prepared.targets.reachable(&prepared.addresses)?;
-    let wire = wire(sending, target, addresses.clone())?;
+    let wire = wire(sending, target, addresses.clone(), None)?;
     let (Some(tls), Some(&address)) = (wire.tls, addresses.first()) else { return Ok(false) };
     match tls.picks_http2(address, PATIENCE) {
         Ok(picked) => Ok(picked),
@@ -287,6 +287,7 @@ pub(crate) fn wire(
     args: &SendingArgs,
     target: &Target,
     addresses: Vec<SocketAddr>,
+    http2: Option<bool>,
 ) -> Result<Wire, Complaint> {
     let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Complaint::cannot_open(path, &error));
     let unreached = |source: &IpAddr| addresses.iter().find(|address| address.is_ipv4() != source.is_ipv4());
@@ -295,6 +296,17 @@ pub(crate) fn wire(
         let what = format!("cannot reach {address}");
         let mend = "give addresses of the family of the target's";
         return Err(Complaint::new(Exit::Usage, format!("--source-ip {source}"), what, mend));
+    }
+    for source in &args.source_ip {
+        TcpListener::bind((*source, 0)).map_err(|error| {
+            let what = format!("no connection can come from it: {}", reason(&error));
+            Complaint::new(
+                Exit::Usage,
+                format!("--source-ip {source}"),
+                what,
+                "give addresses of this machine (ip addr)",
+            )
+        })?;
     }
     let tls_flags = args.ca.is_some() || args.sni.is_some() || args.client_cert.is_some();
     if !target.secure && tls_flags {
@@ -318,10 +330,18 @@ pub(crate) fn wire(
             TlsError::Identity { .. } => "--client-cert".to_owned(),
             TlsError::NoRoots => target.to_string(),
         };
-        Some(
-            Tls::new(name, &files)
-                .map_err(|error| Complaint::new(Exit::Usage, place(&error), &error, error.mend()))?,
-        )
+        let tls = Tls::new(name, &files)
+            .map_err(|error| Complaint::new(Exit::Usage, place(&error), &error, error.mend()))?;
+        let greet = |address: &SocketAddr| tls.greet(*address, http2?, PATIENCE).err();
+        if let Some(error) = addresses.iter().find_map(greet) {
+            return Err(Complaint::new(
+                Exit::Unreachable,
+                target,
+                format!("no TLS connection can be made: {}", reason(&error)),
+                "mend its certificate, or give --ca, --sni, --client-cert or another --http to suit it",
+            ));
+        }
+        Some(tls)
     } else {
         None
     };

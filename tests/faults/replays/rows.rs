@@ -202,9 +202,16 @@ pub(super) fn tls(lab: &Lab) -> Cells {
     std::fs::write(&ca, authority.cert.pem()).unwrap();
     let more = ["--ca", ca.to_str().unwrap(), "--breaker", "off", "--timeout", "1s"];
     let left = lab.replay(&url, &more);
-    let failed = left.error("tls") + left.error("unreachable");
-    let extra = unless(failed == left.number("planned"), || format!("{}", left.summary));
-    left.judged(lab, &target, &[], &[0], &extra)
+    let said = left.code == Some(4) && left.stderr.contains("no TLS connection can be made");
+    [
+        Verdict::of(&lab.safe(&target, &more), "nothing but what was planned"),
+        Verdict::of(
+            &unless(left.run.is_none(), || "a run of nothing was left".to_owned()),
+            "no run of nothing",
+        ),
+        Verdict::Holds("ended at once".to_owned()),
+        Verdict::of(&unless(said, || format!("exit code {:?}: {}", left.code, left.stderr)), "said at once"),
+    ]
 }
 
 /// L9: sixteen local ports, in a network of its own.
