@@ -1,5 +1,6 @@
 //! From flags to a plan and a place to send it: reads the capture, refuses the recorded origin.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -337,7 +338,7 @@ pub(crate) fn wire(
             return Err(Complaint::new(
                 Exit::Unreachable,
                 target,
-                format!("no TLS connection can be made: {}", reason(&error)),
+                format!("no TLS connection can be made: {}", unmet(&error)),
                 "mend its certificate, or give --ca, --sni, --client-cert or another --http to suit it",
             ));
         }
@@ -346,6 +347,16 @@ pub(crate) fn wire(
         None
     };
     Ok(Wire { addresses: Addresses::new(addresses), tls, sources: args.source_ip.clone() })
+}
+
+/// Why hands were not shaken. A read that waited for too long is told from others by its kind alone.
+fn unmet(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("no handshake within {} s", PATIENCE.as_secs())
+        }
+        _ => reason(error),
+    }
 }
 
 /// The ceiling of the rate, if one is set.
