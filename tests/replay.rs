@@ -414,6 +414,29 @@ fn send(signal: &str, process: u32) {
 }
 
 #[test]
+fn what_an_interruption_cuts_off_misses_no_threshold() {
+    // Answers after a time that is longer than the last answers are waited for.
+    let server = PoolServer::start(200, Duration::from_millis(1_500));
+    let folder = tempfile::tempdir().unwrap();
+    let (capture, out) = (folder.path().join("c.capture"), folder.path().join("r.run"));
+    write_capture(&capture, &even(20, 60));
+    let child = highwater()
+        .args(["replay", capture.to_str().unwrap(), "--threshold", "errors<1%", "--json"])
+        .args(["--connections", "100", "--target", &format!("http://{}", server.address), "--out"])
+        .arg(&out)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("answers", || (server.served.load(Ordering::Relaxed) >= 60).then_some(()));
+    send("-INT", child.id());
+    let output = child.wait_with_output().unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(summary["errors"]["cut_off"].as_u64().unwrap() > 0, "{summary}");
+    assert!(stderr(&output).contains("met     errors<1%"), "{}", stderr(&output));
+}
+
+#[test]
 fn what_is_in_flight_at_an_interruption_was_sent_and_is_no_skip() {
     // A server that takes every request and answers none.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

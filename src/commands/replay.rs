@@ -142,7 +142,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let judged =
         !thresholds.is_empty() || !args.sending.observe.is_empty() || plan_has_spike(&run_header.stages);
     let conclusions =
-        if judged { gate::conclude(&files::read_run(out)?, &thresholds) } else { Conclusions::default() };
+        if judged { gate::conclude(files::read_run(out)?, &thresholds) } else { Conclusions::default() };
     gate::write_for_ci(args, &plan, &finished, &conclusions)?;
     let told = answers.map(|answers| answers.finish(&finished, args)).transpose()?;
     conclude(args, globals, &plan, &finished, &conclusions, told.as_ref(), out)?;

@@ -48,7 +48,12 @@ pub(super) struct Conclusions {
 }
 
 /// Reads the run back and judges it.
-pub(super) fn conclude(run: &Run, thresholds: &[Threshold]) -> Conclusions {
+pub(super) fn conclude(mut run: Run, thresholds: &[Threshold]) -> Conclusions {
+    // What an interruption cut off says nothing of the target.
+    if let Some(from) = modeler::cut_from(&run) {
+        run.intervals.retain(|interval| interval.second < from);
+    }
+    let run = &run;
     Conclusions {
         judgements: thresholds.iter().map(|threshold| threshold.judge(run)).collect(),
         recoveries: modeler::recoveries(run),
