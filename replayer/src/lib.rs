@@ -40,7 +40,7 @@ pub use machine::{allowed_connections, use_huge_pages};
 pub use observe::{ObserveError, ObserveSource, Observer};
 pub use origin::{Conflict, Target, TargetError, origin_conflict};
 pub use plan::rewrite::{HostField, RewriteError, Rewrites, field_value, parse_field, parse_pair};
-pub use plan::{HeldBack, MARKER, Plan, PlanError, Planner, Rewriting, Share};
+pub use plan::{HeldBack, MARKER, Plan, PlanError, Planner, Rewriting, Share, some_of};
 pub use preview::{Preview, due_moments, preview};
 pub use profile::Profile;
 pub use schedule::Unit;

@@ -9,9 +9,11 @@
 mod arena;
 mod chain;
 mod error;
+mod left_out;
 mod numbers;
 pub(crate) mod rewrite;
 mod text;
+mod window;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -25,13 +27,15 @@ use crate::correlate::links::{self, Links, NONE, RuleNote, groups};
 use crate::correlate::render::Frame;
 use crate::correlate::value::ByNumber;
 use crate::correlate::{Binder, Found, Making, Missing, RuleSet};
-use crate::select::{Selection, busiest};
+use crate::select::Selection;
 use arena::Arena;
 use chain::{lasted, link};
-pub use error::PlanError;
+pub use error::{PlanError, some_of};
+use left_out::LeftOut;
 use numbers::{numbered, renumbered};
 use rewrite::Rewrites;
 use text::{is_safe, request_text};
+use window::Extent;
 
 /// The header that marks replayed traffic; recorders leave such traffic out.
 pub const MARKER: &str = "Highwater-Replay";
@@ -91,7 +95,10 @@ pub struct Plan {
     routes: Routes,
     span: Duration,
     share: Share,
+    recorded_span: Duration,
+    window_is_cut: bool,
     held_back: Vec<(HeldBack, u64)>,
+    left_out: Vec<(String, HeldBack)>,
     authorities: Vec<String>,
     links: Links,
     /// For each connection, what it is bound to: requests of one group are one thread's work.
@@ -174,6 +181,8 @@ pub struct Planner {
     named: RouteNames,
     /// By the second in which they arrived.
     held_back: BTreeMap<(u64, HeldBack), u64>,
+    left_out: LeftOut,
+    extent: Extent,
     authorities: std::collections::BTreeSet<String>,
     /// The newest of them, as it was written.
     last_host: Vec<u8>,
@@ -200,6 +209,8 @@ impl Planner {
             routes: Routes::new(),
             named: RouteNames::default(),
             held_back: BTreeMap::new(),
+            left_out: LeftOut::default(),
+            extent: Extent::default(),
             authorities: std::collections::BTreeSet::new(),
             last_host: Vec::new(),
             made: Vec::new(),
@@ -246,6 +257,7 @@ impl Planner {
             self.last_host.clear();
             self.last_host.extend_from_slice(host);
         }
+        self.extent.on(exchange.arrived.as_nanos());
         if !self.selection.covers(exchange.arrived) {
             return;
         }
@@ -268,6 +280,7 @@ impl Planner {
             Ok(text) => text,
             Err(reason) => {
                 *self.held_back.entry((exchange.arrived.second(), reason)).or_default() += 1;
+                self.left_out.on(&route.name, reason);
                 return;
             }
         };
@@ -328,10 +341,11 @@ impl Planner {
         // What only adding needs goes before the copies below are made.
         let numbers = (self.sessions.len(), self.connections.len());
         (self.sessions, self.connections) = (ByNumber::default(), ByNumber::default());
-        let window = self.window();
-        if let Some((begin, end)) = window {
-            self.requests.retain(|(request, _)| (begin..end).contains(&request.arrived));
-            let seconds = Offset::from_nanos(begin).second()..=Offset::from_nanos(end).second();
+        let window = self.extent.window(&self.selection, &self.requests);
+        if let Some(window) = window {
+            self.requests.retain(|(request, _)| (window.begin..window.end).contains(&request.arrived));
+            let second = |nanos| Offset::from_nanos(nanos).second();
+            let seconds = second(window.begin)..=second(window.end);
             self.held_back.retain(|(second, _), _| seconds.contains(second));
         }
         let mut held_back: BTreeMap<HeldBack, u64> = BTreeMap::new();
@@ -340,20 +354,22 @@ impl Planner {
         }
         let held_back: Vec<(HeldBack, u64)> = held_back.into_iter().collect();
         let (Some(&(first, _)), Some(&(last, _))) = (self.requests.first(), self.requests.last()) else {
-            return Err(if held_back.is_empty() {
-                PlanError::Empty
-            } else {
-                PlanError::AllHeldBack { held_back }
+            let Extent { first, last, .. } = self.extent;
+            let [first, last] = [first, last].map(Duration::from_nanos);
+            return Err(match (held_back.is_empty(), self.extent.is_empty()) {
+                (true, true) => PlanError::Empty,
+                (true, false) => PlanError::Outside { first, last },
+                _ => PlanError::AllHeldBack { held_back, routes: self.left_out.into_names() },
             });
         };
-        let begin = window.map_or(first.arrived, |(begin, _)| begin);
+        let begin = window.map_or(first.arrived, |window| window.begin);
         // n requests mark off n − 1 gaps: one mean gap more makes n in a span the recorded rate.
         let between = u128::from(last.arrived - first.arrived);
         let count = self.requests.len() as u128;
         let recorded = if between == 0 { 1_000_000_000 } else { between * count / (count - 1) };
         let recorded = match window {
-            Some((begin, end)) if end < u64::MAX => u128::from(end - begin),
-            _ => recorded + u128::from(first.arrived - begin),
+            Some(window) => u128::from(window.end - window.begin),
+            None => recorded,
         };
         let speed = self.selection.speed;
         let faster = |nanos: u64| if speed == 1.0 { nanos } else { (nanos as f64 / speed) as u64 };
@@ -384,28 +400,15 @@ impl Planner {
             routes: self.routes,
             span,
             share,
+            recorded_span: self.extent.length(),
+            window_is_cut: window.is_some_and(|window| window.is_cut),
             held_back,
+            left_out: self.left_out.finish(),
             authorities: self.authorities.into_iter().collect(),
             links,
             groups,
             factors,
         })
-    }
-
-    /// The stretch of the recording that is replayed, in nanoseconds; `None` for all of it.
-    fn window(&self) -> Option<(u64, u64)> {
-        if let Some(length) = self.selection.busiest {
-            let arrivals: Vec<u64> = self.requests.iter().map(|(request, _)| request.arrived).collect();
-            let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-            let begin = busiest(&arrivals, length);
-            return Some((begin, begin.saturating_add(length)));
-        }
-        let Selection { from, to, .. } = self.selection;
-        if from.is_none() && to.is_none() {
-            return None;
-        }
-        let first = self.requests.first().map_or(0, |(request, _)| request.arrived);
-        Some((from.map_or(first, Offset::as_nanos), to.unwrap_or(Offset::MAX).as_nanos()))
     }
 }
 
@@ -494,7 +497,8 @@ impl Plan {
         self.routes.names()
     }
 
-    /// The length of the recording: from its first to its last planned request, and one mean gap more.
+    /// The length of the recording: from its first to its last planned request, and one mean gap more; of a stretch
+    /// that was asked for, its own length, as far as the recording goes.
     pub const fn span(&self) -> Duration {
         self.span
     }

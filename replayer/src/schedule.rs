@@ -10,6 +10,10 @@
 //! of 2.5 is two whole copies and half of the sessions of a third (by their share of the requests), and the
 //! copies of a lower scale are among those of a higher.
 //!
+//! A session with bindings takes part as the scale is when it begins, and then as a whole: entered in the middle it
+//! would lack what its answers give. So a load of such sessions follows a ramp, or the end of a peak, by as much later as
+//! they last.
+//!
 //! Where sessions are too few or too long for that, single requests are taken instead of whole sessions.
 //!
 //! A route that is to be sent f times as often takes part as if the scale were f times as high: the copies
@@ -24,7 +28,7 @@
 use captures::{Offset, Stage};
 
 use crate::correlate::links::NONE;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedRequest};
 use crate::stages::scale_at;
 
 /// The largest shift of a copy, and the share of the span that bounds it too.
@@ -69,6 +73,10 @@ pub(crate) struct Schedule<'plan> {
     by_request: bool,
     /// The most times that any route is sent as often as it was recorded, and at least 1.
     most_factor: f64,
+    /// For each session with bindings, its first arrival; `None` of one without.
+    begins: Vec<Option<u64>>,
+    /// The longest of them.
+    longest: u64,
     /// For each session, where its share of the requests lies in `0..1`: the middle of its stretch.
     places: Vec<f64>,
 }
@@ -88,6 +96,7 @@ impl<'plan> Schedule<'plan> {
         let span = u64::try_from(plan.span().as_nanos()).unwrap_or(u64::MAX).max(1);
         let largest_shift = (span / MAX_SHIFT_SHARE).min(MAX_SHIFT_NANOS);
         let shifts = shifts(plan, span, largest_shift);
+        let (begins, longest) = begins(plan);
         let by_request = unit == Unit::Request;
         let most_factor = plan.factors.iter().copied().fold(1.0, f64::max);
         Self {
@@ -99,6 +108,8 @@ impl<'plan> Schedule<'plan> {
             shifts,
             by_request,
             most_factor,
+            begins,
+            longest,
             places: places(plan, seed),
         }
     }
@@ -116,30 +127,25 @@ impl<'plan> Schedule<'plan> {
         if copies == 0 || to <= from {
             return dues;
         }
-        let (span, shift) = (i128::from(self.span), i128::from(self.largest_shift));
         let (low, high) = (i128::from(from.as_nanos()), i128::from(to.as_nanos()));
-        for lap in (low - shift).div_euclid(span) - 1..=(high + shift).div_euclid(span) {
-            let begin = (low - lap * span - shift).clamp(0, span);
-            let end = (high - lap * span + shift).clamp(0, span);
-            let requests = &self.plan.requests;
-            let first = requests.partition_point(|request| i128::from(request.arrived) < begin);
-            let last = requests.partition_point(|request| i128::from(request.arrived) < end);
-            for (index, request) in requests.iter().enumerate().take(last).skip(first) {
+        for (lap, (first, last)) in self.laps(from, to) {
+            for (index, request) in self.plan.requests.iter().enumerate().take(last).skip(first) {
                 let factor = self.plan.factor(request);
                 for copy in 0..copies {
-                    let at = i128::from(request.arrived) + self.shift(copy, request.session) + lap * span;
+                    let at = i128::from(request.arrived) + self.shift(copy, request.session) + lap;
                     if at < low || at >= high {
                         continue;
                     }
                     let at = Offset::from_nanos(u64::try_from(at).unwrap_or(0));
                     let threshold = self.threshold(copy, request.session, index);
-                    if threshold < scale_at(&self.stages, at) * factor {
+                    if threshold < scale_at(&self.stages, self.entered(request, at)) * factor {
                         dues.push(Due {
                             at,
                             copy,
                             request: u32::try_from(index).unwrap_or(u32::MAX),
                             // Laps begin before 0: the tail of sessions that began before the run.
-                            lap: u32::try_from(lap + i128::from(FIRST_LAP)).unwrap_or(0),
+                            lap: u32::try_from(lap / i128::from(self.span) + i128::from(FIRST_LAP))
+                                .unwrap_or(0),
                         });
                     }
                 }
@@ -147,6 +153,56 @@ impl<'plan> Schedule<'plan> {
         }
         dues.sort_unstable();
         dues
+    }
+
+    /// The first moment from `from` on at which anything may be due. Before it nothing is, though not all that may be
+    /// due then need be.
+    pub(crate) fn quiet_until(&self, from: Offset) -> Offset {
+        // The first copy is not shifted.
+        let shift =
+            if self.copies(Offset::ZERO, self.end()) > 1 { i128::from(self.largest_shift) } else { 0 };
+        let (span, low) = (i128::from(self.span), i128::from(from.as_nanos()) - shift);
+        let (lap, place) = (low.div_euclid(span), low.rem_euclid(span));
+        let requests = &self.plan.requests;
+        let next = requests.partition_point(|request| i128::from(request.arrived) < place);
+        let arrived = |request: &PlannedRequest| i128::from(request.arrived);
+        let at = match (requests.get(next), requests.first()) {
+            (Some(request), _) => lap * span + arrived(request),
+            (None, Some(first)) => (lap + 1) * span + arrived(first),
+            (None, None) => return self.end(),
+        };
+        from.max(Offset::from_nanos(u64::try_from(at - shift).unwrap_or(0)))
+    }
+
+    /// The most that may be due in `from..to`: as many as [`Schedule::window`] looks at.
+    pub(crate) fn at_most(&self, from: Offset, to: Offset) -> u64 {
+        let requests: usize = self.laps(from, to).map(|(_, (first, last))| last - first).sum();
+        u64::from(self.copies(from, to)).saturating_mul(requests as u64)
+    }
+
+    /// The repetitions of the capture of which a part may be due in `from..to`: the moment at which each begins,
+    /// before the run or in it, and between which requests that part lies.
+    fn laps(&self, from: Offset, to: Offset) -> impl Iterator<Item = (i128, (usize, usize))> {
+        let (span, shift) = (i128::from(self.span), i128::from(self.largest_shift));
+        let (low, high) = (i128::from(from.as_nanos()), i128::from(to.as_nanos()));
+        let laps = (low - shift).div_euclid(span) - 1..=(high + shift).div_euclid(span);
+        laps.map(move |lap| {
+            let place = |moment: i128| {
+                let moment = (moment - lap * span).clamp(0, span);
+                self.plan.requests.partition_point(|request| i128::from(request.arrived) < moment)
+            };
+            (lap * span, (place(low - shift), place(high + shift)))
+        })
+    }
+
+    /// The moment whose scale decides whether `request`, due at `at`, takes part.
+    fn entered(&self, request: &PlannedRequest, at: Offset) -> Offset {
+        match self.begins[request.session as usize] {
+            Some(first) if !self.by_request => {
+                Offset::from_nanos(at.as_nanos().saturating_sub(request.arrived - first))
+            }
+            _ => at,
+        }
     }
 
     /// How many requests the whole run will plan, nearly: the area under the load curve times the recorded
@@ -175,6 +231,8 @@ impl<'plan> Schedule<'plan> {
 
     /// How many copies take part at some moment of `from..to`.
     fn copies(&self, from: Offset, to: Offset) -> u32 {
+        // Sessions that began earlier may go on.
+        let from = Offset::from_nanos(from.as_nanos().saturating_sub(self.longest));
         let highest = self
             .stages
             .iter()
@@ -211,6 +269,17 @@ impl<'plan> Schedule<'plan> {
         let place = self.places[session as usize] + f64::from(copy) * 0.618_033_988_749_894_9;
         f64::from(copy) + place.fract()
     }
+}
+
+/// When each session with bindings begins, and how long the longest of them lasts.
+fn begins(plan: &Plan) -> (Vec<Option<u64>>, u64) {
+    let mut begins = vec![None; plan.sessions() as usize];
+    let mut longest = 0;
+    for request in plan.requests.iter().filter(|request| request.links != NONE) {
+        let begin = *begins[request.session as usize].get_or_insert(request.arrived);
+        longest = longest.max(request.arrived - begin);
+    }
+    (begins, longest)
 }
 
 /// By how much each session may be moved.
@@ -386,6 +455,45 @@ mod tests {
             *per_session.entry((due.copy, plan.requests[due.request as usize].session)).or_default() += 1;
         }
         assert!(per_session.values().all(|&count| count == 5), "a session was torn");
+    }
+
+    #[test]
+    fn sessions_with_bindings_are_entered_at_their_first_request_and_go_on_to_their_last() {
+        // 40 sessions of five requests 200 ms apart, one every 240 ms; every second one with bindings.
+        let mut plan = plan_of((0..200).map(|id| exchange(id, (id / 5) * 240 + id % 5 * 200, id / 5)));
+        plan.requests.iter_mut().filter(|request| request.session % 2 == 0).for_each(|it| it.links = 0);
+        let stages = parse_stages("=4s:1x,1s:6x,=7s:6x,1s:1x,=9s:1x").unwrap();
+        let schedule = Schedule::new(&plan, stages, 7);
+        let dues = all(&schedule, Duration::from_millis(250));
+        assert_eq!(dues, schedule.window(Offset::ZERO, schedule.end()), "a cut into windows changes it");
+        let mut requests: BTreeMap<(u32, u32, u32), Vec<Due>> = BTreeMap::new();
+        for due in dues {
+            let session = plan.requests[due.request as usize].session;
+            requests.entry((due.copy, due.lap, session)).or_default().push(due);
+        }
+        let is_torn = |dues: &[Due]| dues.len() < 5 && dues[0].at.since_start() < Duration::from_secs(21);
+        let (bound, free): (Vec<_>, Vec<_>) =
+            requests.iter().partition(|((_, _, session), _)| session % 2 == 0);
+        assert!(bound.len() > 100 && !bound.iter().any(|(_, dues)| is_torn(dues)));
+        // The others follow the ramps at once.
+        assert!(free.iter().any(|(_, dues)| is_torn(dues)));
+    }
+
+    #[test]
+    fn nothing_is_due_before_a_quiet_stretch_ends() {
+        let plan = plan_of(
+            [0, 100, 90_000_000, 90_000_300].into_iter().zip(0..).map(|(at, id)| exchange(id, at, id)),
+        );
+        for scale in [1.0, 4.0] {
+            let schedule = Schedule::new(&plan, hold(scale, plan.span() * 2), 7);
+            let dues = schedule.window(Offset::ZERO, schedule.end());
+            for from in (0..180_000).step_by(977).map(Offset::from_secs) {
+                let until = schedule.quiet_until(from);
+                assert!(until >= from && !dues.iter().any(|due| due.at >= from && due.at < until));
+            }
+            // The shifts reach 30 s to either side.
+            assert!(schedule.quiet_until(Offset::from_secs(100)) >= Offset::from_secs(89_970));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`modeler::Search`] decides; what the loads together say, the modeler does.
 
 use std::fmt::Write as _;
+use std::io;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,10 +27,10 @@ use crate::complain::{Complaint, Exit, reason, say};
 ///
 /// Loads are doubled until one fails, then the gap is narrowed; both ends are tried again. The search ends when
 /// it is narrow enough, and by itself when the target falls over. Of a capture longer than a plateau its busiest
-/// stretch is replayed, unless another is named. Every plateau is a run in --out, and a model of them all is
+/// stretch is replayed, unless another is named. Every plateau is a run in a folder, and a model of them all is
 /// made there.
 ///
-/// Example: highwater capacity shop.capture --target http://staging --allow-unsafe --slo 'p95<500ms,errors<1%' --out shop-capacity
+/// Example: highwater capacity shop.capture --target http://staging --allow-unsafe --slo 'p95<500ms,errors<1%'
 #[derive(Debug, clap::Args)]
 pub(crate) struct CapacityArgs {
     #[command(flatten)]
@@ -39,9 +40,10 @@ pub(crate) struct CapacityArgs {
     /// What the service has promised, e.g. 'p95<500ms,errors<1%'
     #[arg(long, value_name = "SLO")]
     slo: String,
-    /// A folder that does not exist yet: for the plateaus' runs and the model
+    /// A folder that does not exist yet: for the plateaus' runs and the model [default: in the current folder, the
+    /// capture's name with the ending .capacity, or -2.capacity and so on when that exists]
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// The load to begin with
     #[arg(long, value_name = "Nx", default_value = "1x")]
     start: String,
@@ -75,19 +77,23 @@ pub(crate) fn run(args: &CapacityArgs, globals: &Globals) -> Result<(), Complain
     let plateau = length("--plateau", &args.plateau)?;
     let prepared = prepared(args, plateau, globals.seed)?;
     let mut search = search(args, &prepared.plan)?;
-    std::fs::create_dir(&args.out).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Complaint::new(
-            Exit::Usage,
-            args.out.display(),
-            "exists already",
-            "give another --out, or remove it first",
-        ),
-        _ => Complaint::cannot_write(&args.out, &error),
-    })?;
+    let out = folder(args)?;
+    let out = out.as_path();
+    if args.out.is_none() {
+        say!("the runs and the model go to {}", out.display());
+    }
     let digest = files::digest(&args.source.captures)?;
     let stop = stop_on_signals()?;
-    let trial =
-        Trial { args, globals, prepared: &prepared, objective: &objective, plateau, digest, stop: &stop };
+    let trial = Trial {
+        args,
+        out,
+        globals,
+        prepared: &prepared,
+        objective: &objective,
+        plateau,
+        digest,
+        stop: &stop,
+    };
     let mut plateaus: Vec<Plateau> = Vec::new();
     let end = loop {
         let scale = match search.next() {
@@ -102,7 +108,7 @@ pub(crate) fn run(args: &CapacityArgs, globals: &Globals) -> Result<(), Complain
         if stop.is_asked() {
             return Err(Complaint::new(
                 Exit::Gate,
-                args.out.display(),
+                out.display(),
                 format!("interrupted after {} loads; {}", plateaus.len(), found(&search, &prepared.plan)),
                 "the runs are there; `highwater model` reads them",
             ));
@@ -117,19 +123,51 @@ pub(crate) fn run(args: &CapacityArgs, globals: &Globals) -> Result<(), Complain
     if !globals.quiet {
         say!("{}", said(&search, end, &prepared.plan, &objective));
     }
-    hand_over(args, globals, &plateaus);
-    files::to_stdout(|out| {
-        if args.json { writeln!(out, "{shown}") } else { writeln!(out, "{}", found(&search, &prepared.plan)) }
+    hand_over(args, out, globals, &plateaus);
+    files::to_stdout(|to| {
+        if args.json { writeln!(to, "{shown}") } else { writeln!(to, "{}", found(&search, &prepared.plan)) }
     })?;
     match end {
         SearchEnd::NeverPassed => Err(Complaint::new(
             Exit::Gate,
-            args.out.display(),
+            out.display(),
             format!("no load met {}", args.slo),
             "see why in the runs, or promise less",
         )),
         _ => Ok(()),
     }
+}
+
+/// Makes the folder of the runs, which must be new.
+fn folder(args: &CapacityArgs) -> Result<PathBuf, Complaint> {
+    /// So many names are tried when none is given.
+    const MOST_NAMES: u32 = 1_000;
+    let make = |path: &Path| match std::fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Complaint::cannot_write(path, &error)),
+    };
+    let taken = |path: &Path| {
+        Complaint::new(
+            Exit::Usage,
+            path.display(),
+            "exists already",
+            "give another --out, or remove it first",
+        )
+    };
+    if let Some(out) = &args.out {
+        return if make(out)? { Ok(out.clone()) } else { Err(taken(out)) };
+    }
+    let first = args.source.captures.first().and_then(|path| path.file_stem());
+    let stem = first.map_or_else(|| "found".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    for number in 1..=MOST_NAMES {
+        let more = if number == 1 { String::new() } else { format!("-{number}") };
+        let path = PathBuf::from(format!("{stem}{more}.capacity"));
+        if make(&path)? {
+            return Ok(path);
+        }
+    }
+    Err(taken(Path::new(&format!("{stem}.capacity"))))
 }
 
 /// The capture, its busiest stretch if it is longer than a plateau and none was named.
@@ -166,12 +204,22 @@ fn search(args: &CapacityArgs, plan: &Plan) -> Result<Search, Complaint> {
             "write e.g. 4%",
         )
     })?;
-    Ok(Search::new(level("--start", &args.start)?, level("--most", &args.most)?, resolution / 100.0))
+    let (start, most) = (level("--start", &args.start)?, level("--most", &args.most)?);
+    if start > most {
+        return Err(Complaint::new(
+            Exit::Usage,
+            format!("--start {} --most {}", args.start, args.most),
+            "the search would begin above the highest load that it may try",
+            "lower --start or raise --most",
+        ));
+    }
+    Ok(Search::new(start, most, resolution / 100.0))
 }
 
 /// What every plateau has in common.
 struct Trial<'a> {
     args: &'a CapacityArgs,
+    out: &'a Path,
     globals: &'a Globals,
     prepared: &'a Prepared,
     objective: &'a Objective,
@@ -190,7 +238,7 @@ impl Trial<'_> {
         for again in 0..MOST_INVALID {
             let name =
                 if again == 0 { format!("{number:02}.run") } else { format!("{number:02}-{again}.run") };
-            let path = self.args.out.join(name);
+            let path = self.out.join(name);
             self.replay(scale, &path)?;
             let run = files::read_run(&path)?;
             let end = run.end.clone().unwrap_or_default();
@@ -205,7 +253,7 @@ impl Trial<'_> {
         }
         Err(Complaint::new(
             Exit::Invalid,
-            self.args.out.display(),
+            self.out.display(),
             format!("at {scale:.3}x the generator was the bottleneck: {}", last.unwrap_or_default()),
             "give the generator more CPU (--threads, another machine): the target was not at its limit yet",
         ))
@@ -319,8 +367,8 @@ fn line(plateau: &Plateau) -> String {
 }
 
 /// A model of all plateaus, by a process of its own: its words are not ours. The limit stands without it.
-fn hand_over(args: &CapacityArgs, globals: &Globals, plateaus: &[Plateau]) {
-    let model = args.out.join("model");
+fn hand_over(args: &CapacityArgs, out: &Path, globals: &Globals, plateaus: &[Plateau]) {
+    let model = out.join("model");
     let made = std::env::current_exe().and_then(|program| {
         std::process::Command::new(program)
             .args(["model", "--quiet", "--seed", &globals.seed.to_string(), "--slo", &args.slo, "--out"])

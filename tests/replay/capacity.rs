@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::even;
-use crate::support::{json, run, stderr, write_capture};
+use crate::support::{highwater, json, run, stderr, write_capture};
 
 /// A server that `decides` each request by its number since it was last asked whether it is there (which is how
 /// each load begins): the status of the answer, or `None` for a server that is gone for good. It counts and knows
@@ -109,4 +109,26 @@ fn the_search_ends_by_itself_when_the_target_falls_over() {
     let found = json(&output, 0);
     assert_eq!((&found["ended"], &found["passed_scale"]), (&"fell_over".into(), &2.0.into()), "{found}");
     assert_eq!(found["failed_scale"], 4.0, "{found}");
+}
+
+#[test]
+fn without_a_folder_the_runs_go_to_one_named_after_the_capture() {
+    let address = server(|_| Some(503));
+    let folder = tempfile::tempdir().unwrap();
+    write_capture(&folder.path().join("shop.capture"), &even(20, 1));
+    std::fs::create_dir(folder.path().join("shop.capacity")).unwrap();
+    let target = format!("http://{address}");
+    let search = |more: &[&str]| {
+        let args = ["capacity", "shop.capture", "--target", &target, "--slo", "errors<1%", "--plateau", "1s"];
+        highwater().current_dir(folder.path()).args([&args[..], more].concat()).output().unwrap()
+    };
+    // Whatever the verdict: the first name is taken.
+    let output = search(&["--most", "1x"]);
+    assert!(stderr(&output).contains("the runs and the model go to shop-2.capacity"), "{}", stderr(&output));
+    assert!(folder.path().join("shop-2.capacity/01.run").exists() || output.status.code() == Some(5));
+    // A search that could only begin beyond its end does not begin.
+    let output = search(&["--start", "5x", "--most", "2x"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--start 5x --most 2x"), "{}", stderr(&output));
+    assert!(!folder.path().join("shop-3.capacity").exists());
 }

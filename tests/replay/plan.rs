@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::even;
-use crate::support::{PoolServer, Recorded, json, replayed, run, stderr, write_capture};
+use crate::support::{PoolServer, Recorded, json, replayed, run, stderr, write_capture, write_capture_of};
 
 /// 20 requests a second for 10 s, on one connection each; every fourth a checkout; in the fifth second 40.
 fn shop() -> Vec<Recorded> {
@@ -51,6 +51,18 @@ fn the_plan_is_what_the_flags_say() {
     let busiest = planned(&["--busiest", "1s"]);
     assert_eq!((&busiest["planned"], &busiest["span_seconds"]), (&40.into(), &1.0.into()));
     assert_eq!(planned(&["--from", "1s", "--to", "3s"])["planned"], 40);
+    // A window ends where the capture ends: what comes after it is no silence.
+    for (flags, requests, seconds) in [
+        (&["--busiest", "5m"][..], 220, 10.0),
+        (&["--to", "10m"], 220, 10.0),
+        (&["--from", "9s", "--to", "10m"], 20, 1.0),
+    ] {
+        let plan = planned(flags);
+        assert_eq!(plan["planned"], requests, "{flags:?}");
+        assert!((plan["span_seconds"].as_f64().unwrap() - seconds).abs() < 0.1, "{flags:?}: {plan}");
+    }
+    let rate = planned(&["--busiest", "5m", "--rate", "220rps"]);
+    assert!((rate["planned"].as_f64().unwrap() / 2_200.0 - 1.0).abs() < 0.05, "{rate}");
     let at = planned(&["--exclude-route", "/checkout"]);
     assert_eq!((&at["planned"], &at["held_back"]["route"]), (&165.into(), &55.into()));
     assert_eq!(planned(&["--route", "/product/*"])["planned"], 165);
@@ -94,7 +106,10 @@ fn a_dry_run_writes_the_plan_and_its_chart_and_sends_nothing() {
 fn what_makes_no_plan_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let capture = folder.path().join("c.capture");
-    write_capture(&capture, &shop());
+    let mut requests = shop();
+    requests[7].method = "POST";
+    requests[7].target = "/pay".to_owned();
+    write_capture(&capture, &requests);
     for (flags, place) in [
         (&["--mix", "/nowhere=2x"][..], "--mix /nowhere=2x"),
         (&["--mix", "/checkout"], "--mix /checkout"),
@@ -106,6 +121,18 @@ fn what_makes_no_plan_is_named() {
         (&["--rewrite-path", "/a"], "--rewrite-path /a"),
         (&["--threshold", "fast"], "--threshold fast"),
         (&["--breaker", "sometimes"], "--breaker sometimes"),
+        // What frames a request is the replay's own, and a request has one Host.
+        (&["--header", "Content-Length: 3"], "--header Content-Length: 3: is set for each request"),
+        (&["--header", "Transfer-Encoding: chunked"], "--header Transfer-Encoding: chunked: is set"),
+        (&["--header", "Connection: close"], "leave it out"),
+        (&["--header", "Host: foo"], "write --host NAME instead"),
+        // What fits nothing is told beside what there is.
+        (&["--from", "100s"], "the capture goes from 0.0 s to 9.9 s"),
+        (&["--from", "100s", "--to", "200s"], "the capture goes from 0.0 s to 9.9 s"),
+        (&["--route", "GET /nope"], "its routes are GET /checkout, GET /product/{}"),
+        (&["--mix", "POST /pay=3x"], "fits POST /pay only, which is held back; --allow-unsafe also"),
+        (&["--mix", "/checkout=3x", "--mix", "GET /checkout=5x"], "--mix GET /checkout=5x: changes nothing"),
+        (&["--rate", "30000/min"], "\"30000/min\" is not a scale"),
     ] {
         let args = ["replay", capture.to_str().unwrap(), "--target", "http://127.0.0.1:9", "--dry-run"];
         let typed: Vec<String> = flags.chunks(2).map(|pair| format!("{}={}", pair[0], pair[1])).collect();
@@ -114,6 +141,35 @@ fn what_makes_no_plan_is_named() {
         assert_eq!(output.status.code(), Some(2), "{flags:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(place), "{flags:?}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn a_plan_of_years_is_shown_in_a_bounded_number_of_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("c.capture");
+    let mut requests = even(5, 2);
+    requests.last_mut().unwrap().arrived = Duration::from_secs(4 * 365 * 86_400);
+    write_capture(&capture, &requests);
+    let args = ["replay", capture.to_str().unwrap(), "--target", "http://127.0.0.1:9", "--dry-run", "--json"];
+    let plan = json(&run(&args), 0);
+    let (curve, step) = (plan["curve"].as_array().unwrap(), plan["curve_step_seconds"].as_u64().unwrap());
+    assert!(curve.len() <= 100_000 && step > 1_000, "{} steps of {step} s", curve.len());
+    assert_eq!(curve.iter().map(|each| each["planned"].as_u64().unwrap()).sum::<u64>(), 10);
+    assert_eq!((&plan["planned"], &plan["peak_per_second"]), (&10.into(), &5.into()));
+    assert_eq!(curve.last().unwrap()["second"].as_u64().unwrap(), (curve.len() as u64 - 1) * step);
+}
+
+#[test]
+fn the_origin_in_brackets_can_be_named_as_safe() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("c.capture");
+    write_capture_of(&capture, &even(5, 1), "[::1]:9");
+    let args = ["replay", capture.to_str().unwrap(), "--target", "http://[::1]:9", "--dry-run"];
+    let refused = run(&args);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("--origin-is-safe [::1]:9 if"), "{}", stderr(&refused));
+    let output = run(&[&args[..], &["--origin-is-safe", "[::1]:9"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]

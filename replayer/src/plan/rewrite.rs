@@ -41,6 +41,10 @@ pub enum RewriteError {
     Form,
     /// The name or the value cannot stand in a request.
     Characters,
+    /// The field says where requests end or how connections go on, which the replay itself decides.
+    Framing,
+    /// The field is `Host`.
+    Host,
 }
 
 impl fmt::Display for RewriteError {
@@ -48,6 +52,8 @@ impl fmt::Display for RewriteError {
         match self {
             Self::Form => write!(f, "is no name and value"),
             Self::Characters => write!(f, "holds characters that cannot stand there"),
+            Self::Framing => write!(f, "is set for each request by the replay itself"),
+            Self::Host => write!(f, "is a field of which a request has one, and one only"),
         }
     }
 }
@@ -60,6 +66,8 @@ impl RewriteError {
             Self::Characters => {
                 "leave out control characters, line breaks and, outside values of fields, spaces"
             }
+            Self::Framing => "leave it out",
+            Self::Host => "write --host NAME instead",
         }
     }
 }
@@ -69,11 +77,19 @@ impl std::error::Error for RewriteError {}
 /// Reads `Name: value`.
 ///
 /// # Errors
-/// When it is no field.
+/// When it is no field, or one that the replay sets itself.
 pub fn parse_field(text: &str) -> Result<(String, String), RewriteError> {
     let (name, value) = text.split_once(':').ok_or(RewriteError::Form)?;
     if name.is_empty() || !name.bytes().all(super::text::is_token) {
         return Err(RewriteError::Characters);
+    }
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    if is("host") {
+        return Err(RewriteError::Host);
+    }
+    // Credentials of a proxy are dropped as those of the recorded one; another may want its own.
+    if !is("proxy-authorization") && super::text::DROPPED.into_iter().any(is) {
+        return Err(RewriteError::Framing);
     }
     Ok((name.to_owned(), field_value(value)?))
 }
@@ -189,6 +205,17 @@ mod tests {
         for wrong in ["X-A", "X A: b", ": b", "X-A: b\r\nEvil: c", "X-A: \0"] {
             assert!(parse_field(wrong).is_err(), "{wrong:?}");
         }
+        for framing in
+            ["Content-Length: 3", "transfer-encoding: chunked", "Expect: 100-continue", "TE: trailers"]
+        {
+            assert_eq!(parse_field(framing), Err(RewriteError::Framing), "{framing}");
+        }
+        for framing in
+            ["Connection: close", "KEEP-ALIVE: 5", "Upgrade: h2c", "Trailer: X", "Highwater-Replay: 0"]
+        {
+            assert_eq!(parse_field(framing), Err(RewriteError::Framing), "{framing}");
+        }
+        assert_eq!(parse_field("hOST: foo"), Err(RewriteError::Host));
         for wrong in ["/a", "=b", "a=b c", "a=b\r\n", "a=b#c"] {
             assert!(parse_pair(wrong).is_err(), "{wrong:?}");
         }

@@ -225,6 +225,42 @@ fn a_stretch_of_the_recording_is_replayed_with_its_own_span_and_rate() {
 }
 
 #[test]
+fn a_window_ends_where_the_recording_ends() {
+    // 10 a second for 10 s, the last one at 9.9 s.
+    let of = |selection| {
+        let mut planner = Planner::new(rewriting(), selection);
+        (0..100).for_each(|id| planner.add(&exchange(id, 500 + id * 100, id)));
+        planner.finish(Share::ALL)
+    };
+    let secs = |seconds| Some(Offset::from_secs(seconds));
+    let busiest = |seconds| Selection { busiest: Some(Duration::from_secs(seconds)), ..Selection::ALL };
+    let between = |from, to| Selection { from, to, ..Selection::ALL };
+    for (selection, requests, seconds, is_cut) in [
+        (busiest(300), 100, 10.0, true),
+        (busiest(10), 100, 10.0, false),
+        (busiest(4), 40, 4.0, false),
+        (between(None, secs(600)), 100, 10.0, true),
+        (between(secs(0), secs(9)), 85, 8.5, false),
+        (between(secs(9), secs(600)), 15, 1.5, true),
+        (between(secs(9), None), 15, 1.5, false),
+    ] {
+        let shown = format!("{selection:?}");
+        let plan = of(selection).unwrap();
+        assert_eq!((plan.len(), plan.span().as_secs_f64()), (requests, seconds), "{shown}");
+        assert_eq!(plan.window_is_cut(), is_cut, "{shown}");
+        assert!((plan.rate().as_per_second() - 10.0).abs() < 1e-9, "{shown}");
+        assert_eq!(plan.recorded_span(), Duration::from_secs(10));
+    }
+    let outside = of(between(secs(100), None)).unwrap_err();
+    let ends = [500, 10_400].map(Duration::from_millis);
+    assert_eq!(outside, PlanError::Outside { first: ends[0], last: ends[1] });
+    assert!(outside.is_selection());
+    let nowhere = of(Selection { include: vec![crate::RoutePattern::new("/nope")], ..Selection::ALL });
+    assert!(nowhere.as_ref().unwrap_err().is_selection());
+    assert!(nowhere.unwrap_err().mend().contains("GET /{}"));
+}
+
+#[test]
 fn routes_that_are_left_out_are_counted_as_held_back() {
     let exchanges = (0..10).map(|id| {
         let mut exchange = exchange(id, id * 100, id);

@@ -13,7 +13,7 @@ pub(super) fn is_safe(method: &[u8]) -> bool {
 }
 
 /// Fields that concern one connection only, or that are set anew.
-const DROPPED: [&str; 12] = [
+pub(super) const DROPPED: [&str; 12] = [
     "connection",
     "keep-alive",
     "proxy-connection",

@@ -51,7 +51,7 @@ pub(crate) struct ReplayArgs {
     /// It asks for no password: give it a loopback address, or one that only your scraper reaches.
     #[arg(long, value_name = "IP:PORT")]
     pub(super) metrics: Option<std::net::SocketAddr>,
-    /// Show the plan and send nothing
+    /// Show the plan and send nothing; its curve by seconds, or by what makes 100 000 steps of it when it is longer
     #[arg(long)]
     pub(super) dry_run: bool,
     /// One JSON object on stdout at the end
@@ -105,10 +105,10 @@ pub(crate) struct SourceArgs {
     /// Only what arrived from then on: a time since the recording began (90s, 2h) or a timestamp
     #[arg(long, value_name = "WHEN", conflicts_with = "busiest")]
     pub(crate) from: Option<String>,
-    /// Only what arrived before then
+    /// Only what arrived before then; a window ends where the capture ends
     #[arg(long, value_name = "WHEN", conflicts_with = "busiest")]
     pub(crate) to: Option<String>,
-    /// Only the busiest stretch of this length
+    /// Only the busiest stretch of this length; all of a capture that is shorter
     #[arg(long, value_name = "TIME")]
     pub(crate) busiest: Option<String>,
     /// Only these routes: 'GET /product/{}', '/api/*' (any method)
@@ -117,7 +117,8 @@ pub(crate) struct SourceArgs {
     /// None of these routes
     #[arg(long, value_name = "ROUTE")]
     pub(crate) exclude_route: Vec<String>,
-    /// Send a route more or less often than it was recorded: 'POST /checkout=3x'
+    /// Send a route more or less often than it was recorded: 'POST /checkout=3x'; of several, the first that fits a
+    /// route counts
     #[arg(long, value_name = "ROUTE=Nx")]
     pub(crate) mix: Vec<String>,
     /// How many times as fast recorded time passes; above 1 every user is faster (--scale takes more users)
@@ -126,7 +127,8 @@ pub(crate) struct SourceArgs {
     /// The Host field: target, recorded, or a name
     #[arg(long, value_name = "HOST", default_value = "target")]
     pub(crate) host: String,
-    /// Set a field of every request: 'X-Test: 1'
+    /// Set a field of every request: 'X-Test: 1'; not Host (--host) nor what frames requests (Content-Length,
+    /// Transfer-Encoding, Connection …)
     #[arg(long, value_name = "FIELD")]
     pub(crate) header: Vec<String>,
     /// Leave a field out of every request
@@ -238,10 +240,13 @@ pub(super) struct LoadArgs {
     /// The load as a mean rate, with the capture's mix and curve: 500rps
     #[arg(long, value_name = "RATE", conflicts_with_all = ["stages", "users", "profile"])]
     pub(super) rate: Option<String>,
-    /// The load as a mean number of users at a time
+    /// The load as a mean number of users at a time, which is by Little's law the lengths of all sessions added up, over
+    /// the capture's span; a session lasts until one mean pause after its last request
     #[arg(long, value_name = "N", conflicts_with_all = ["stages", "profile"])]
     pub(super) users: Option<String>,
-    /// The load over time: '=10s:4x' holds a level, '10s:4x' ramps to it; levels may be 500rps or 200users too
+    /// The load over time: '=10s:4x' holds a level, '10s:4x' ramps to it; levels may be 500rps or 200users too.
+    /// Sessions with bound values begin as it says and then go on to their end, so that none lacks what its first
+    /// answers give
     #[arg(long, value_name = "STAGES", conflicts_with = "profile")]
     pub(super) stages: Option<String>,
     /// The load over time by name; --scale sets its peak, --duration its length

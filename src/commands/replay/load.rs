@@ -21,7 +21,11 @@ pub(super) fn stages(args: &LoadArgs, plan: &Plan) -> Result<Vec<Stage>, Complai
     let duration = args.duration.as_deref().map(|text| length("--duration", text)).transpose()?;
     let of = |flag: &str, text: &str, unit: &str| {
         let level = if text.ends_with(unit) { text.to_owned() } else { format!("{text}{unit}") };
-        levels.scale(&level).map_err(|error| wrong(flag, text, &error))
+        levels.scale(&level).map_err(|error| match error {
+            // As it was typed, without the unit that was put behind it.
+            StagesError::Scale { .. } => wrong(flag, text, &StagesError::Scale { text: text.to_owned() }),
+            error => wrong(flag, text, &error),
+        })
     };
     let scale = match (&args.scale, &args.rate, &args.users) {
         (Some(text), ..) => {

@@ -69,6 +69,8 @@ fn shown(plan: &Plan, unit: Unit, stages: &[Stage], preview: Option<&Preview>) -
         "routes": plan.routes(),
         "planned": preview.map(Preview::total),
         "planned_connections": preview.map(|preview| preview.connections.iter().sum::<u64>()),
+        "peak_per_second": preview.map(|preview| preview.peak_per_second),
+        "curve_step_seconds": preview.map(|preview| preview.step.as_secs()),
         "peak_per_100_ms": preview.map(|preview| preview.peak_per_100_ms),
         "beside_the_capture": preview.map(|preview| likeness(&preview.likeness)),
         "mix": preview.map(|preview| plan.routes().iter().zip(&preview.routes).map(|(route, count)| json!({
@@ -76,8 +78,8 @@ fn shown(plan: &Plan, unit: Unit, stages: &[Stage], preview: Option<&Preview>) -
             "requests": count,
             "share": *count as f64 / preview.total().max(1) as f64,
         })).collect::<Vec<_>>()),
-        "curve": preview.map(|preview| preview.seconds.iter().zip(&preview.connections).enumerate().map(|(second, (planned, opened))| json!({
-            "second": second,
+        "curve": preview.map(|preview| preview.steps.iter().zip(&preview.connections).enumerate().map(|(at, (planned, opened))| json!({
+            "second": at as u64 * preview.step.as_secs(),
             "planned": planned,
             "connections": opened,
         })).collect::<Vec<_>>()),
@@ -150,9 +152,16 @@ fn as_text(plan: &Plan, stages: &[Stage], preview: Option<&Preview>) -> String {
         "{} requests on {} connections, at most {} in a second and {} in 100 ms",
         preview.total(),
         preview.connections.iter().sum::<u64>(),
-        preview.seconds.iter().max().unwrap_or(&0),
+        preview.peak_per_second,
         preview.peak_per_100_ms
     );
+    if preview.step.as_secs() > 1 {
+        let _ = writeln!(
+            text,
+            "the curve is by {} s: a plan is shown in 100 000 steps at most",
+            preview.step.as_secs()
+        );
+    }
     text.push_str(&likeness_text(&preview.likeness));
     let mut mix: Vec<(&String, &u64)> = plan.routes().iter().zip(&preview.routes).collect();
     mix.sort_by_key(|&(route, count)| (std::cmp::Reverse(*count), route));
@@ -164,19 +173,22 @@ fn as_text(plan: &Plan, stages: &[Stage], preview: Option<&Preview>) -> String {
 }
 
 fn chart_of(plan: &Plan, stages: &[Stage], preview: &Preview) -> Timeline {
-    let step = preview.seconds.len().div_ceil(MOST_PLACES).max(1);
+    let step = preview.steps.len().div_ceil(MOST_PLACES).max(1);
+    let length = preview.step.as_secs_f64();
     let line = |name: &str, counts: &[u64]| PanelLine {
         name: name.to_owned(),
         values: counts
             .chunks(step)
             .enumerate()
-            .map(|(at, part)| ((at * step) as f64, part.iter().sum::<u64>() as f64 / part.len() as f64))
+            .map(|(at, part)| {
+                ((at * step) as f64 * length, part.iter().sum::<u64>() as f64 / (part.len() as f64 * length))
+            })
             .collect(),
         planned: false,
     };
     let panel =
         |name: &str, line: PanelLine| Panel { name: name.to_owned(), lines: vec![line], ..Panel::default() };
-    let most = preview.seconds.iter().max().copied().unwrap_or(0);
+    let most = preview.peak_per_second;
     Timeline {
         caption: Caption {
             name: "plan".to_owned(),
@@ -189,7 +201,7 @@ fn chart_of(plan: &Plan, stages: &[Stage], preview: &Preview) -> Timeline {
             ),
         },
         panels: vec![
-            panel("requests per second", line("planned", &preview.seconds)),
+            panel("requests per second", line("planned", &preview.steps)),
             panel("connections begun per second", line("begun", &preview.connections)),
         ],
         stages: stages

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use captures::{CaptureHeader, Offset, Rate};
 use replayer::{
-    Addresses, HostField, ObserveSource, Observer, Plan, Planner, Rewrites, Rewriting, RoutePattern,
-    Selection, Share, Target, Tls, TlsError, TlsFiles, Wire,
+    Addresses, HeldBack, HostField, ObserveSource, Observer, Plan, Planner, Rewrites, Rewriting,
+    RoutePattern, Selection, Share, Target, Tls, TlsError, TlsFiles, Wire, some_of,
 };
 
 use super::args::{HttpArg, SendingArgs, SourceArgs};
@@ -139,21 +139,51 @@ fn load(
         let what = format!("claims to hold a share of {} of the sessions", share.sampling_ratio);
         return Err(Complaint::new(Exit::Input, named(), what, "record again"));
     }
-    let plan =
-        planner.finish(share).map_err(|error| Complaint::new(Exit::Input, named(), &error, error.mend()))?;
-    for text in &args.mix {
-        let (pattern, _) = mix(text)?;
-        if !plan.routes().iter().any(|route| pattern.matches(route)) {
-            let mend = format!("the routes are: {}", plan.routes().join(", "));
-            return Err(Complaint::new(
-                Exit::Usage,
-                format!("--mix {text}"),
-                "no route fits",
-                files::plain(&mend),
-            ));
+    let plan = planner.finish(share).map_err(|error| {
+        let exit = if error.is_selection() { Exit::Usage } else { Exit::Input };
+        Complaint::new(exit, named(), &error, files::plain(&error.mend()))
+    })?;
+    if plan.window_is_cut() {
+        let asked = match (&args.busiest, &args.to) {
+            (Some(text), _) => format!("--busiest {text}"),
+            (None, text) => format!("--to {}", text.as_deref().unwrap_or_default()),
+        };
+        let (all, taken) = (plan.recorded_span().as_secs_f64(), plan.span().as_secs_f64());
+        say!("{asked}: the capture has {all:.1} s only; {taken:.1} s are replayed");
+    }
+    fits(&args.mix, &plan)?;
+    Ok((header, plan))
+}
+
+/// Whether each change of the mix changes something.
+fn fits(texts: &[String], plan: &Plan) -> Result<(), Complaint> {
+    let patterns = texts.iter().map(|text| Ok(mix(text)?.0)).collect::<Result<Vec<_>, Complaint>>()?;
+    for (at, (text, pattern)) in texts.iter().zip(&patterns).enumerate() {
+        let wrong = |what: &str, mend: &str| {
+            let (what, mend) = (files::plain(what), files::plain(mend));
+            Err(Complaint::new(Exit::Usage, format!("--mix {text}"), what, mend))
+        };
+        let mut routes = plan.routes().iter().filter(|route| pattern.matches(route)).peekable();
+        if routes.peek().is_none() {
+            let left_out = plan.left_out().iter().find(|(route, _)| pattern.matches(route));
+            return match left_out {
+                None => wrong("no route fits", &format!("the routes are: {}", some_of(plan.routes()))),
+                Some((route, HeldBack::UnsafeMethod)) => wrong(
+                    &format!("fits {route} only, which is held back"),
+                    "--allow-unsafe also sends methods that may change something at the target",
+                ),
+                Some((route, reason)) => wrong(
+                    &format!("fits {route} only, which is held back ({})", reason.as_str()),
+                    &format!("the routes that are sent are: {}", some_of(plan.routes())),
+                ),
+            };
+        }
+        // The first that fits a route counts.
+        if routes.all(|route| patterns[..at].iter().any(|earlier| earlier.matches(route))) {
+            return wrong("changes nothing: an earlier --mix has all its routes", "keep one of them");
         }
     }
-    Ok((header, plan))
+    Ok(())
 }
 
 fn selection(args: &SourceArgs, header: &CaptureHeader) -> Result<Selection, Complaint> {

@@ -79,7 +79,12 @@ impl Targets {
             })?;
             if let Some(conflict) = self.conflict(target, &found) {
                 let what = format!("refused, it is the recorded origin ({conflict})");
-                let (host, port) = (&target.host, target.port);
+                let port = target.port;
+                let host = if target.host.contains(':') {
+                    format!("[{}]", target.host)
+                } else {
+                    target.host.clone()
+                };
                 let mend = format!(
                     "give a staging target, or --origin-is-safe {host}:{port} if nobody else uses it"
                 );

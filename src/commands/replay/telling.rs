@@ -85,23 +85,26 @@ impl Live {
         self.shown_at = Some(progress.elapsed);
         let elapsed = progress.elapsed.as_secs_f64();
         let stage = self.stages.iter().take_while(|stage| stage.end.as_secs_f64() <= elapsed).count() + 1;
-        let line = format!(
-            "{elapsed:>4.0} s, {:.0} s to go  stage {}/{}  {:>7.4}x  planned {:>7.1}/s  done {:>7.1}/s  in flight {:>6.1}  p50 {:>7.1} ms  p99 {:>7.1} ms  errors {}",
-            (progress.total.as_secs_f64() - elapsed).max(0.0),
-            stage.min(self.stages.len()),
-            self.stages.len(),
-            progress.scale,
-            progress.planned.as_per_second(),
-            progress.completed.as_per_second(),
-            progress.in_flight,
-            millis(progress.response.quantile(0.5)),
-            millis(progress.response.quantile(0.99)),
-            progress.errors,
-        );
+        let fields = [
+            // Of each field, how soon it goes where there is no room for all.
+            (
+                0,
+                format!("{elapsed:>4.0} s, {:.0} s to go", (progress.total.as_secs_f64() - elapsed).max(0.0)),
+            ),
+            (7, format!("stage {}/{}", stage.min(self.stages.len()), self.stages.len())),
+            (3, format!("{:>7.4}x", progress.scale)),
+            (5, format!("planned {:>7.1}/s", progress.planned.as_per_second())),
+            (2, format!("done {:>7.1}/s", progress.completed.as_per_second())),
+            (6, format!("in flight {:>6.1}", progress.in_flight)),
+            (4, format!("p50 {:>7.1} ms", millis(progress.response.quantile(0.5)))),
+            (1, format!("p99 {:>7.1} ms", millis(progress.response.quantile(0.99)))),
+            (0, format!("errors {}", progress.errors)),
+            (8, if self.in_place { sparkline(&self.recent) } else { String::new() }),
+        ];
         if self.in_place {
-            let _ = write!(io::stderr(), "\r\x1b[K{line}  {}", sparkline(&self.recent));
+            let _ = write!(io::stderr(), "\r\x1b[K{}", fitted(&fields, width()));
         } else {
-            say!("{line}");
+            say!("{}", fitted(&fields, usize::MAX));
         }
     }
 
@@ -110,6 +113,25 @@ impl Live {
             say!("");
         }
     }
+}
+
+/// The width of the terminal, less the last column: what is written there moves some of them on.
+fn width() -> usize {
+    /// Where it cannot be told.
+    const USUAL: u16 = 80;
+    let told = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
+    usize::from(if told == 0 { USUAL } else { told }).saturating_sub(1)
+}
+
+/// The fields on one line of so many columns: those with the highest numbers go first where there is no room.
+fn fitted(fields: &[(u8, String)], width: usize) -> String {
+    let highest = fields.iter().map(|(number, _)| *number).max().unwrap_or(0);
+    let line = |most: u8| {
+        let kept = fields.iter().filter(|(number, text)| *number <= most && !text.is_empty());
+        kept.map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("  ")
+    };
+    let mut fitting = (0..=highest).rev().map(line).filter(|line| line.chars().count() <= width);
+    fitting.next().unwrap_or_else(|| line(0).chars().take(width).collect())
 }
 
 /// A column for each value, the highest of them all of full height.
@@ -316,6 +338,22 @@ fn quantiles(histogram: &Histogram) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_keeps_what_matters_most_within_the_width() {
+        let fields = [(0, "12 s".to_owned()), (2, "stage 1/2".to_owned()), (1, "p99 7 ms".to_owned())];
+        for (width, expected) in [
+            (80, "12 s  stage 1/2  p99 7 ms"),
+            (25, "12 s  stage 1/2  p99 7 ms"),
+            (24, "12 s  p99 7 ms"),
+            (13, "12 s"),
+            (3, "12 "),
+            (0, ""),
+        ] {
+            assert_eq!(fitted(&fields, width), expected, "at {width}");
+        }
+        assert_eq!(fitted(&[(0, "▁▅█".to_owned())], 3), "▁▅█");
+    }
 
     #[test]
     fn a_sparkline_has_a_column_for_each_value_and_its_highest_is_full() {
