@@ -563,22 +563,6 @@ impl<'run> Worker<'run> {
         self.waiting == 0 && self.meter.in_flight() == 0
     }
 
-    /// Books what still waits as never sent, and what is in flight as cut off.
-    fn abandon(&mut self) {
-        let now = self.clock.now();
-        for index in 0..u32::try_from(self.lanes.len()).unwrap_or(u32::MAX) {
-            if let Some(lane) = &mut self.lanes[index as usize].lane {
-                let waiting: Vec<Due> = std::iter::from_fn(|| lane.waiting.pop_front()).collect();
-                self.waiting -= waiting.len();
-                for due in waiting {
-                    let request = &self.plan.requests[due.request as usize];
-                    self.outcomes.push(skipped(due, request, Failure::SkippedEnded, now));
-                }
-                self.end_turn(index, Err(Failure::CutOff));
-            }
-        }
-    }
-
     fn tell(&mut self, now: Offset, finished: bool, ledger: &Sender<Told>) {
         let cpu = thread_cpu();
         let second = self.meter.at(now);

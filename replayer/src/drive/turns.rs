@@ -13,9 +13,10 @@ use super::{Link, MAX_DIALLED, Slot, Worker};
 use crate::answers::{KeptAnswer, MAX_ANSWER};
 use crate::client::{self, Moved};
 use crate::correlate::kept::{Keep, keep_piece};
-use crate::lane::Active;
+use crate::lane::{Active, skipped};
 use crate::plan::Plan;
 use crate::response::Step;
+use crate::schedule::Due;
 use crate::tls;
 
 /// So many buffers for texts with bound values are kept for reuse.
@@ -403,6 +404,22 @@ impl Worker<'_> {
         }
         self.end_turn(index, Err(Failure::Reset));
         false
+    }
+
+    /// Books what still waits as never sent, and what is in flight as cut off.
+    pub(super) fn abandon(&mut self) {
+        let now = self.clock.now();
+        for index in 0..u32::try_from(self.lanes.len()).unwrap_or(u32::MAX) {
+            if let Some(lane) = &mut self.lanes[index as usize].lane {
+                let waiting: Vec<Due> = std::iter::from_fn(|| lane.waiting.pop_front()).collect();
+                self.waiting -= waiting.len();
+                for due in waiting {
+                    let request = &self.plan.requests[due.request as usize];
+                    self.outcomes.push(skipped(due, request, Failure::SkippedEnded, now));
+                }
+                self.end_turn(index, Err(Failure::CutOff));
+            }
+        }
     }
 
     /// Ends the active request's turn, if there is one, and drops the lane when it has done all its work.
