@@ -34,7 +34,8 @@ pub use histogram::Histogram;
 pub use inflow::uncompressed;
 pub use outcome::{Failure, Outcome};
 pub use route::{
-    MAX_ROUTES, NamedRoute, OTHER_ROUTE, RouteFinder, RouteNames, RouteTemplate, Routes, route_into, route_of,
+    MAX_ROUTES, NamedRoute, OTHER_ROUTE, RouteFinder, RouteNames, RoutePattern, RouteTemplate, Routes,
+    route_into, route_of,
 };
 pub use run::{
     GeneratorLoad, Interval, MAX_OBSERVED, Observed, ObservedKind, RouteInterval, Run, RunEnd, RunHeader,

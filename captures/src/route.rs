@@ -6,11 +6,13 @@
 
 mod finder;
 mod names;
+mod pattern;
 
 use std::collections::HashMap;
 
 pub use finder::{RouteFinder, RouteTemplate};
 pub use names::{NamedRoute, RouteNames};
+pub use pattern::RoutePattern;
 
 /// The most routes that are told apart, [`OTHER_ROUTE`] not counted.
 pub const MAX_ROUTES: usize = 64;

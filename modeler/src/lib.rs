@@ -99,6 +99,6 @@ pub use stored_answers::{
     StoredRoute, StoredRouteCost,
 };
 pub use table::points_from_table;
-pub use threshold::{Judgement, Threshold, Watch};
+pub use threshold::{Judgement, Threshold, Unfit, Watch};
 pub use trend::{SteadyTrend, Trend, steady_trends, trend};
 pub use window::{cut_from, interruption, points};

@@ -22,6 +22,9 @@ pub enum Limit {
 /// The highest throughput that is believed, in requests per second.
 const MOST_THROUGHPUT: f64 = 1e12;
 
+/// The share that only no error at all is below: one in more requests than any run holds.
+const NO_ERRORS: f64 = 1e-12;
+
 /// What a service has promised: all limits must hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Objective {
@@ -42,8 +45,9 @@ impl Objective {
     /// Understands `p95<200ms,errors<1%`.
     ///
     /// A condition is `p50`, `p90`, `p95`, `p99`, `p99.9` (any quantile) or `mean` with a length of time
-    /// (`us`, `ms`, `s`), `errors` with a percentage or a ratio, or `throughput>…rps`. `<` and `<=` mean the
-    /// same: a measured quantile equals its limit with probability zero.
+    /// (`us`, `ms`, `s`), `errors` with a percentage or a ratio below 1, or `throughput>…rps`. `<=` and `>=` let
+    /// the limit itself pass; `errors=0` and `errors<=0%` ask for no error at all. A bare `errors<1` is refused: it
+    /// would let everything pass where 1 % was meant.
     ///
     /// # Errors
     /// Which condition cannot be understood, and why.
@@ -56,21 +60,8 @@ impl Objective {
     ///
     /// `error_ratio` is in `0..=1`.
     pub fn broken_by(&self, response: &Histogram, error_ratio: f64, throughput: Rate) -> Option<String> {
-        self.limits.iter().find_map(|limit| match *limit {
-            Limit::Latency(measure, length) => {
-                let measured = match measure {
-                    LatencyMeasure::Mean => response.mean(),
-                    LatencyMeasure::Quantile(quantile) => response.quantile(quantile),
-                };
-                let millis = measured.as_secs_f64() * 1_000.0;
-                (measured >= length).then(|| format!("{limit}, but it was {millis:.1} ms"))
-            }
-            Limit::Errors(most) => {
-                (error_ratio >= most).then(|| format!("{limit}, but they were {:.3} %", error_ratio * 100.0))
-            }
-            Limit::Throughput(least) => {
-                (throughput <= least).then(|| format!("{limit}, but it was {throughput}"))
-            }
+        self.limits.iter().find_map(|limit| {
+            Some(format!("{limit}, but {}", limit.broken_by(response, error_ratio, throughput)?))
         })
     }
 
@@ -94,35 +85,80 @@ impl Objective {
     }
 }
 
+impl Limit {
+    /// What was measured instead, as "it was 80.0 ms"; `None` when the limit was met.
+    pub(crate) fn broken_by(
+        &self,
+        response: &Histogram,
+        error_ratio: f64,
+        throughput: Rate,
+    ) -> Option<String> {
+        match *self {
+            Self::Latency(measure, length) => {
+                let measured = match measure {
+                    LatencyMeasure::Mean => response.mean(),
+                    LatencyMeasure::Quantile(quantile) => response.quantile(quantile),
+                };
+                let millis = measured.as_secs_f64() * 1_000.0;
+                (measured >= length).then(|| format!("it was {millis:.1} ms"))
+            }
+            Self::Errors(most) => {
+                (error_ratio >= most).then(|| format!("they were {:.3} %", error_ratio * 100.0))
+            }
+            Self::Throughput(least) => (throughput <= least).then(|| format!("it was {throughput}")),
+        }
+    }
+}
+
 fn parse_limit(condition: &str) -> Result<Limit, ObjectiveError> {
     let condition = condition.trim();
     let wrong = |what: &str| ObjectiveError { condition: condition.to_owned(), what: what.to_owned() };
-    let at = condition.find(['<', '>']).ok_or_else(|| wrong("has no < or >"))?;
+    let at = condition.find(['<', '>', '=']).ok_or_else(|| wrong("has no < or >"))?;
     let (name, rest) = condition.split_at(at);
-    let below = rest.starts_with('<');
-    let value = rest[1..].strip_prefix('=').unwrap_or(&rest[1..]).trim();
+    let (below, equals) = (rest.starts_with('<'), rest.starts_with('='));
+    let value = rest[1..].strip_prefix('=').unwrap_or(&rest[1..]);
+    // Of what may pass: the limit itself, too.
+    let inclusive = value.len() + 1 < rest.len() || equals;
+    let value = value.trim();
     let name = name.trim().to_ascii_lowercase();
     match name.as_str() {
+        "errors" if equals || (below && inclusive) => parse_most_errors(value, equals).map_err(wrong),
+        _ if equals => Err(wrong("only errors=0 is an equation; write <, <=, > or >=")),
         "throughput" if below => Err(wrong("a throughput is limited from below: throughput>100rps")),
         "throughput" => {
             let number = value.strip_suffix("rps").or_else(|| value.strip_suffix("/s")).unwrap_or(value);
             let rate = number.trim().parse().ok().filter(|number| *number <= MOST_THROUGHPUT);
+            let rate = rate.map(|rate: f64| if inclusive { rate.next_down().max(0.0) } else { rate });
             rate.and_then(Rate::per_second)
                 .map(Limit::Throughput)
                 .ok_or_else(|| wrong("the throughput is not a number from 0 to 1e12, e.g. throughput>100rps"))
         }
-        _ if !below => Err(wrong("only a throughput is limited from below; write <")),
-        "errors" => parse_ratio(value).map(Limit::Errors).ok_or_else(|| {
-            wrong("the share of errors is a percentage above 0 % and at most 100 %, e.g. errors<1%")
-        }),
+        "rate" | "rps" if !below => {
+            Err(wrong("the rate that is answered is called throughput: throughput>10rps"))
+        }
+        _ if !below => Err(wrong("only a throughput is limited from below (throughput>10rps); write <")),
+        "errors" => match parse_ratio(value).map_err(wrong)? {
+            0.0 => Err(wrong("nothing is below no error at all; write errors<=0%")),
+            ratio => Ok(Limit::Errors(ratio)),
+        },
         _ => {
             let measure = parse_measure(&name)
                 .ok_or_else(|| wrong("is none of mean, p50, p90, p95, p99, p99.9, errors, throughput"))?;
             let length = parse_length(value).ok_or_else(|| {
                 wrong("the limit is not a length of time above zero, e.g. 200ms, 1.5s, 800us")
             })?;
-            Ok(Limit::Latency(measure, length))
+            let more = Duration::from_nanos(u64::from(inclusive));
+            Ok(Limit::Latency(measure, length.saturating_add(more)))
         }
+    }
+}
+
+/// `errors<=1%`, `errors<=0%`, `errors=0`: that share itself may be.
+fn parse_most_errors(value: &str, equals: bool) -> Result<Limit, &'static str> {
+    match parse_ratio(value)? {
+        0.0 => Ok(Limit::Errors(NO_ERRORS)),
+        _ if equals => Err("only no error at all is an equation, errors=0; write errors<1%"),
+        ratio => Ok(Limit::Errors(ratio.next_up())),
     }
 }
 
@@ -142,13 +178,16 @@ fn parse_measure(name: &str) -> Option<LatencyMeasure> {
     (percent > 0.0 && percent < 100.0).then(|| LatencyMeasure::Quantile((percent * 1e7).round() / 1e9))
 }
 
-fn parse_ratio(text: &str) -> Option<f64> {
-    let (number, divisor) = match text.strip_suffix('%') {
-        Some(number) => (number, 100.0),
-        None => (text, 1.0),
-    };
-    let ratio = plain_number(number.trim())? / divisor;
-    (ratio > 0.0 && ratio <= 1.0).then_some(ratio)
+fn parse_ratio(text: &str) -> Result<f64, &'static str> {
+    let percent = text.strip_suffix('%');
+    let number = percent.unwrap_or(text).trim();
+    let number = plain_number(number).ok_or("the share of errors is like errors<1% or errors<0.01")?;
+    match percent {
+        Some(_) if number <= 100.0 => Ok(number / 100.0),
+        Some(_) => Err("the share of errors is at most 100 %, e.g. errors<1%"),
+        None if number < 1.0 => Ok(number),
+        None => Err("a number without % is a share below 1; write errors<1% or errors<0.01"),
+    }
 }
 
 fn parse_length(text: &str) -> Option<Duration> {
@@ -192,6 +231,7 @@ impl fmt::Display for Limit {
                 };
                 write!(f, "{}<{}{unit}", measure.name(), trimmed(number))
             }
+            Self::Errors(ratio) if *ratio <= NO_ERRORS => write!(f, "errors<=0%"),
             Self::Errors(ratio) => write!(f, "errors<{}%", trimmed(ratio * 100.0)),
             Self::Throughput(rate) => write!(f, "throughput>{}rps", trimmed(rate.as_per_second())),
         }
@@ -233,6 +273,7 @@ mod tests {
             ("p99.9 <= 1.5s", "p99.9<1.5s"),
             ("P50<800us, mean<0.02s", "p50<800us,mean<20ms"),
             ("errors<0.005,throughput>100rps", "errors<0.5%,throughput>100rps"),
+            ("errors=0, errors<=0%, errors <= 0", "errors<=0%,errors<=0%,errors<=0%"),
         ] {
             assert_eq!(
                 Objective::parse(typed).map(|objective| objective.to_string()).as_deref(),
@@ -250,10 +291,35 @@ mod tests {
             ("p95<90ms,errors<1%", Some("p95<90ms, but it was 95.0 ms")),
             ("mean<51ms,errors<0.1%", Some("errors<0.1%, but they were 0.500 %")),
             ("throughput>100rps", Some("throughput>100rps, but it was 80.0 req/s")),
+            // What is measured is the limit itself: the 0.5 % and the 80 a second of below.
+            ("errors<0.5%", Some("errors<0.5%, but they were 0.500 %")),
+            ("errors<=0.5%,throughput>=80rps", None),
+            ("throughput>80rps", Some("throughput>80rps, but it was 80.0 req/s")),
+            ("errors=0", Some("errors<=0%, but they were 0.500 %")),
         ] {
             let objective = Objective::parse(objective).unwrap();
             let found = objective.broken_by(&response, 0.005, Rate::per_second(80.0).unwrap());
             assert_eq!(found.as_deref(), broken);
+        }
+        let flawless = |text| {
+            let objective = Objective::parse(text).unwrap();
+            objective.broken_by(&response, 0.0, Rate::per_second(80.0).unwrap())
+        };
+        assert_eq!((flawless("errors=0"), flawless("errors<=0%")), (None, None));
+    }
+
+    #[test]
+    fn what_was_meant_is_shown_where_something_else_was_typed() {
+        for (typed, mend) in [
+            ("errors<1", "errors<1% or errors<0.01"),
+            ("errors<=5", "errors<1% or errors<0.01"),
+            ("errors=1%", "errors=0; write errors<1%"),
+            ("errors<0%", "errors<=0%"),
+            ("rate>10rps", "throughput>10rps"),
+            ("rps>=10", "throughput>10rps"),
+        ] {
+            let error = Objective::parse(typed).unwrap_err();
+            assert!(error.what.contains(mend), "{typed}: {error}");
         }
     }
 
@@ -272,6 +338,9 @@ mod tests {
             "p95<0ms",
             "errors<0%",
             "errors<101%",
+            "errors<1",
+            "errors=1%",
+            "p95=1s",
             "errors<NaN",
             "p95<infs",
             "speed<3ms",

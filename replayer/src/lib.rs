@@ -44,7 +44,7 @@ pub use plan::{HeldBack, MARKER, Plan, PlanError, Planner, Rewriting, Share, som
 pub use preview::{Preview, due_moments, preview};
 pub use profile::Profile;
 pub use schedule::Unit;
-pub use select::{MixError, RoutePattern, Selection, parse_mix};
+pub use select::{MixError, Selection, parse_mix};
 pub use shape::{Likeness, Shape};
 pub use stages::{
     Levels, StagesError, hold, parse_length, parse_scale, parse_stages, parse_stages_with, scale_at,

@@ -304,7 +304,7 @@ impl Trial<'_> {
             resolver: targets.resolver(),
             answers: None,
         };
-        let mut watch = Watch::new(self.collapse(), plan.routes().to_vec());
+        let mut watch = Watch::new(self.collapse(), &header.stages, plan.routes().to_vec());
         let writer = files::create_run(path, &header)?;
         let replayed = replayer::replay(plan, config, writer, self.stop, |_, settled| {
             settled.iter().find_map(|interval| watch.on_interval(interval))

@@ -45,6 +45,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     let asking = (!args.dry_run).then_some(&args.sending);
     let Prepared { plan, targets, addresses, http2 } = prepare(&args.source, asking, globals.seed)?;
     let stages = load::stages(&args.load, &plan)?;
+    gate::fit(args, &thresholds, &limits, &stages, plan.routes())?;
     let (unit, why_requests) = load::unit(args.sending.unit, &plan, &stages);
     if !globals.quiet {
         telling::introduce(&plan, &stages, &targets.named());
@@ -101,7 +102,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     // What planning needed is free by now, and its code is needed no more.
     allocator::give_back_all();
     let mut live = telling::Live::new(globals, &run_header.stages);
-    let mut watch = Watch::new(limits, plan.routes().to_vec());
+    let mut watch = Watch::new(limits, &run_header.stages, plan.routes().to_vec());
     let replayed = replayer::replay(&plan, config, writer, &stop, |progress, settled| {
         if let Some(progress) = progress {
             live.show(progress);

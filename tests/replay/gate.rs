@@ -34,7 +34,8 @@ fn thresholds_of_routes_and_stages_are_judged_and_written_for_ci() {
         "errors<1%",
         "route:GET /{}:p50<1ms",
         "stage:1:throughput>1rps",
-        "stage:9:p50<9s",
+        "route:/*:errors=0",
+        "throughput>1e6rps",
     ]);
     if output.status.code() == Some(5) {
         eprintln!("skipped: the machine was too busy for a valid run");
@@ -42,13 +43,38 @@ fn thresholds_of_routes_and_stages_are_judged_and_written_for_ci() {
     }
     let summary = json(&output, 99);
     let met: Vec<&Value> = summary["thresholds"].as_array().unwrap().iter().map(|one| &one["met"]).collect();
-    assert_eq!(met, [true, false, true, false], "{summary}");
+    assert_eq!(met, [true, false, true, true, false], "{summary}");
     assert!(stderr(&output).contains("threshold missed: route:GET /{}:p50<1ms"), "{}", stderr(&output));
     let xml = std::fs::read_to_string(file("r.xml")).unwrap();
-    assert!(xml.contains("tests=\"5\" failures=\"2\" errors=\"0\""), "{xml}");
+    assert!(xml.contains("tests=\"6\" failures=\"2\" errors=\"0\""), "{xml}");
     assert!(xml.contains("name=\"route:GET /{}:p50&lt;1ms\"><failure"), "{xml}");
     let comment = std::fs::read_to_string(file("r.md")).unwrap();
     assert!(comment.contains("❌ a threshold was missed") && comment.contains("`GET /{}`"), "{comment}");
+}
+
+#[test]
+fn thresholds_that_can_never_apply_are_refused_before_anything_is_sent() {
+    let server = PoolServer::start(1, Duration::from_millis(1));
+    let folder = tempfile::tempdir().unwrap();
+    let (capture, out) = (folder.path().join("c.capture"), folder.path().join("r.run"));
+    write_capture(&capture, &even(10, 1));
+    let target = format!("http://{}", server.address);
+    for (threshold, mend) in [
+        ("stage:3:p95<1s", "there is no stage 3: the run has 1"),
+        ("route:GET /nope:p95<1s", "the nearest are: GET /{}"),
+        ("observe:cpu<85%", "add --observe"),
+        ("p50<1us for 2m", "less than 2 min"),
+        ("errors<1", "write errors<1% or errors<0.01"),
+        ("rate>10rps", "throughput>10rps"),
+    ] {
+        let args = ["replay", capture.to_str().unwrap(), "--target", &target, "--quiet", "--out"];
+        let output = run(&[&args[..], &[out.to_str().unwrap(), "--threshold", threshold]].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{threshold}: {said}");
+        assert!(said.contains(threshold) && said.contains(mend) && said.lines().count() == 1, "{said}");
+        assert!(!out.exists());
+    }
+    assert_eq!(server.served.load(std::sync::atomic::Ordering::Relaxed), 0);
 }
 
 #[test]

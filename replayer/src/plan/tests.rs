@@ -267,7 +267,7 @@ fn routes_that_are_left_out_are_counted_as_held_back() {
         exchange.request.target = if id < 4 { b"/health".to_vec() } else { b"/a".to_vec() };
         exchange
     });
-    let exclude = vec![crate::select::RoutePattern::new("/health")];
+    let exclude = vec![captures::RoutePattern::new("/health")];
     let plan = selected(exchanges, Selection { exclude, ..Selection::ALL });
     assert_eq!((plan.len(), plan.held_back()), (6, &[(HeldBack::Route, 4)][..]));
     assert!((plan.held_back_ratio() - 0.4).abs() < 1e-9);

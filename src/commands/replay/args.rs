@@ -25,6 +25,11 @@ pub(crate) struct ReplayArgs {
     pub(super) out: Option<PathBuf>,
     /// What the run must meet: 'p95<500ms' 'errors<1%' 'route:POST /checkout:p99<1s' 'stage:3:p95<800ms'
     /// 'observe:cpu<85% for 2m'; exits 99 when it does not
+    ///
+    /// `errors=0` or `errors<=0%` asks for no error; a number without % is a share below 1 (errors<0.01). <= and >= let
+    /// the limit itself pass. A route may be a pattern ('route:/shop/*:p95<1s'): all that fit, taken together. With
+    /// `for TIME` it is missed when it is broken all through a stretch of that length. What could not be judged is
+    /// missed, too; what never could is refused before anything is sent.
     #[arg(long, value_name = "THRESHOLD", num_args = 1..)]
     pub(super) threshold: Vec<String>,
     /// What the answers must do: 'recorded-status' (99 % of them) or 'recorded-status>=97%'; exits 99 when they do not

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use captures::Run;
-use modeler::{Judgement, Recovery, Threshold, Trend};
+use captures::{Run, Stage};
+use modeler::{Judgement, Recovery, Threshold, Trend, Unfit};
 use replayer::{Finished, Plan};
 use serde_json::{Value, json};
 
@@ -36,6 +36,28 @@ pub(super) fn limits(args: &ReplayArgs) -> Result<Vec<Threshold>, Complaint> {
         limits.extend(thresholds("--breaker", std::slice::from_ref(&args.breaker))?);
     }
     Ok(limits.into_iter().map(|limit| limit.lasting_at_least(FOR_LONG)).collect())
+}
+
+/// Refuses thresholds that could only be missed, whatever the target does, before anything is sent.
+pub(super) fn fit(
+    args: &ReplayArgs,
+    thresholds: &[Threshold],
+    limits: &[Threshold],
+    stages: &[Stage],
+    routes: &[String],
+) -> Result<(), Complaint> {
+    let observing = !args.sending.observe.is_empty();
+    let wrong = |flag: &str, threshold: &Threshold, unfit: &Unfit| {
+        Complaint::new(Exit::Usage, format!("{flag} {threshold}"), unfit, unfit.mend())
+    };
+    for threshold in thresholds {
+        let fits = threshold.fits(stages, routes, observing).and_then(|()| threshold.fits_in(stages));
+        fits.map_err(|unfit| wrong("--threshold", threshold, &unfit))?;
+    }
+    for limit in limits {
+        limit.fits(stages, routes, observing).map_err(|unfit| wrong("--abort-on", limit, &unfit))?;
+    }
+    Ok(())
 }
 
 /// What is concluded from a run that was written.

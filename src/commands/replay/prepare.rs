@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use captures::{CaptureHeader, Offset, Rate};
+use captures::{CaptureHeader, Offset, Rate, RoutePattern};
 use replayer::{
     Addresses, HeldBack, HostField, ObserveSource, Observer, Plan, Planner, Rewrites, Rewriting,
-    RoutePattern, Selection, Share, Target, Tls, TlsError, TlsFiles, Wire, some_of,
+    Selection, Share, Target, Tls, TlsError, TlsFiles, Wire, some_of,
 };
 
 use super::args::{HttpArg, SendingArgs, SourceArgs};
