@@ -37,7 +37,7 @@ pub use drive::Wire;
 pub use engine::{Config, Finished, Progress, ReplayError, replay};
 pub use ledger::{Sameness, Seen, Totals};
 pub use machine::{allowed_connections, use_huge_pages};
-pub use observe::{ObserveError, ObserveSource, Observer};
+pub use observe::{Asked, ObserveError, ObserveSource, Observer};
 pub use origin::{Conflict, Target, TargetError, origin_conflict};
 pub use plan::rewrite::{HostField, RewriteError, Rewrites, field_value, parse_field, parse_pair};
 pub use plan::{HeldBack, MARKER, Plan, PlanError, Planner, Rewriting, Share, some_of};

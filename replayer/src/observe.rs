@@ -2,13 +2,14 @@
 //!
 //! Each source is looked at as each second ends, on one thread of its own: what was used and what was asked for are
 //! then of the same second, and the costs of routes can be told from both. What a source says is understood by pure
-//! functions (`process`, `cgroup`, `prometheus`); growth of counters becomes a rate here. A source that fails
+//! functions (`process`, `cgroup`, `docker`, `prometheus`); growth of counters becomes a rate here. A source that fails
 //! once leaves a gap.
 //!
 //! Once the last request has ended it is watched for some seconds more, at rest. What it uses without requests is
 //! then seen, where otherwise it would be what a straight line leaves at no load.
 
 mod cgroup;
+mod docker;
 mod process;
 mod prometheus;
 
@@ -20,6 +21,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use captures::{Observed, ObservedKind, Offset};
+use cgroup::Account;
 
 use crate::clock::Clock;
 use crate::ledger::Told;
@@ -38,8 +40,15 @@ pub enum ObserveSource {
     },
     /// A process of this machine, with all that descend from it.
     Process(u32),
-    /// A control group of this machine: a container, a service.
+    /// A control group of this machine: a container, a service. Its folder, or its path below the hierarchies' roots.
     Cgroup(PathBuf),
+    /// A container of this machine, by its name or id, and the socket of the engine that knows it.
+    Docker {
+        /// The name or id.
+        name: String,
+        /// The socket.
+        socket: PathBuf,
+    },
 }
 
 /// Why something cannot be observed.
@@ -47,6 +56,8 @@ pub enum ObserveSource {
 pub enum ObserveError {
     /// It is not written as a source.
     Form,
+    /// Docker's engine is not on this machine.
+    EngineElsewhere,
     /// It cannot be read.
     Unreadable {
         /// Why.
@@ -58,6 +69,9 @@ impl fmt::Display for ObserveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Form => write!(f, "is no source"),
+            Self::EngineElsewhere => {
+                write!(f, "cannot be observed: DOCKER_HOST is no socket of this machine")
+            }
             Self::Unreadable { why } => write!(f, "cannot be observed: {why}"),
         }
     }
@@ -68,8 +82,9 @@ impl ObserveError {
     pub const fn mend(&self) -> &'static str {
         match self {
             Self::Form => {
-                "write pid=4711, cgroup=/sys/fs/cgroup/… or prometheus=http://HOST:PORT/metrics[,name…]"
+                "write pid=4711, cgroup=/sys/fs/cgroup/…, docker=NAME or prometheus=http://HOST:PORT/metrics[,name…]"
             }
+            Self::EngineElsewhere => "set DOCKER_HOST to unix:///…, or unset it for /var/run/docker.sock",
             Self::Unreadable { .. } => {
                 "check that it runs on this machine, or answers there, and may be read by this user"
             }
@@ -80,15 +95,21 @@ impl ObserveError {
 impl std::error::Error for ObserveError {}
 
 impl ObserveSource {
-    /// Reads `pid=N`, `cgroup=PATH` or `prometheus=URL[,name…]`.
+    /// Reads `pid=N`, `cgroup=PATH`, `docker=NAME` or `prometheus=URL[,name…]`; `docker_host` says where Docker's engine
+    /// is, `unix:///run/docker.sock`, as its own tools are told; by default it is at `/var/run/docker.sock`.
     ///
     /// # Errors
-    /// When it is none of these.
-    pub fn parse(text: &str) -> Result<Self, ObserveError> {
+    /// When it is none of these, and for a container of an engine that has no socket on this machine.
+    pub fn parse(text: &str, docker_host: Option<&str>) -> Result<Self, ObserveError> {
         let (kind, rest) = text.split_once('=').ok_or(ObserveError::Form)?;
         match kind {
             "pid" => rest.parse().map(Self::Process).map_err(|_| ObserveError::Form),
             "cgroup" if !rest.is_empty() => Ok(Self::Cgroup(PathBuf::from(rest))),
+            "docker" if docker::is_name(rest) => match docker_host.filter(|host| !host.is_empty()) {
+                None => Ok("/var/run/docker.sock"),
+                Some(host) => host.strip_prefix("unix://").ok_or(ObserveError::EngineElsewhere),
+            }
+            .map(|socket| Self::Docker { name: rest.to_owned(), socket: PathBuf::from(socket) }),
             "prometheus" => {
                 let mut parts = rest.split(',');
                 let url = parts.next().unwrap_or_default();
@@ -118,15 +139,59 @@ impl ObserveSource {
             Self::Cgroup(path) => {
                 format!("cgroup:{}/", path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
             }
+            Self::Docker { name, .. } => format!("docker:{name}/"),
         }
     }
 
-    fn look(&self) -> io::Result<Vec<Reading>> {
-        match self {
-            Self::Prometheus { authority, path, names } => prometheus::look(authority, path, names),
-            Self::Process(id) => process::look(*id),
-            Self::Cgroup(path) => cgroup::look(path),
-        }
+    /// Looks; where a control group is accounted for is remembered in `account` until that fails, as it does when a
+    /// container is started anew.
+    fn look(&self, account: &mut Option<Account>) -> io::Result<Vec<Reading>> {
+        let found = match self {
+            Self::Prometheus { authority, path, names } => {
+                return prometheus::look(authority, path, names);
+            }
+            Self::Process(id) => return process::look(*id),
+            Self::Cgroup(_) | Self::Docker { .. } if account.is_some() => account.take(),
+            Self::Cgroup(path) => Some(Account::of(path)?),
+            Self::Docker { name, socket } => Some(Account::of_process(docker::process_of(name, socket)?)?),
+        };
+        let readings = found.as_ref().map_or_else(|| Ok(Vec::new()), Account::look)?;
+        *account = found;
+        Ok(readings)
+    }
+
+    /// The metrics that are asked for by their names.
+    fn asked(&self) -> impl Iterator<Item = Asked> + '_ {
+        let names = match self {
+            Self::Prometheus { names, .. } => names.as_slice(),
+            _ => &[],
+        };
+        names.iter().map(|name| Asked { source: self.to_string(), prefix: self.prefix(), name: name.clone() })
+    }
+}
+
+/// A metric that is asked for by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    source: String,
+    prefix: String,
+    name: String,
+}
+
+impl Asked {
+    /// Whether an observation of this name is one of it.
+    pub fn is(&self, observed: &str) -> bool {
+        observed.strip_prefix(&self.prefix).is_some_and(|series| prometheus::is_named(series, &self.name))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it was to be.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 }
 
@@ -136,6 +201,7 @@ impl fmt::Display for ObserveSource {
             Self::Prometheus { authority, path, .. } => write!(f, "prometheus=http://{authority}{path}"),
             Self::Process(id) => write!(f, "pid={id}"),
             Self::Cgroup(path) => write!(f, "cgroup={}", path.display()),
+            Self::Docker { name, .. } => write!(f, "docker={name}"),
         }
     }
 }
@@ -164,11 +230,13 @@ impl Reading {
 #[derive(Debug, Default)]
 pub struct Observer {
     sources: Vec<Watched>,
+    absent: Vec<Asked>,
 }
 
 #[derive(Debug)]
 struct Watched {
     source: ObserveSource,
+    account: Option<Account>,
     rates: Rates,
 }
 
@@ -178,17 +246,31 @@ impl Observer {
     /// # Errors
     /// The first source that cannot be read, and why.
     pub fn new(sources: &[ObserveSource]) -> Result<Self, (ObserveSource, ObserveError)> {
+        let (mut watched, mut absent) = (Vec::new(), Vec::new());
         for source in sources {
             let unreadable = |error: io::Error| ObserveError::Unreadable { why: error.to_string() };
-            source.look().map_err(|error| (source.clone(), unreadable(error)))?;
+            let mut account = None;
+            let readings = source.look(&mut account).map_err(|error| (source.clone(), unreadable(error)))?;
+            let seen = |asked: &Asked| {
+                readings.iter().any(|reading| prometheus::is_named(&reading.name, &asked.name))
+            };
+            absent.extend(source.asked().filter(|asked| !seen(asked)));
+            watched.push(Watched { source: source.clone(), account, rates: Rates::default() });
         }
-        let mut sources: Vec<Watched> = sources
-            .iter()
-            .map(|source| Watched { source: source.clone(), rates: Rates::default() })
-            .collect();
+        let mut sources = watched;
         // What answers at once comes first, on time.
         sources.sort_by_key(|watched| matches!(watched.source, ObserveSource::Prometheus { .. }));
-        Ok(Self { sources })
+        Ok(Self { sources, absent })
+    }
+
+    /// The metrics that are asked for by their names.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.sources.iter().flat_map(|watched| watched.source.asked()).collect()
+    }
+
+    /// Those of them that were not there at the first look. They may come: some counters do with the first event.
+    pub fn absent(&self) -> &[Asked] {
+        &self.absent
     }
 
     /// Whether there is nothing to watch.
@@ -242,7 +324,7 @@ const REST_SECONDS: u64 = 3;
 
 impl Watched {
     fn look(&mut self, at: Offset) -> Vec<Observed> {
-        let Ok(readings) = self.source.look() else { return Vec::new() };
+        let Ok(readings) = self.source.look(&mut self.account) else { return Vec::new() };
         let prefix = self.source.prefix();
         readings.iter().filter_map(|reading| self.rates.observed(&prefix, reading, at)).collect()
     }
@@ -280,6 +362,11 @@ mod tests {
             path: path.to_owned(),
             names: names(kept),
         };
+        let container =
+            |socket: &str| ObserveSource::Docker { name: "shop-1".to_owned(), socket: PathBuf::from(socket) };
+        let at = |host| ObserveSource::parse("docker=shop-1", Some(host));
+        assert_eq!(at("unix:///tmp/d.sock"), Ok(container("/tmp/d.sock")));
+        assert_eq!(at("tcp://h:2375"), Err(ObserveError::EngineElsewhere));
         for (text, expected) in [
             ("pid=4711", Ok(ObserveSource::Process(4711))),
             ("cgroup=/sys/fs/cgroup/x", Ok(ObserveSource::Cgroup(PathBuf::from("/sys/fs/cgroup/x")))),
@@ -289,8 +376,10 @@ mod tests {
             ("prometheus=http:///m", Err(ObserveError::Form)),
             ("pid=x", Err(ObserveError::Form)),
             ("load", Err(ObserveError::Form)),
+            ("docker=shop-1", Ok(container("/var/run/docker.sock"))),
+            ("docker=../x", Err(ObserveError::Form)),
         ] {
-            assert_eq!(ObserveSource::parse(text), expected, "{text}");
+            assert_eq!(ObserveSource::parse(text, None), expected, "{text}");
         }
     }
 

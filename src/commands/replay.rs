@@ -76,6 +76,7 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     };
     let wire = wire(&args.sending, targets.first(), targets.reachable(&addresses)?, Some(http2))?;
     let observer = observer(&args.sending.observe)?;
+    let asked = observer.asked();
     let board = args.metrics.map(|address| Scoreboard::serve(address, plan.routes())).transpose()?;
     let writer = files::create_run(out, &run_header)?;
     let (answers, keep) = answers::begin(args, out, &run_header)?.unzip();
@@ -142,8 +143,9 @@ pub(crate) fn run(args: &ReplayArgs, globals: &Globals) -> Result<(), Complaint>
     // A run is only read back when something is to be concluded from it.
     let judged =
         !thresholds.is_empty() || !args.sending.observe.is_empty() || plan_has_spike(&run_header.stages);
-    let conclusions =
+    let mut conclusions =
         if judged { gate::conclude(files::read_run(out)?, &thresholds) } else { Conclusions::default() };
+    conclusions.unseen = gate::unseen(&asked, &finished);
     gate::write_for_ci(args, &plan, &finished, &conclusions)?;
     let told = answers.map(|answers| answers.finish(&finished, args)).transpose()?;
     conclude(args, globals, &plan, &finished, &conclusions, told.as_ref(), out)?;

@@ -30,20 +30,22 @@ pub(super) fn look(authority: &str, path: &str, names: &[String]) -> io::Result<
     let page = body_of(&answer).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, "the answer is no page of metrics with status 200")
     })?;
-    Ok(readings(&String::from_utf8_lossy(page), names))
+    readings(&String::from_utf8_lossy(page), names).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "the page holds no metric in Prometheus' text format")
+    })
 }
 
-fn body_of(answer: &[u8]) -> Option<&[u8]> {
+pub(super) fn body_of(answer: &[u8]) -> Option<&[u8]> {
     let head = memchr::memmem::find(answer, b"\r\n\r\n")?;
     let status = answer.split(|&byte| byte == b' ').nth(1)?;
     (answer.starts_with(b"HTTP/1.") && status.starts_with(b"200")).then(|| &answer[head + 4..])
 }
 
 /// The numbers of a page: those whose metric, or whole name with labels, is among `names`; without names all
-/// but the buckets of histograms.
-fn readings(page: &str, names: &[String]) -> Vec<Reading> {
+/// but the buckets of histograms. `None` for a page without any number: that is none of metrics.
+fn readings(page: &str, names: &[String]) -> Option<Vec<Reading>> {
     let mut types: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut readings = Vec::new();
+    let (mut readings, mut any) = (Vec::new(), false);
     for line in page.lines().map(str::trim) {
         if let Some(typed) = line.strip_prefix("# TYPE ") {
             if let Some((name, kind)) = typed.trim().split_once(char::is_whitespace) {
@@ -55,18 +57,31 @@ fn readings(page: &str, names: &[String]) -> Vec<Reading> {
             continue;
         }
         let Some((series, value)) = sample(line) else { continue };
-        let metric = series.split('{').next().unwrap_or(series);
+        any = true;
+        if !value.is_finite() {
+            continue;
+        }
+        let metric = metric_of(series);
         let wanted = if names.is_empty() {
             !metric.ends_with("_bucket")
         } else {
-            names.iter().any(|name| name == metric || name == series)
+            names.iter().any(|name| is_named(series, name))
         };
         if wanted {
             let counter = is_counter(metric, &types);
             readings.push(Reading { name: series.to_owned(), counter, value, scale: 1.0 });
         }
     }
-    readings
+    any.then_some(readings)
+}
+
+/// Whether a series is the one, or one of the metric, that is called `name`.
+pub(super) fn is_named(series: &str, name: &str) -> bool {
+    name == metric_of(series) || name == series
+}
+
+fn metric_of(series: &str) -> &str {
+    series.split('{').next().unwrap_or(series)
 }
 
 /// The series (name and labels) and the value of a line. Label values may hold anything, spaces and braces too.
@@ -77,7 +92,9 @@ fn sample(line: &str) -> Option<(&str, f64)> {
     };
     let (series, rest) = line.split_at(end);
     let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
-    value.is_finite().then_some((series, value))
+    let metric = metric_of(series);
+    let plain = metric.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'));
+    (plain && !metric.starts_with(|first: char| first.is_ascii_digit())).then_some((series, value))
 }
 
 /// The length of `{…}` at the beginning of `text`.
@@ -129,7 +146,7 @@ nothing NaN
 
     fn check(names: &[&str], expected: &[(&str, bool, f64)]) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let read = readings(PAGE, &names);
+        let read = readings(PAGE, &names).unwrap();
         let read: Vec<(&str, bool, f64)> =
             read.iter().map(|reading| (reading.name.as_str(), reading.counter, reading.value)).collect();
         assert_eq!(read, expected);
@@ -149,6 +166,18 @@ nothing NaN
             ],
         );
         check(&["served", "took_bucket"], &[(served, true, 1027.0), ("took_bucket{le=\"+Inf\"}", true, 3.0)]);
+    }
+
+    #[test]
+    fn a_page_without_any_number_is_no_page_of_metrics() {
+        let none: [String; 0] = [];
+        for page in
+            ["", "<html>\n<p> 5 </p>\n", "{\"load\": 3}\nit is 5\n", "# TYPE load gauge\n", "9lives 3\n"]
+        {
+            assert_eq!(readings(page, &none), None, "{page}");
+        }
+        assert_eq!(readings("nothing NaN\n", &none), Some(vec![]));
+        assert_eq!(readings("load 1\n", &["nosuch".to_owned()]), Some(vec![]));
     }
 
     #[test]

@@ -195,8 +195,13 @@ pub(crate) struct SendingArgs {
     /// The most requests that may wait for their turn; more are skipped and counted
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(crate) max_backlog: usize,
-    /// Watch the target once a second, and three seconds at rest after the last answer: pid=N, cgroup=PATH or
-    /// prometheus=URL[,name…]; may be repeated
+    /// Watch the target once a second, and three seconds at rest after the last answer: pid=N, cgroup=PATH,
+    /// docker=NAME or prometheus=URL[,name…]; may be repeated
+    ///
+    /// A control group is named by its folder, or by its path below the roots of the hierarchies
+    /// (system.slice/nginx.service). Docker's engine is asked at DOCKER_HOST (unix://…) or /var/run/docker.sock where
+    /// the container's control group is. A metric that is named and not there at the first look is said, and again at
+    /// the end when it never came.
     #[arg(long, value_name = "SOURCE")]
     pub(crate) observe: Vec<String>,
 }

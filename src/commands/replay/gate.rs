@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use captures::{Run, Stage};
 use modeler::{Judgement, Recovery, Threshold, Trend, Unfit};
-use replayer::{Finished, Plan};
+use replayer::{Asked, Finished, Plan};
 use serde_json::{Value, json};
 
 use super::args::ReplayArgs;
@@ -67,6 +67,8 @@ pub(super) struct Conclusions {
     pub(super) recoveries: Vec<Recovery>,
     /// By name, of the level that was held for longest.
     pub(super) trends: Vec<(String, Trend)>,
+    /// Metrics that were asked for by their names and never observed.
+    pub(super) unseen: Vec<String>,
 }
 
 /// Reads the run back and judges it.
@@ -80,7 +82,18 @@ pub(super) fn conclude(mut run: Run, thresholds: &[Threshold]) -> Conclusions {
         judgements: thresholds.iter().map(|threshold| threshold.judge(run)).collect(),
         recoveries: modeler::recoveries(run),
         trends: modeler::steady_trends(run).into_iter().map(|each| (each.name, each.trend)).collect(),
+        unseen: Vec::new(),
     }
+}
+
+/// Of the metrics that were asked for by their names those that were never observed.
+pub(super) fn unseen(asked: &[Asked], finished: &Finished) -> Vec<String> {
+    let seen = |asked: &Asked| finished.totals.observed.keys().any(|name| asked.is(name));
+    asked
+        .iter()
+        .filter(|asked| !seen(asked))
+        .map(|asked| format!("{} of {}", asked.name(), asked.source()))
+        .collect()
 }
 
 impl Conclusions {
@@ -103,6 +116,9 @@ impl Conclusions {
                 None => writeln!(text, "  not back to normal {after}"),
             };
         }
+        for unseen in &self.unseen {
+            let _ = writeln!(text, "  never observed: {}", files::plain(unseen));
+        }
         for (name, trend) in self.trends.iter().filter(|(_, trend)| trend.is_leak()) {
             let _ = writeln!(
                 text,
@@ -122,6 +138,7 @@ impl Conclusions {
             "thresholds": self.judgements.iter().map(|judgement| json!({
                 "threshold": judgement.threshold, "met": judgement.missed.is_none(), "why": judgement.missed,
             })).collect::<Vec<_>>(),
+            "never_observed": self.unseen,
             "recoveries": self.recoveries.iter().map(|recovery| json!({
                 "from": recovery.from, "to": recovery.to, "second": recovery.second, "seconds": recovery.seconds,
             })).collect::<Vec<_>>(),
@@ -203,6 +220,9 @@ impl Conclusions {
                 let _ = writeln!(text, "| `{}` | {sign} | {} |", cell(threshold), cell(why));
             }
             text.push('\n');
+        }
+        for unseen in &self.unseen {
+            let _ = writeln!(text, "⚠️ never observed: `{}`\n", cell(unseen));
         }
         text.push_str(
             "| route | requests | errors | p50 ms | p95 ms | p99 ms |\n|---|---:|---:|---:|---:|---:|\n",

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use captures::{CaptureHeader, Offset, Rate, RoutePattern};
 use replayer::{
-    Addresses, HeldBack, HostField, ObserveSource, Observer, Plan, Planner, Rewrites, Rewriting,
-    Selection, Share, Target, Tls, TlsError, TlsFiles, Wire, some_of,
+    Addresses, HeldBack, HostField, ObserveSource, Observer, Plan, Planner, Rewrites, Rewriting, Selection,
+    Share, Target, Tls, TlsError, TlsFiles, Wire, some_of,
 };
 
 use super::args::{HttpArg, SendingArgs, SourceArgs};
@@ -404,17 +404,22 @@ pub(crate) fn ceiling(args: &SendingArgs) -> Result<Option<Rate>, Complaint> {
     })
 }
 
-/// What is to be watched, looked at once.
+/// What is to be watched, looked at once; what is not there yet is said.
 pub(crate) fn observer(sources: &[String]) -> Result<Observer, Complaint> {
+    let docker_host = std::env::var("DOCKER_HOST").ok();
     let parsed: Vec<ObserveSource> = sources
         .iter()
         .map(|text| {
-            ObserveSource::parse(text).map_err(|error| {
+            ObserveSource::parse(text, docker_host.as_deref()).map_err(|error| {
                 Complaint::new(Exit::Usage, format!("--observe {text}"), &error, error.mend())
             })
         })
         .collect::<Result<_, _>>()?;
-    Observer::new(&parsed).map_err(|(source, error)| {
+    let observer = Observer::new(&parsed).map_err(|(source, error)| {
         Complaint::new(Exit::Unreachable, format!("--observe {source}"), &error, error.mend())
-    })
+    })?;
+    for absent in observer.absent() {
+        say!("highwater: --observe {}: no metric called {} is there yet", absent.source(), absent.name());
+    }
+    Ok(observer)
 }
