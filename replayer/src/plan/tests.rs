@@ -255,7 +255,7 @@ fn a_window_ends_where_the_recording_ends() {
     let ends = [500, 10_400].map(Duration::from_millis);
     assert_eq!(outside, PlanError::Outside { first: ends[0], last: ends[1] });
     assert!(outside.is_selection());
-    let nowhere = of(Selection { include: vec![crate::RoutePattern::new("/nope")], ..Selection::ALL });
+    let nowhere = of(Selection { include: vec![captures::RoutePattern::new("/nope")], ..Selection::ALL });
     assert!(nowhere.as_ref().unwrap_err().is_selection());
     assert!(nowhere.unwrap_err().mend().contains("GET /{}"));
 }
