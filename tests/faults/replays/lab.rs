@@ -323,6 +323,14 @@ impl Left {
         problems
     }
 
+    /// Q2, for a replay that sent nothing.
+    pub(crate) fn without_run(&self) -> Verdict {
+        Verdict::of(
+            &unless(self.run.is_none(), || "a run of nothing was left".to_owned()),
+            "no run of nothing",
+        )
+    }
+
     /// All four, for a replay that ran to some end.
     pub(crate) fn judged(
         &self,

@@ -30,10 +30,7 @@ pub(super) fn down(lab: &Lab) -> Cells {
             &unless(lab.origin.connections() == 0, || "the origin was touched".to_owned()),
             "nothing was sent",
         ),
-        Verdict::of(
-            &unless(left.run.is_none(), || "a run of nothing was left".to_owned()),
-            "no run of nothing",
-        ),
+        left.without_run(),
         Verdict::Holds("ended at once".to_owned()),
         Verdict::of(&usable, "said within 5 s"),
     ]
@@ -183,7 +180,7 @@ pub(super) fn names(lab: &Lab) -> Cells {
     passed.extend(unless(lab.origin.connections() == 0, || "the origin was touched".to_owned()));
     [
         Verdict::of(&passed, "20 of 20 refused, no packet sent"),
-        Verdict::of(&unless(nowhere.run.is_none(), || "a run of nothing".to_owned()), "no run of nothing"),
+        nowhere.without_run(),
         Verdict::Holds("ended at once".to_owned()),
         Verdict::of(
             &unless(nowhere.code == Some(4), || format!("{:?}: {}", nowhere.code, nowhere.stderr)),
@@ -205,10 +202,7 @@ pub(super) fn tls(lab: &Lab) -> Cells {
     let said = left.code == Some(4) && left.stderr.contains("no TLS connection can be made");
     [
         Verdict::of(&lab.safe(&target, &more), "nothing but what was planned"),
-        Verdict::of(
-            &unless(left.run.is_none(), || "a run of nothing was left".to_owned()),
-            "no run of nothing",
-        ),
+        left.without_run(),
         Verdict::Holds("ended at once".to_owned()),
         Verdict::of(&unless(said, || format!("exit code {:?}: {}", left.code, left.stderr)), "said at once"),
     ]
