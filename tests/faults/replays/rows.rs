@@ -64,7 +64,7 @@ pub(super) fn hangs(lab: &Lab) -> Cells {
     let more = [&SOON[..], &["--breaker", "off"]].concat();
     let left = lab.replay(&target.url(), &more);
     let extra = unless(left.error("timed_out") > 0 && left.number("ok") == 0, || format!("{}", left.summary));
-    left.judged(lab, &target, &more, &[0], &extra)
+    left.judged(lab, &target, &more, &[4], &extra)
 }
 
 /// L4: a byte each 100 ms.
@@ -86,7 +86,7 @@ pub(super) fn drips(lab: &Lab) -> Cells {
         unless(timed_out == left.number("planned"), || format!("{timed_out} timed out: {}", left.summary));
     // None of them is used again.
     extra.extend(unless(left.summary["reused"] == 0, || "a dripping connection was used again".to_owned()));
-    left.judged(lab, &target, &more, &[0], &extra)
+    left.judged(lab, &target, &more, &[4], &extra)
 }
 
 /// L5: resets after any number of bytes; with unsafe methods, of which none may arrive twice.
@@ -107,7 +107,7 @@ pub(super) fn resets(lab: &Lab) -> Cells {
     let mut extra =
         unless(posts.len() == all, || format!("{} unsafe requests arrived twice", all - posts.len()));
     extra.extend(unless(left.error("reset") == left.number("planned"), || format!("{}", left.summary)));
-    left.judged(lab, &target, &more, &[0], &extra)
+    left.judged(lab, &target, &more, &[4], &extra)
 }
 
 /// L6: closes each connection right after an answer, without saying so.
